@@ -1,0 +1,103 @@
+"""Contacts, backbone and rattlers of a state."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import numpy as np
+import scipy.sparse as sp
+from jaxtyping import Array, Float
+
+from mdsens.energy import PairPotential, State, pair_distances
+from mdsens.hessian import hessian
+
+TOUCH = 1e-9  # relative overlap that makes a contact
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """Which pairs bear load and which particles are held in place.
+
+    Attributes:
+        i: First particle of every backbone contact, shape (c,).
+        j: Second particle, shape (c,).
+        backbone: True for particles that are held in place, shape (n,); the others are rattlers.
+        one_sided: Whether two backbone particles are within a relative 1e-9 of touching at a kink of the law's second
+            derivative, so that derivatives differ on the two sides.
+    """
+
+    i: np.ndarray
+    j: np.ndarray
+    backbone: np.ndarray
+    one_sided: bool
+
+    @property
+    def n_contacts(self) -> int:
+        """Number of backbone contacts."""
+        return len(self.i)
+
+    @property
+    def n_rattlers(self) -> int:
+        """Number of rattlers."""
+        return int(np.sum(~self.backbone))
+
+    def same_as(self, other: Network) -> bool:
+        """Return whether both have the same backbone particles and contacts."""
+        return (
+            np.array_equal(self.backbone, other.backbone)
+            and np.array_equal(self.i, other.i)
+            and np.array_equal(self.j, other.j)
+        )
+
+
+@jax.jit
+def _relative_overlaps(state: State) -> Float[Array, " m"]:
+    assert isinstance(state.potential, PairPotential)
+    reach = state.potential.reach(state.configuration, state.params, state.pairs)
+    return 1.0 - pair_distances(state.configuration, state.pairs) / reach
+
+
+def contact_network(state: State) -> Network:
+    """Find the backbone of a state.
+
+    For contact laws the backbone is what remains after recursively removing particles with fewer than d + 1 contacts, a
+    contact being a relative overlap 1 - r/sigma above 1e-9. For other energies a rattler is a particle whose Hessian
+    rows vanish, and contacts are the pairs within range.
+
+    References:
+        C. S. O'Hern et al., Phys. Rev. E 68, 011306 (2003), section II.
+    """
+    n, potential = state.configuration.n_particles, state.potential
+    if not isinstance(potential, PairPotential):
+        nothing = np.zeros(0, dtype=int)
+        return Network(nothing, nothing, _stiff(hessian(state), n), one_sided=False)
+    mask = np.asarray(state.pairs.mask)
+    i, j = np.asarray(state.pairs.i)[mask], np.asarray(state.pairs.j)[mask]
+    overlap = np.asarray(_relative_overlaps(state))[mask]
+    touching = overlap > (TOUCH if potential.contact else 0.0)
+    i_touching, j_touching = i[touching], j[touching]
+    if potential.contact:
+        backbone = _prune(i_touching, j_touching, n, state.configuration.dimension + 1)
+    else:
+        backbone = np.bincount(np.concatenate([i_touching, j_touching]), minlength=n) > 0
+    held = backbone[i_touching] & backbone[j_touching]
+    kinked = potential.smoothness < 2
+    one_sided = bool(kinked and np.any((np.abs(overlap) <= TOUCH) & backbone[i] & backbone[j]))
+    return Network(i_touching[held], j_touching[held], backbone, one_sided)
+
+
+def _prune(i: np.ndarray, j: np.ndarray, n: int, least: int) -> np.ndarray:
+    """Remove particles with fewer than ``least`` contacts until none is left to remove; return who remains."""
+    alive = np.ones(n, dtype=bool)
+    while True:
+        bonds = alive[i] & alive[j]
+        counts = np.bincount(np.concatenate([i[bonds], j[bonds]]), minlength=n)
+        remaining = alive & (counts >= least)
+        if np.array_equal(remaining, alive):
+            return alive
+        alive = remaining
+
+
+def _stiff(matrix: sp.csc_array, n: int) -> np.ndarray:
+    return np.asarray(abs(matrix).sum(axis=0)).reshape(n, -1).max(axis=1) > 0

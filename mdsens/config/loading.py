@@ -1,0 +1,169 @@
+"""Read a TOML file, apply ``--section.key value`` overrides and validate the result."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic
+
+from mdsens.config.validation import ConfigError, Model, format_value, validate
+
+
+@dataclass(frozen=True)
+class Loaded(Generic[Model]):
+    """A validated configuration together with its text.
+
+    Attributes:
+        config: The validated configuration.
+        text: The TOML as given.
+        resolved: The full TOML: the file, overrides and defaults; loading it gives ``config`` again.
+        path: The file that was read.
+    """
+
+    config: Model
+    text: str
+    resolved: str
+    path: Path
+
+
+def load(path: str | Path, *, schema: type[Model], overrides: Sequence[str] = ()) -> Loaded[Model]:
+    """Read and validate a configuration.
+
+    Args:
+        path: The TOML file.
+        schema: The model that the whole file must satisfy.
+        overrides: Tokens ``--section.key value`` or ``--section.key=value``; a value is read as TOML, and as text when
+            it is not valid TOML. The last one wins.
+
+    Returns:
+        The configuration with its text as given and as resolved.
+
+    Raises:
+        ConfigError: When the file cannot be read or is not TOML, or a key or value is not allowed; one sentence.
+    """
+    path = Path(path)
+    text, data = read_toml(path)
+    for keys, value in _parse_overrides(overrides):
+        _assign(data, keys, value)
+    try:
+        config = validate(schema, data)
+        _refuse_nonfinite(data)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    resolved = config.model_dump(mode="json", exclude_none=True, serialize_as_any=True)
+    return Loaded(config=config, text=text, resolved=dump_toml(resolved), path=path)
+
+
+def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return a TOML file's text and its data.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The text as given and the data.
+
+    Raises:
+        ConfigError: When the file is missing, a folder, unreadable, not UTF-8 or not TOML (with line and column).
+    """
+    try:
+        text = path.read_bytes().decode("utf-8")
+        return text, tomllib.loads(text)
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist: give the path of a TOML file") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path} is a folder: give the path of a TOML file") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not a TOML file: byte {error.start} is not UTF-8 text") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is not usable: its lists or tables are nested too deeply") from None
+
+
+def dump_toml(data: Mapping[str, Any]) -> str:
+    """Write plain data as TOML.
+
+    Args:
+        data: Text, numbers, truth values, lists of these, and mappings of these under text keys.
+
+    Returns:
+        TOML text that ``tomllib.loads`` reads back to ``data``.
+
+    Raises:
+        TypeError: When a value has no TOML form.
+    """
+    return "\n".join(_table_lines(data, ())).strip() + "\n"
+
+
+def _table_lines(data: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
+    tables = {key: value for key, value in data.items() if isinstance(value, Mapping)}
+    if path and (len(tables) < len(data) or not data):
+        yield f"\n[{'.'.join(map(_toml_key, path))}]"
+    for key, value in data.items():
+        if key not in tables:
+            yield f"{_toml_key(key)} = {_toml_value(value)}"
+    for key, value in tables.items():
+        yield from _table_lines(value, (*path, key))
+
+
+def _toml_key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml_value(key)
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, bool | str):  # JSON text is TOML text, except that TOML wants DEL escaped, too
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml_value, value))}]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_toml_key(key)} = {_toml_value(entry)}" for key, entry in value.items()) + "}"
+    raise TypeError(f"{value!r} has no TOML form; give text, a number, a truth value, a list or a mapping.")
+
+
+def _parse_overrides(tokens: Sequence[str]) -> Iterator[tuple[list[str], Any]]:
+    remaining = list(tokens)
+    while remaining:
+        token = remaining.pop(0)
+        name, equals, value = token.partition("=")
+        if not re.fullmatch(r"--[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", name):
+            raise ConfigError(f"{token} is not an override: write --section.key value or --section.key=value")
+        if not equals:
+            if not remaining or remaining[0].startswith("--"):
+                raise ConfigError(f"{name} has no value: write {name} VALUE or {name}=VALUE")
+            value = remaining.pop(0)
+        yield name[2:].split("."), _parse_value(value)
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return text
+    return parsed["value"] if set(parsed) == {"value"} else text
+
+
+def _assign(data: dict[str, Any], keys: Sequence[str], value: Any) -> None:
+    for depth, key in enumerate(keys[:-1], start=1):
+        data = data.setdefault(key, {})
+        if not isinstance(data, dict):
+            path = ".".join(keys[:depth])
+            raise ConfigError(f"--{'.'.join(keys)} cannot be set: {path} is a value and not a section")
+    data[keys[-1]] = value
+
+
+def _refuse_nonfinite(data: Any, path: str = "") -> None:
+    if isinstance(data, float) and not math.isfinite(data):
+        raise ConfigError(f"{path} = {format_value(data)} is not allowed: it must be a finite number")
+    entries = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for key, value in entries:
+        _refuse_nonfinite(value, f"{path}[{key}]" if isinstance(data, list) else f"{path}.{key}".lstrip("."))

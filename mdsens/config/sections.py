@@ -1,0 +1,133 @@
+"""The base of every section, sections chosen by kind, and the sections that workflows share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import AfterValidator, Field
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import PydanticCustomError, core_schema
+
+from mdsens.config.validation import ALLOWED, ConfigError, choice_sentence, validate
+
+
+class Section(pydantic.BaseModel):
+    """Base of every section: frozen, no unknown keys, no NaN or infinity, no text or truth value taken for a number."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=False)
+
+    @pydantic.field_validator("*", mode="wrap")
+    @classmethod
+    def _refuse_silent_conversion(cls, value: Any, handler: Callable[[Any], Any]) -> Any:
+        result = handler(value)
+        if _silently_converted(value, result):
+            raise PydanticCustomError("silent_conversion", "wrong type")
+        return result
+
+
+def _silently_converted(value: object, result: object) -> bool:
+    """Whether "3" or true became a number, or 1 became true: pydantic's courtesies hide mistakes in a TOML file."""
+    if isinstance(value, list) and isinstance(result, list | tuple):
+        return any(map(_silently_converted, value, result))
+    if not isinstance(result, bool | int | float):
+        return False
+    return isinstance(value, str) or isinstance(value, bool) != isinstance(result, bool)
+
+
+@dataclass(frozen=True)
+class RegistrySection:
+    """Mark a field as a section whose ``kind`` chooses the ``Options`` of a registry's entry.
+
+    Use it as ``system: Annotated[Any, RegistrySection(systems.REGISTRY, "system")]``; the field then holds that entry's
+    ``Options``.
+
+    Attributes:
+        registry: Entries by kind, each with an ``Options`` section that declares ``kind``.
+        section: The section's name in the TOML file.
+    """
+
+    registry: Mapping[str, Any]
+    section: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(self._validate)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> JsonSchemaValue:
+        kinds = ", ".join(f'"{kind}"' for kind in self.registry)
+        return {"type": "object", ALLOWED: f"a section with a kind, one of {kinds}"}
+
+    def _validate(self, data: Any) -> Section:
+        return validate_kind(data, registry=self.registry, section=self.section)
+
+
+def validate_kind(data: Any, *, registry: Mapping[str, Any], section: str) -> Section:
+    """Build the options of the registry's entry that ``data["kind"]`` names.
+
+    Args:
+        data: Keys and values of the section, or options already built.
+        registry: Entries by kind, each with an ``Options`` section that declares ``kind``.
+        section: The section's name, for messages.
+
+    Returns:
+        The validated ``Options`` of that entry.
+
+    Raises:
+        ConfigError: When the kind is missing or unknown (with the nearest known one) or an option is not valid.
+    """
+    if isinstance(data, Section) and any(type(data) is entry.Options for entry in registry.values()):
+        return data
+    kinds = list(registry)
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{section} must be a section with a kind, one of {', '.join(kinds)}")
+    if "kind" not in data:
+        raise ConfigError(f"{section}.kind is missing: it must be one of {', '.join(kinds)}")
+    if not isinstance(data["kind"], str) or data["kind"] not in registry:
+        raise ConfigError(choice_sentence(f"{section}.kind", data["kind"], kinds))
+    options: type[Section] = registry[data["kind"]].Options
+    return validate(options, data, section)
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"every entry may appear once, but {', '.join(repeated)} is repeated")
+    return names
+
+
+#: One or more different names.
+Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1), AfterValidator(_distinct)]
+PictureFormat = Literal["png", "pdf", "svg"]
+
+
+class RelaxationOptions(Section):
+    """The ``[relaxation]`` section: when to stop and how often neighbour lists are rebuilt."""
+
+    max_force: float = Field(
+        1e-12, gt=0, le=1e-2, description="largest Euclidean norm of a particle's force at the end, units of eps/sigma"
+    )
+    max_steps: int = Field(200_000, ge=1, le=1_000_000_000, description="largest number of minimiser steps")
+    skin: float = Field(0.3, ge=0, description="neighbour list's extra range, units of the largest cutoff")
+
+
+class SensitivityOptions(Section):
+    """The ``[sensitivity]`` section: what is differentiated with respect to what, by path."""
+
+    parameters: Names = Field(description='parameters by path, such as "soft_sphere.sigma[A,B]"')
+    observables: Names = Field(("energy", "pressure"), description="observables whose derivatives are wanted")
+
+
+class OutputOptions(Section):
+    """The ``[output]`` section: the name of the results and which figures are drawn."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$",
+        description="file name of the results, without folder and ending",
+        json_schema_extra={ALLOWED: "a file name of letters, digits, '_', '-' and '.', without a folder"},
+    )
+    figures: bool = Field(True, description="whether figures are drawn")
+    formats: Annotated[tuple[PictureFormat, ...], Field(min_length=1), AfterValidator(_distinct)] = Field(
+        ("png",), description="picture formats"
+    )

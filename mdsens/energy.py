@@ -1,0 +1,244 @@
+r"""A potential over a pair list gives an energy; everything else is a derivative of it.
+
+There is one energy path, :math:`U = \sum_{(i,j)} u(r_{ij}; p_{ij})`, for all pairs and for neighbour lists; and an
+adapter for energy functions written elsewhere, jax-md's among them.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from mdsens.pairs import PairList
+from mdsens.parameters import Parameters, at_pairs
+from mdsens.types import Components, Configuration, PeriodicBox, Position, Scalar
+
+
+class Potential(eqx.Module):
+    """What particles feel. Static data are fields; differentiable parameters travel beside it as ``params``.
+
+    Attributes:
+        name: Prefix of parameter paths, such as ``soft_sphere``.
+        units: Unit of every field of ``params`` ("length", "energy" or "none"), for the scale identities.
+    """
+
+    name: eqx.AbstractVar[str]
+    units: eqx.AbstractClassVar[dict[str, str]]
+
+    @abstractmethod
+    def energy(self, configuration: Configuration, params: PyTree, pairs: PairList) -> Scalar:
+        """Return the potential energy of a configuration."""
+
+    def forces(self, configuration: Configuration, params: PyTree, pairs: PairList) -> Position:
+        """Return the forces -dU/dx, shape (n, d), units of energy per length."""
+        where = lambda c: c.position  # noqa: E731
+        return -jax.grad(lambda x: self.energy(eqx.tree_at(where, configuration, x), params, pairs))(
+            configuration.position
+        )
+
+
+class PairPotential(Potential):
+    """A law u(r) between two particles, zero from ``cutoff`` times the pair's length on.
+
+    Attributes:
+        cutoff: Range of the law in units of the pair's length parameter.
+        contact: True for purely repulsive laws of finite range, for which rattlers are found by counting contacts.
+    """
+
+    cutoff: eqx.AbstractVar[float]
+    contact: eqx.AbstractClassVar[bool]
+
+    @property
+    @abstractmethod
+    def smoothness(self) -> int:
+        """Number of continuous derivatives of u at the cutoff: the Hessian needs two; one means a kink there."""
+
+    @abstractmethod
+    def pair_energy(self, distance: Array, params: PyTree) -> Array:
+        """Return u(r) for parameters already expanded to the pairs; must be finite for every r > 0."""
+
+    @abstractmethod
+    def pair_length(self, params: PyTree) -> Array:
+        """Return the length that the cutoff multiplies (sigma) for parameters expanded to the pairs."""
+
+    def energy(self, configuration: Configuration, params: PyTree, pairs: PairList) -> Scalar:
+        r"""Return U = sum over listed pairs of u(r_ij), units of energy."""
+        expanded = at_pairs(params, configuration.species, pairs.i, pairs.j)
+        return self._masked_energy(pair_distances(configuration, pairs), expanded, pairs)
+
+    def forces(self, configuration: Configuration, params: PyTree, pairs: PairList) -> Position:
+        r"""Return :math:`F_i = -\sum_j u'(r_{ij})\, r_{ij}/|r_{ij}|`, shape (n, d): equal to -dU/dx, twice as fast."""
+        expanded = at_pairs(params, configuration.species, pairs.i, pairs.j)
+        components = pair_components(configuration, pairs)
+        distance = jnp.sqrt(sum(c * c for c in components))
+        slope = jax.grad(self._masked_energy)(distance, expanded, pairs) / distance
+        nothing = jnp.zeros(configuration.n_particles)
+        return jnp.stack([nothing.at[pairs.i].add(-slope * c).at[pairs.j].add(slope * c) for c in components], axis=1)
+
+    def _masked_energy(self, distance: Array, expanded: PyTree, pairs: PairList) -> Scalar:
+        # padding sits at a harmless distance before the law is evaluated, and counts zero after
+        safe = jnp.where(pairs.mask, distance, self.cutoff * self.pair_length(expanded))
+        return jnp.sum(jnp.where(pairs.mask, self.pair_energy(safe, expanded), 0.0))
+
+    def reach(self, configuration: Configuration, params: PyTree, pairs: PairList) -> Array:
+        """Return the interaction range of every listed pair, shape (m,), units of length."""
+        expanded = at_pairs(params, configuration.species, pairs.i, pairs.j)
+        return jnp.broadcast_to(self.cutoff * self.pair_length(expanded), pairs.i.shape)
+
+
+class EnergyFunction(Potential):
+    """Adapter for an energy function written elsewhere.
+
+    Attributes:
+        function: ``function(position, params, box) -> energy``, any JAX function.
+        name: Prefix of parameter paths.
+    """
+
+    function: Callable[..., Scalar] = eqx.field(static=True)
+    name: str = eqx.field(static=True)
+    units: ClassVar[dict[str, str]] = {}
+
+    def energy(self, configuration: Configuration, params: PyTree, pairs: PairList) -> Scalar:
+        """Return the function's energy; the pair list is not used."""
+        return self.function(configuration.position, params, configuration.box)
+
+
+def from_jax_md(energy_fn: Callable[..., Scalar], *, name: str = "jax_md") -> EnergyFunction:
+    """Adapt a jax-md energy function as it is.
+
+    Args:
+        energy_fn: ``energy_fn(position, sigma=..., epsilon=..., ...)`` as made by ``jax_md.energy.*_pair``; ``params``
+            is then the dictionary of the keyword arguments to differentiate in. jax-md casts Python and NumPy floats to
+            float32, so ``params`` must hold JAX float64 arrays (``State`` checks it).
+        name: Prefix of parameter paths.
+
+    Returns:
+        A potential whose box derivative is zero: jax-md's energy functions keep their box in a closure.
+    """
+    return EnergyFunction(name=name, function=lambda position, params, box: energy_fn(position, **params))
+
+
+class State(eqx.Module):
+    """A configuration with everything that determines its energy.
+
+    Attributes:
+        configuration: Positions, species, box.
+        potential: The law.
+        params: Its parameters, a pytree of float64 arrays.
+        pairs: The pairs that interact; must hold every pair within range.
+
+    Raises:
+        ValueError: When a floating-point parameter is not a float64 JAX array.
+    """
+
+    configuration: Configuration
+    potential: Potential
+    params: PyTree
+    pairs: PairList
+
+    def __check_init__(self) -> None:
+        for leaf in jax.tree.leaves(self.params):
+            if not isinstance(leaf, jax.Array) or (leaf.dtype.kind == "f" and leaf.dtype != jnp.float64):
+                raise ValueError(
+                    f"parameter {leaf!r} is a {type(leaf).__name__}; parameters must be float64 JAX arrays: "
+                    "wrap it as jnp.asarray(value, dtype=float)."
+                )
+
+    @property
+    def parameters(self) -> Parameters:
+        """The potential's parameters and the box, the things to differentiate in."""
+        return Parameters(self.params, self.configuration.box)
+
+    @property
+    def position(self) -> Position:
+        """Real coordinates, shape (n, d)."""
+        return self.configuration.position
+
+    def at(self, position: Position, parameters: Parameters) -> State:
+        """Return the state with other positions and parameters (and the same pairs)."""
+        where = lambda s: (s.configuration.position, s.configuration.box, s.params)  # noqa: E731
+        return eqx.tree_at(where, self, (position, parameters.box, parameters.potential))
+
+    def with_pairs(self, pairs: PairList) -> State:
+        """Return the state with another pair list."""
+        return eqx.tree_at(lambda s: s.pairs, self, pairs)
+
+
+def pair_components(configuration: Configuration, pairs: PairList) -> Components:
+    """Return the d components of the nearest-image displacement x_i - x_j, each (m,); padding gets (1, 0, ..)."""
+    coordinates = configuration.position.T
+    separation = configuration.box.nearest(tuple(x[pairs.i] - x[pairs.j] for x in coordinates))
+    return tuple(jnp.where(pairs.mask, c, 1.0 if axis == 0 else 0.0) for axis, c in enumerate(separation))
+
+
+def pair_distances(configuration: Configuration, pairs: PairList) -> Float[Array, " m"]:
+    """Return the nearest-image distance of every pair, shape (m,); padding gets 1."""
+    return jnp.sqrt(sum(c * c for c in pair_components(configuration, pairs)))
+
+
+def energy(state: State) -> Scalar:
+    """Return the potential energy U, units of energy."""
+    return state.potential.energy(state.configuration, state.params, state.pairs)
+
+
+def energy_at(state: State, position: Position, parameters: Parameters) -> Scalar:
+    """Return U(x, p) with species, law and pairs taken from ``state``: the function to differentiate."""
+    return energy(state.at(position, parameters))
+
+
+def gradient_at(state: State, position: Position, parameters: Parameters) -> Position:
+    """Return dU/dx at (x, p), shape (n, d): the optimality condition of a relaxed state is that it vanishes."""
+    return jax.grad(energy_at, argnums=1)(state, position, parameters)
+
+
+def forces(state: State) -> Position:
+    """Return the forces -dU/dx, shape (n, d), units of energy per length."""
+    return state.potential.forces(state.configuration, state.params, state.pairs)
+
+
+def max_force(force: Position) -> Scalar:
+    """Return the largest Euclidean norm of a particle's force."""
+    return jnp.sqrt(jnp.max(jnp.sum(force**2, axis=-1)))
+
+
+def pressure(state: State) -> Scalar:
+    r"""Return the pressure P = -dU/dV under uniform scaling of box and positions, units of energy per volume.
+
+    .. math:: P = -\frac{1}{d\,V}\,\frac{\partial}{\partial\lambda} U(\lambda x, \lambda B)\Big|_{\lambda = 1}
+
+    Raises:
+        ValueError: For a free system, which has no volume.
+    """
+    box = state.configuration.box
+    if not isinstance(box, PeriodicBox):
+        raise ValueError(
+            "a free system has no volume and therefore no pressure; leave 'pressure' out of the observables."
+        )
+
+    def scaled(factor: Scalar) -> Scalar:
+        return energy_at(state, state.position * factor, Parameters(state.params, PeriodicBox(box.matrix * factor)))
+
+    return -jax.grad(scaled)(jnp.ones(())) / (box.dimension * box.volume)
+
+
+def max_reach(potential: Potential, configuration: Configuration, params: PyTree) -> float:
+    """Return the largest interaction range of any pair, units of length; infinite for an ``EnergyFunction``."""
+    if not isinstance(potential, PairPotential):
+        return float("inf")
+    return float(_largest_reach(potential, configuration, params))
+
+
+@jax.jit
+def _largest_reach(potential: PairPotential, configuration: Configuration, params: PyTree) -> Scalar:
+    """Take the maximum over like particles and over one representative per species: mixing never exceeds both."""
+    n, n_species = configuration.n_particles, len(configuration.species_names)
+    _, first = jnp.unique(configuration.species, size=n_species, return_index=True)
+    i = jnp.concatenate([jnp.arange(n), jnp.repeat(first, n_species)])
+    j = jnp.concatenate([jnp.arange(n), jnp.tile(first, n_species)])
+    return jnp.max(potential.reach(configuration, params, PairList(i, j, jnp.ones(i.shape, bool))))

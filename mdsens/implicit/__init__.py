@@ -1,0 +1,91 @@
+"""Implicit differentiation: the derivatives of a solution from the equation it solves, whatever solver found it.
+
+**The equation.** A solver returns x*(p) with F(x*, p) = 0. Differentiating that once gives, with A = dF/dx,
+
+    A dx = -dF/dp . dp                        forward: one solve per direction dp,
+    A^T w = v,   p-bar = -(dF/dp)^T w         adjoint: one solve per cotangent v.
+
+No step of the solver is differentiated: memory does not grow with its iterations, and it may be written in anything
+(a while_loop, optimistix, SciPy outside jit).
+
+**The contract.** `root(F)(solver)` has the solver's signature, solver(x0, *p) -> x. F(x, *p) returns a pytree like x.
+Everything that is differentiated is an argument p of both: neither may close over it. jvp, vjp, jacfwd, jacrev, grad,
+hessian, any nesting of these, vmap and jit work; x0 has no influence on derivatives; aux outputs carry none. The error
+of the derivative is proportional to that of x*: converge the solver well, F = 0 is assumed here and not checked. A
+linear solve whose relative residual exceeds the solver's tolerance gives NaN, as does a matrix that is singular to
+working precision, a claimed symmetry or a claimed zero mode that is none: never a silently wrong number.
+
+**Which linear solver.** n is the number of unknowns in x.
+
+| A = dF/dx | n up to a few thousand | larger |
+| --- | --- | --- |
+| any | `DenseLU()`, the default | `Iterative(lineax.GMRES(...))`, `Iterative(lineax.BiCGStab(...))` |
+| symmetric positive definite | `DenseCholesky()` | `Iterative(lineax.CG(...), symmetric=True)` |
+| symmetric indefinite (a saddle, KKT conditions) | `DenseLU()` | `Iterative(lineax.GMRES(...))` |
+
+Symmetric positive definite is what F = +gradient of an energy gives at a minimum, outside the null space.
+
+A dense solver factors once for all columns of jacfwd and all rows of jacrev. Others are made by subclassing
+`LinearSolver`: two methods, `prepare` and `solve`. Differentiate inside `jax.jit` where speed matters.
+
+**Singular systems.** If A has known zero modes, and A^T the same ones, pass `null_space`: a `NullSpace`, or a function
+(x, *p) -> NullSpace. Right-hand sides and answers are projected, so the derivative is the one of least norm and a
+cotangent along a zero mode gives zero:
+
+    chain = NullSpace.from_modes([jnp.ones(n)])                                 # a translation
+    packing = lambda x, p: NullSpace.from_modes(rotations(x), frozen=rattlers)  # modes that follow the state
+
+At first order the gauge is a convention. At second order the projector's own derivative counts; it is exact as long as
+the rank is constant. For modes that turn with the state (rotations) mixed second derivatives along the zero modes need
+not commute; everything orthogonal to them does.
+
+**Example.** A foreign solver, here optimistix's BFGS on an energy, and optax's L-BFGS:
+
+    gradient = jax.grad(energy)                               # energy(x, p)
+
+    @root(gradient, linear_solver=DenseCholesky())
+    def minimum(x0, p):
+        solver = optimistix.BFGS(rtol=1e-12, atol=1e-12)
+        return optimistix.minimise(energy, solver, x0, args=p).value
+
+    @root(gradient, linear_solver=DenseCholesky())
+    def minimum_with_optax(x0, p):
+        objective = functools.partial(energy, p=p)
+        optimiser = optax.lbfgs()
+        value_and_grad = optax.value_and_grad_from_state(objective)
+
+        def step(carry):
+            x, state = carry
+            value, grad = value_and_grad(x, state=state)
+            updates, state = optimiser.update(grad, state, x, value=value, grad=grad, value_fn=objective)
+            return optax.apply_updates(x, updates), state
+
+        def unconverged(carry):
+            return jnp.linalg.norm(gradient(carry[0], p)) > 1e-10
+
+        return jax.lax.while_loop(unconverged, step, (x0, optimiser.init(x0)))[0]
+
+    jax.jacrev(minimum, argnums=1)(x0, p)
+    jax.hessian(lambda p: observable(minimum(x0, p)))(p)
+
+References:
+    Blondel et al., Efficient and Modular Implicit Differentiation, NeurIPS 2022, arXiv:2105.15183.
+"""
+
+from mdsens.implicit.linear import DenseCholesky, DenseLU, Iterative, LinearSolution, LinearSolver
+from mdsens.implicit.null_space import NullSpace
+from mdsens.implicit.root import fixed_point, root
+from mdsens.implicit.system import LinearizedCondition, linearize
+
+__all__ = [
+    "DenseCholesky",
+    "DenseLU",
+    "Iterative",
+    "LinearSolution",
+    "LinearSolver",
+    "LinearizedCondition",
+    "NullSpace",
+    "fixed_point",
+    "linearize",
+    "root",
+]

@@ -1,0 +1,208 @@
+"""The ``/particles`` and ``/observables`` groups, laid out so that H5MD readers and OVITO open the file.
+
+MDAnalysis takes the first particles group and wants step and time arrays beside every value; znh5md wants the species
+time-dependent, too; OVITO reads AMBER NetCDF-4, which is HDF5 with dimension scales, so ``/AMBER`` holds hard links to the H5MD
+datasets. A plane is stored with z = 0, not periodic along z. Reduced units: no unit attributes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mdsens.io.hdf5 import read_attributes, write_attributes
+
+TRAJECTORY = "particles/trajectory"
+_PATH = "particles/path"
+_MOST_ARROWS = 64  # vector properties that a viewer's menu can hold; HDF5's back references grow with them, too
+
+
+def sensitivity_name(path: str) -> str:
+    """Return the name of dx/dp in the file: ``d_position_d_soft_sphere_sigma_A_B`` for ``soft_sphere.sigma[A,B]``."""
+    return "d_position_d_" + re.sub(r"[^A-Za-z0-9]+", "_", path).strip("_")
+
+
+def sensitivity_names(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Return one name per path; names that would collide get a running number."""
+    names = [sensitivity_name(path) for path in paths]
+    return tuple(name if names.count(name) == 1 else f"{name}_{k}" for k, name in enumerate(names))
+
+
+def write_trajectory(
+    file: Any,
+    position: np.ndarray,
+    species: np.ndarray,
+    box_matrix: np.ndarray | None,
+    *,
+    species_names: tuple[str, ...],
+    step: int,
+) -> None:
+    """Write one relaxed state as the only frame of ``/particles/trajectory``.
+
+    Args:
+        file: The open file.
+        position: Real coordinates, shape (n, d).
+        species: Species indices, shape (n,).
+        box_matrix: Lattice vectors as columns, shape (d, d); None for a free system.
+        species_names: One name per species.
+        step: Minimiser steps up to this state; also stored as the time.
+    """
+    file.create_group("particles", track_order=True)  # MDAnalysis reads the first group
+    group = file.create_group(TRAJECTORY)
+    steps = {"step": np.array([step]), "time": np.array([float(step)])}
+    _create_element(group, "position", _spatial(position)[None], steps)
+    shared = {name: group[f"position/{name}"] for name in steps}
+    _create_element(group, "species", species.astype(np.int32)[None], shared)
+    write_attributes(group["species"], {"species_names": species_names})
+    box = _create_box(group, position.shape[1], box_matrix)
+    if box_matrix is not None:
+        _create_element(box, "edges", _edges(box_matrix)[None], shared)
+    write_attributes(group, {"spatial_dimension": position.shape[1]})
+
+
+def write_vectors(file: Any, name: str, values: np.ndarray, attributes: Mapping[str, Any]) -> None:
+    """Add a vector per particle, shape (n, d), to the frame of ``/particles/trajectory``."""
+    group = file[TRAJECTORY]
+    shared = {key: group[f"position/{key}"] for key in ("step", "time")}
+    _create_element(group, name, _spatial(values)[None], shared)
+    write_attributes(group[name], attributes)
+
+
+def write_path(file: Any, steps: np.ndarray, positions: np.ndarray) -> None:
+    """Write the minimiser's way, positions of shape (f, n, d), as ``/particles/path``; box and species do not change."""
+    trajectory, group = file[TRAJECTORY], file.create_group(_PATH)
+    times = {"step": steps, "time": steps.astype(float)}
+    _create_element(group, "position", _spatial(positions), times, compressed=True)
+    group.create_dataset("species", data=trajectory["species/value"][0])
+    box = group.create_group("box")
+    write_attributes(box, read_attributes(trajectory["box"]))
+    if "edges" in trajectory["box"]:
+        box.create_dataset("edges", data=trajectory["box/edges/value"][0])
+    write_attributes(group, {"spatial_dimension": trajectory.attrs["spatial_dimension"]})
+
+
+def write_observables(file: Any, values: Mapping[str, float]) -> None:
+    """Write scalars of the state as ``/observables/<name>/value``, shape (1,)."""
+    position = file[TRAJECTORY]["position"]
+    shared = {name: position[name] for name in ("step", "time")}
+    for name, value in values.items():
+        _create_element(file.require_group("observables"), name, np.array([value]), shared)
+
+
+def write_amber(file: Any, radii: np.ndarray, names: tuple[str, ...]) -> None:
+    """Add ``/AMBER``: hard links through which OVITO sees the frame, each sensitivity a vector property.
+
+    OVITO's AMBER reader takes lengths and angles of the cell, so boxes whose first vector is not along x or whose second is
+    not in the xy plane get no such group; ``export_extxyz`` serves them.
+
+    Args:
+        file: The open file with its trajectory written.
+        radii: Radius to draw each particle with, shape (n,); NaN for none.
+        names: Names of the sensitivities; OVITO gets the first 64 of them.
+    """
+    trajectory = file[TRAJECTORY]
+    matrix = _matrix(trajectory["box/edges/value"][0]) if "edges" in trajectory["box"] else None
+    if matrix is not None and not np.array_equal(matrix, np.triu(matrix)):
+        return
+    group = file.create_group("AMBER")
+    for key, text in {"Conventions": "AMBER", "ConventionVersion": "1.0", "program": "mdsens"}.items():
+        group.attrs[key] = np.bytes_(text)  # netCDF's text is of fixed length
+    n = trajectory["position/value"].shape[1]
+    for name, length in {"frame": 1, "atom": n, "spatial": 3, "cell_spatial": 3, "cell_angular": 3}.items():
+        group.create_dataset(name, data=np.arange(length, dtype=np.float32)).make_scale(name)
+    _link(group, "coordinates", trajectory["position/value"], ("frame", "atom", "spatial"))
+    _link(group, "atom_types", trajectory["species/value"], ("frame", "atom"))
+    _link(group, "time", trajectory["position/time"], ("frame",))
+    for name in names[:_MOST_ARROWS]:
+        _link(group, name, trajectory[f"{name}/value"], ("frame", "atom", "spatial"))
+    if np.isfinite(radii).all():
+        _link(group, "radius", group.create_dataset("radius", data=radii[None]), ("frame", "atom"))
+    if matrix is not None:
+        lengths = np.linalg.norm(matrix, axis=0)
+        cosines = (matrix / lengths).T @ (matrix / lengths)
+        angles = np.degrees(np.arccos([cosines[1, 2], cosines[0, 2], cosines[0, 1]]))
+        for name, values, axis in (("cell_lengths", lengths, "cell_spatial"), ("cell_angles", angles, "cell_angular")):
+            _link(group, name, group.create_dataset(name, data=values[None]), ("frame", axis))
+
+
+def _link(group: Any, name: str, dataset: Any, scales: tuple[str, ...]) -> None:
+    if name not in group:
+        group[name] = dataset
+    for axis, scale in enumerate(scales):
+        dataset.dims[axis].attach_scale(group[scale])
+
+
+def read_position(file: Any) -> np.ndarray:
+    """Return the relaxed positions, shape (n, d)."""
+    group = file[TRAJECTORY]
+    return np.asarray(group["position/value"][0, :, : _dimension(group)])
+
+
+def read_vectors(file: Any, name: str) -> np.ndarray:
+    """Return a vector per particle, shape (n, d)."""
+    group = file[TRAJECTORY]
+    return np.asarray(group[f"{name}/value"][0, :, : _dimension(group)])
+
+
+def read_path(file: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return step counts, shape (f,), and positions, shape (f, n, d), of the minimiser's way."""
+    group = file[_PATH]
+    return np.asarray(group["position/step"]), np.asarray(group["position/value"][:, :, : _dimension(group)])
+
+
+def read_species(file: Any) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return species indices, shape (n,), and their names."""
+    group = file[TRAJECTORY]["species"]
+    names = read_attributes(group)["species_names"]
+    return np.asarray(group["value"][0], dtype=np.int64), tuple(map(str, names))
+
+
+def read_box_matrix(file: Any) -> np.ndarray | None:
+    """Return the lattice vectors as columns, shape (d, d), or None for a free system."""
+    group = file[TRAJECTORY]
+    if "edges" not in group["box"]:
+        return None
+    d = _dimension(group)
+    return _matrix(group["box/edges/value"][0])[:d, :d]
+
+
+def _dimension(group: Any) -> int:
+    return int(group.attrs["spatial_dimension"])
+
+
+def _create_element(group: Any, name: str, value: np.ndarray, steps: Mapping[str, Any], *, compressed: bool = False) -> None:
+    """Write an H5MD element; ``steps`` holds arrays, or datasets of another element that are then shared by hard links."""
+    element = group.create_group(name)
+    for key, entry in steps.items():
+        element[key] = entry
+    options = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if compressed and value.size else {}
+    element.create_dataset("value", data=value, **options)
+
+
+def _create_box(group: Any, dimension: int, box_matrix: np.ndarray | None) -> Any:
+    box = group.create_group("box")
+    periodic = 0 if box_matrix is None else dimension
+    boundary = tuple("periodic" if axis < periodic else "none" for axis in range(3))
+    write_attributes(box, {"dimension": np.int32(3), "boundary": boundary})
+    return box
+
+
+def _spatial(vectors: np.ndarray) -> np.ndarray:
+    """Return vectors with three components, the missing ones zero."""
+    padding = [(0, 0)] * (vectors.ndim - 1) + [(0, 3 - vectors.shape[-1])]
+    return np.pad(vectors, padding)
+
+
+def _edges(box_matrix: np.ndarray) -> np.ndarray:
+    """Return H5MD's edges: three lengths of a cuboid, or edge vectors as rows; a plane gets height 1."""
+    full = np.eye(3)
+    full[: len(box_matrix), : len(box_matrix)] = box_matrix
+    diagonal = np.diag(full)
+    return diagonal.copy() if np.array_equal(full, np.diag(diagonal)) else full.T
+
+
+def _matrix(edges: np.ndarray) -> np.ndarray:
+    return np.diag(edges) if edges.ndim == 1 else edges.T

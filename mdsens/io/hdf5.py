@@ -1,0 +1,167 @@
+"""Opening HDF5 files of ours, and how plain values are stored in them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+import mdsens
+from mdsens.errors import UserError
+from mdsens.io.replacing import replacing
+
+SCHEMA_VERSION = 1
+CREATOR = "mdsens"
+_BOUNDS = ("v110", "v110")  # virtual datasets, and attributes above 64 kB
+_TEXT = h5py.string_dtype("utf-8")
+
+
+@contextlib.contextmanager
+def new_file(path: Path, kind: str, *, overwrite: bool) -> Iterator[Any]:
+    """Open a new file for writing that takes its name when it is complete.
+
+    Args:
+        path: The final name.
+        kind: What the file holds: "run", "ensemble", "benchmark", ...
+        overwrite: Whether a file of that name may be replaced.
+
+    Yields:
+        The open file, with ``/h5md`` and the schema version in place.
+
+    Raises:
+        UserError: When the file cannot be written, or exists and must not be replaced.
+    """
+    with replacing(path, overwrite=overwrite) as temporary, h5py.File(temporary, "x", libver=_BOUNDS) as file:
+        write_attributes(file, {"kind": kind, "schema_version": SCHEMA_VERSION})
+        header = file.create_group("h5md")
+        header.attrs["version"] = np.array([1, 1], dtype=np.int32)
+        write_attributes(header.create_group("author"), {"name": "N/A"})
+        write_attributes(header.create_group("creator"), {"name": CREATOR, "version": mdsens.__version__})
+        yield file
+
+
+@contextlib.contextmanager
+def stored_file(path: Path) -> Iterator[Any]:
+    """Open one of our files for reading.
+
+    Args:
+        path: The file.
+
+    Yields:
+        The open file.
+
+    Raises:
+        UserError: When the file is missing, not HDF5, truncated, not written by mdsens, or of a newer schema.
+    """
+    file = _opened(path)
+    try:
+        with file:
+            _check_schema(file, path)
+            yield file
+    except (OSError, KeyError, RuntimeError, TypeError) as error:
+        # HDF5 finds damage only where it reads
+        raise UserError(f"{path} is damaged or incomplete ({_first_line(error)}): make it again.") from error
+
+
+def kind_of(path: Path) -> str:
+    """Return what one of our files holds: "run" for one relaxed state, "ensemble", "benchmark", ...
+
+    Args:
+        path: The file.
+
+    Raises:
+        UserError: When it is not a readable file of ours; see ``stored_file``.
+    """
+    with stored_file(Path(path)) as file:
+        return str(file.attrs["kind"])
+
+
+def _opened(path: Path) -> Any:
+    if not path.exists():
+        raise UserError(f"{path} does not exist: give the path of a results file (.h5).")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder: give the path of a results file (.h5).")
+    try:
+        if not h5py.is_hdf5(path):
+            path.open("rb").close()
+            raise UserError(f"{path} is not an HDF5 file: give a results file written by mdsens.")
+        return h5py.File(path, "r", locking=False)  # complete files do not change, and some file systems cannot lock
+    except OSError as error:
+        reason = error.strerror or ("it ends too early" if "truncated" in str(error) else _first_line(error))
+        raise UserError(f"{path} cannot be read ({reason}): make it again or check its permissions.") from error
+
+
+def _check_schema(file: Any, path: Path) -> None:
+    creator = file["h5md/creator"].attrs.get("name", "") if "h5md/creator" in file else ""
+    if creator != CREATOR or not {"schema_version", "kind"} <= set(file.attrs):
+        raise UserError(f"{path} is an HDF5 file but was not written by mdsens: give a results file of mdsens.")
+    version = int(file.attrs["schema_version"])
+    if version > SCHEMA_VERSION:
+        raise UserError(
+            f"{path} has schema version {version}, but this mdsens reads versions up to {SCHEMA_VERSION}: update mdsens."
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip("'\"").splitlines() or [type(error).__name__])[0]
+
+
+def write_attributes(node: Any, values: Mapping[str, Any]) -> None:
+    """Store numbers, truth values, texts and arrays of them as attributes of an HDF5 object."""
+    for name, value in values.items():
+        node.attrs[name] = encoded(value)
+
+
+def read_attributes(node: Any) -> dict[str, Any]:
+    """Return all attributes of an HDF5 object as Python scalars, texts and arrays (of ``str`` where they hold text)."""
+    return {name: decoded(value) for name, value in node.attrs.items()}
+
+
+def write_text(group: Any, name: str, text: str) -> None:
+    """Store a text of any length as a dataset."""
+    group.create_dataset(name, data=text, dtype=_TEXT)
+
+
+def read_text(dataset: Any) -> str:
+    """Return a text stored as a dataset."""
+    return str(dataset.asstr()[()])
+
+
+def write_texts(group: Any, name: str, texts: Sequence[str]) -> None:
+    """Store a list of texts as a dataset."""
+    group.create_dataset(name, data=list(texts), dtype=_TEXT, shape=(len(texts),))
+
+
+def read_texts(dataset: Any) -> tuple[str, ...]:
+    """Return a list of texts stored as a dataset."""
+    return tuple(map(str, dataset.asstr()[()]))
+
+
+def encoded(value: Any) -> Any:
+    """Return a value in a form that h5py stores: sequences of text become arrays of UTF-8."""
+    if isinstance(value, str):
+        return value
+    array = np.asarray(value)
+    if array.dtype.kind in "UO" or (array.size == 0 and isinstance(value, tuple)):
+        return np.array(value, dtype=_TEXT)
+    return array[()]
+
+
+def decoded(value: Any) -> Any:
+    """Return the inverse of ``encoded``: text as ``str``, scalars as Python's own, arrays as they are."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8")
+    if isinstance(value, h5py.Empty):
+        return np.zeros(0)
+    if isinstance(value, np.ndarray) and value.dtype.kind in "OS":
+        return np.array([decoded(entry) for entry in value.ravel()], dtype=np.str_).reshape(value.shape)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def read_value(dataset: Any) -> Any:
+    """Return a dataset's content: an array, or ``str`` for a single text."""
+    return decoded(dataset[()])

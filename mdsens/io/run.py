@@ -1,0 +1,132 @@
+"""One relaxed state with its sensitivities, written to HDF5."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from mdsens.energy import PairPotential, State
+from mdsens.io import certified, h5md
+from mdsens.io.hdf5 import new_file, write_attributes, write_texts
+from mdsens.io.provenance import Provenance, write_provenance
+from mdsens.pairs import PairList
+from mdsens.paths import _entries
+from mdsens.relax import Relaxation
+from mdsens.sensitivity.records import ObservableSensitivity, PositionSensitivity
+from mdsens.types import PeriodicBox
+
+KIND = "run"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What one run of ``relax`` or ``sensitivity`` found.
+
+    Attributes:
+        relaxation: The relaxed state.
+        positions: dx/dp; ``no_sensitivity(relaxation)`` when none was asked for.
+        observables: dO/dp of every observable.
+        provenance: Where it comes from.
+    """
+
+    relaxation: Relaxation
+    positions: PositionSensitivity
+    observables: tuple[ObservableSensitivity, ...]
+    provenance: Provenance
+
+
+def no_sensitivity(relaxation: Relaxation) -> PositionSensitivity:
+    """Return the sensitivity with no entries, for a run that only relaxed."""
+    return certified.no_entries(
+        relaxation.state.configuration.position.shape, relaxation.max_force, relaxation.network.one_sided
+    )
+
+
+def write_run(path: Path, run: Run, *, overwrite: bool = False) -> None:
+    """Write one relaxed state with its sensitivities to HDF5.
+
+    Args:
+        path: The file, usually ``NAME.h5``.
+        run: What to write.
+        overwrite: Whether a file of that name may be replaced.
+
+    Raises:
+        UserError: When the file cannot be written, or exists and must not be replaced; nothing is left under the name.
+    """
+    relaxation = run.relaxation
+    configuration = relaxation.state.configuration
+    position, backbone = np.asarray(configuration.position), relaxation.network.backbone
+    box_matrix = np.asarray(configuration.box.matrix) if isinstance(configuration.box, PeriodicBox) else None
+    diameters = particle_diameters(relaxation.state)
+    results = {"relaxation": relaxation.verdict.value, **run.provenance.results}
+    with new_file(Path(path), KIND, overwrite=overwrite) as file:
+        h5md.write_trajectory(
+            file,
+            position,
+            np.asarray(configuration.species),
+            box_matrix,
+            species_names=configuration.species_names,
+            step=len(relaxation.history.energy),
+        )
+        names = certified.write_positions(file, run.positions, backbone)
+        for observable in run.observables:
+            certified.write_observable(file, observable)
+        h5md.write_path(file, relaxation.history.path_step, relaxation.history.path)
+        h5md.write_amber(file, diameters / 2, names)
+        _write_relaxation(file, relaxation)
+        _write_parameters(file, relaxation.state, diameters)
+        write_provenance(file, dataclasses.replace(run.provenance, results=results))
+
+
+def particle_diameters(state: State) -> np.ndarray:
+    """Return the length (sigma) of every particle's pair with its like, shape (n,); NaN where the potential has none."""
+    n = state.configuration.n_particles
+    if not isinstance(state.potential, PairPotential):
+        return np.full(n, np.nan)
+    everyone = jnp.arange(n)
+    like = PairList(everyone, everyone, jnp.ones(n, dtype=bool))
+    return np.asarray(state.potential.reach(state.configuration, state.params, like)) / state.potential.cutoff
+
+
+def _write_relaxation(file: Any, relaxation: Relaxation) -> None:
+    """Store the verdict, the numbers of the state, its network and the minimiser's history as ``/relaxation``."""
+    group = file.create_group("relaxation")
+    network, history = relaxation.network, relaxation.history
+    for name in ("energy", "max_force", "newton"):
+        group[name] = getattr(history, name)
+    group["backbone"] = network.backbone
+    group["contacts"] = np.stack([network.i, network.j], axis=1)
+    scalars = {name: getattr(relaxation, name) for name in ("energy", "max_force", "force_unit", "pressure", "seconds")}
+    labels = {"verdict": relaxation.verdict.value, "sentence": relaxation.verdict.sentence}
+    write_attributes(group, {**labels, **scalars, "one_sided": network.one_sided})
+    write_attributes(group.create_group("settings"), _flat(dataclasses.asdict(relaxation.settings)))
+    measured = {name: scalars[name] for name in ("energy", "max_force", "pressure")}
+    h5md.write_observables(file, {name: value for name, value in measured.items() if np.isfinite(value)})
+
+
+def _write_parameters(file: Any, state: State, diameters: np.ndarray) -> None:
+    """Store the potential's name and static fields, every parameter entry and the diameters as ``/parameters``."""
+    group = file.create_group("parameters")
+    entries = list(_entries(state))
+    write_texts(group, "paths", [entry.path for entry in entries])
+    write_texts(group, "units", [entry.unit for entry in entries])
+    group["values"] = np.array([entry.value for entry in entries])
+    group["diameters"] = diameters
+    write_attributes(group, {"potential": state.potential.name})
+    write_attributes(group.create_group("potential_fields"), _static_fields(state.potential))
+
+
+def _static_fields(potential: Any) -> dict[str, Any]:
+    fields = {field.name: getattr(potential, field.name) for field in dataclasses.fields(potential)}
+    return {name: value for name, value in fields.items() if isinstance(value, bool | int | float | str)}
+
+
+def _flat(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in fields.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat

@@ -1,0 +1,137 @@
+"""Lists of interacting pairs: all pairs or jax-md neighbour lists, one format for both.
+
+A pair list holds every unordered pair once, padded to a fixed capacity so that compiled code is reused. This is the
+only module that touches jax-md's neighbour lists.
+"""
+
+from __future__ import annotations
+
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int
+from scipy.spatial import KDTree
+
+from mdsens.errors import NumericalError, UserError
+from mdsens.types import Box, PeriodicBox, Position
+
+
+class PairList(eqx.Module):
+    """Unordered pairs (i, j), each at most once, padded with masked entries i = j = 0.
+
+    Attributes:
+        i: First particle of every pair, shape (m,).
+        j: Second particle, same shape.
+        mask: True for real pairs, False for padding, same shape.
+    """
+
+    i: Int[Array, " m"]
+    j: Int[Array, " m"]
+    mask: Bool[Array, " m"]
+
+
+def all_pairs(n_particles: int) -> PairList:
+    """Return the list of all n (n - 1)/2 pairs."""
+    i, j = np.triu_indices(n_particles, k=1)
+    return PairList(jnp.asarray(i), jnp.asarray(j), jnp.ones(i.shape, dtype=bool))
+
+
+def padded_pairs(i: np.ndarray, j: np.ndarray, capacity: int) -> PairList:
+    """Return a pair list padded to ``capacity`` entries (at least one, so that shapes are never empty)."""
+    padding = (0, max(capacity, 1) - len(i))
+    mask = np.pad(np.ones(len(i), bool), padding)
+    return PairList(*jax.device_put((np.pad(i, padding), np.pad(j, padding), mask)))
+
+
+def neighbor_pairs(position: Position | np.ndarray, box: Box, reach: float, *, capacity: int = 0) -> PairList:
+    """Return every pair of nearest images closer than ``reach``.
+
+    The search runs on the host: SciPy's k-d tree for free and rectangular boxes (on a CPU 70 times faster than a list
+    of jax-md's, which is compiled anew for every allocation), jax-md's cell list for the other parallelepipeds.
+
+    Args:
+        position: Real coordinates, shape (n, d).
+        box: The space; when the reach exceeds half its smallest height, all pairs are returned (the nearest image still
+            decides the distance).
+        reach: Largest distance of a listed pair, units of length, > 0.
+        capacity: Number of entries to pad to. A list that does not fit is allocated anew with at least a quarter to
+            spare, in a few standard sizes, so that a list never overflows silently and compiled code is mostly reused.
+
+    Returns:
+        The pair list.
+    """
+    pairs = _search(np.asarray(position), box, reach)
+    n = len(position)
+    if len(pairs) > capacity:
+        capacity = min(standard_capacity(1.25 * len(pairs) / n) * n, max(1, n * (n - 1) // 2))
+    return padded_pairs(pairs[:, 0], pairs[:, 1], capacity)
+
+
+def standard_capacity(least: float) -> int:
+    """Return the smallest of 1, 2, 3, 4, 6, 8, 12, 16, ... (2^k and 3 2^k) that is at least ``least``."""
+    power = 2 ** max(0, math.ceil(math.log2(max(least, 1))))
+    return power * 3 // 4 if power >= 4 and power * 3 // 4 >= least else power
+
+
+def smallest_height(box: PeriodicBox) -> float:
+    """Return the smallest distance between opposite faces of the box, units of length."""
+    return float(1.0 / np.linalg.norm(np.linalg.inv(np.asarray(box.matrix)), axis=1).max())
+
+
+def check_range(box: Box, cutoff: float) -> None:
+    """Refuse a periodic box in which a particle could interact with two images of another.
+
+    Raises:
+        UserError: When the smallest height of the box is below twice the cutoff; the message gives both.
+    """
+    if isinstance(box, PeriodicBox):
+        smallest = smallest_height(box)
+        if smallest < 2 * cutoff:
+            raise UserError(
+                f"the box is too small: its smallest height is {smallest:.6g} but the interaction reaches {cutoff:.6g};"
+                f" heights of at least {2 * cutoff:.6g} are needed: add particles or shorten the cutoff."
+            )
+
+
+def _search(position: np.ndarray, box: Box, reach: float) -> np.ndarray:
+    """Return the pairs within reach, shape (m, 2), i < j, in lexicographic order."""
+    n = len(position)
+    if isinstance(box, PeriodicBox):
+        matrix = np.asarray(box.matrix)
+        if 2 * reach > smallest_height(box):
+            pairs = np.stack(np.triu_indices(n, k=1), axis=1)
+        elif np.array_equal(matrix, np.diag(np.diag(matrix))):
+            edges = np.diag(matrix)
+            wrapped = np.mod(position, edges)
+            tree = KDTree(np.where(wrapped < edges, wrapped, 0.0), boxsize=edges)
+            pairs = tree.query_pairs(reach, output_type="ndarray")
+        else:
+            pairs = _jax_md_search(position, matrix, reach)
+    else:
+        pairs = KDTree(position).query_pairs(reach, output_type="ndarray")
+    pairs = np.sort(pairs, axis=1)
+    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+
+
+def _jax_md_search(position: np.ndarray, matrix: np.ndarray, reach: float) -> np.ndarray:
+    """List neighbours with jax-md, allocated for these positions (it cannot overflow), in fractional coordinates."""
+    from jax_md import partition, space
+
+    # jax-md wants an upper triangular box; fractional coordinates and distances do not see the rotation
+    _, triangle = np.linalg.qr(matrix)
+    upper = jnp.asarray(np.sign(np.diag(triangle))[:, None] * triangle)
+    displacement, _ = space.periodic_general(upper, fractional_coordinates=True)
+    functions = partition.neighbor_list(
+        displacement, upper, reach, 0.0, fractional_coordinates=True, format=partition.NeighborListFormat.OrderedSparse
+    )
+    fractional = position @ np.linalg.inv(matrix).T
+    found = functions.allocate(jnp.asarray(fractional - np.floor(fractional)))
+    if bool(found.did_buffer_overflow):
+        raise NumericalError(
+            "jax-md's neighbour list overflowed on allocation: look for particles on top of each other."
+        )
+    pairs = np.asarray(found.idx).T
+    return pairs[pairs[:, 0] < len(position)]

@@ -1,0 +1,177 @@
+r"""How the parameters of a pair law are stored, and what each of their entries is called.
+
+A field such as :math:`\sigma_{ij}` is stored by its *independent* entries only, so that a derivative in one of them is
+unambiguous: one number for all (``Uniform``), one per species or per particle combined by a mixing rule
+(``PerSpecies``, ``PerParticle``), or one per unordered pair of species (``PerPair``). ``at`` expands them to a list of
+pairs.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PyTree
+
+from mdsens.types import Box, Species, is_concrete
+
+Index = Int[Array, " m"]
+Mixing = Callable[[Array, Array], Array]
+
+
+def arithmetic_mean(a: Array, b: Array) -> Array:
+    """Return (a + b)/2: additive diameters."""
+    return 0.5 * (a + b)
+
+
+def geometric_mean(a: Array, b: Array) -> Array:
+    """Return sqrt(a b): Berthelot's rule for energies; a, b > 0."""
+    return jnp.sqrt(a * b)
+
+
+class PairParameter(eqx.Module):
+    """A positive parameter of a pair law, stored by its independent entries.
+
+    Attributes:
+        values: The independent entries, shape () or (k,), in the parameter's own unit.
+
+    Raises:
+        ValueError: When an entry is not finite and positive.
+    """
+
+    values: eqx.AbstractVar[Float[Array, " *k"]]
+
+    def __check_init__(self) -> None:
+        if not is_concrete(self.values):
+            return
+        values = np.asarray(self.values)
+        if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values > 0).all()):
+            raise ValueError(f"parameter entries are {values.tolist()}; every one must be finite and greater than 0.")
+
+    @abstractmethod
+    def at(self, species: Species, i: Index, j: Index) -> Float[Array, " *m"]:
+        """Return the parameter of every pair (i, j), shape (m,) or () when all pairs share it."""
+
+    @abstractmethod
+    def labels(self, species_names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the label of every independent entry, such as ``[A,B]``; empty string for a single entry."""
+
+
+class Uniform(PairParameter):
+    """One value for every pair."""
+
+    values: Float[Array, ""]
+
+    def __init__(self, values: float | Float[Array, ""]) -> None:
+        self.values = jnp.asarray(values, dtype=float)
+
+    def at(self, species: Species, i: Index, j: Index) -> Float[Array, ""]:
+        """Return the value itself, shape ()."""
+        return self.values
+
+    def labels(self, species_names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return one empty label."""
+        return ("",)
+
+
+class PerSpecies(PairParameter):
+    """One value per species; a pair has the mixture of its two species' values.
+
+    Attributes:
+        values: One entry per species, shape (s,).
+        mixing: Symmetric function of two values; the arithmetic mean by default.
+    """
+
+    values: Float[Array, " s"]
+    mixing: Mixing = eqx.field(static=True)
+
+    def __init__(self, values: Float[Array, " s"] | list[float], mixing: Mixing = arithmetic_mean) -> None:
+        self.values = jnp.asarray(values, dtype=float)
+        self.mixing = mixing
+
+    def at(self, species: Species, i: Index, j: Index) -> Float[Array, " m"]:
+        """Return the mixed value of every pair, shape (m,)."""
+        return self.mixing(self.values[species[i]], self.values[species[j]])
+
+    def labels(self, species_names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return ``[A]``, ``[B]``, ..."""
+        return tuple(f"[{name}]" for name in species_names)
+
+
+class PerPair(PairParameter):
+    """One independent value per unordered pair of species.
+
+    Attributes:
+        values: Upper triangle row by row (AA, AB, ..., BB, ...), shape (s (s + 1)/2,).
+    """
+
+    values: Float[Array, " t"]
+
+    def __init__(self, values: Float[Array, " t"] | list[float]) -> None:
+        self.values = jnp.asarray(values, dtype=float)
+
+    @property
+    def n_species(self) -> int:
+        """Number of species s, from t = s (s + 1)/2."""
+        return round((np.sqrt(8 * self.values.shape[0] + 1) - 1) / 2)
+
+    def at(self, species: Species, i: Index, j: Index) -> Float[Array, " m"]:
+        """Return the value of every pair's unordered species pair, shape (m,)."""
+        low = jnp.minimum(species[i], species[j])
+        high = jnp.maximum(species[i], species[j])
+        return self.values[low * self.n_species - low * (low - 1) // 2 + high - low]
+
+    def labels(self, species_names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return ``[A,A]``, ``[A,B]``, ``[B,B]``, ..."""
+        names = species_names
+        return tuple(f"[{names[a]},{names[b]}]" for a in range(len(names)) for b in range(a, len(names)))
+
+
+class PerParticle(PairParameter):
+    """One value per particle (polydispersity); a pair has the mixture of its two particles' values.
+
+    Attributes:
+        values: One entry per particle, shape (n,).
+        mixing: Symmetric function of two values; the arithmetic mean by default.
+    """
+
+    values: Float[Array, " n"]
+    mixing: Mixing = eqx.field(static=True)
+
+    def __init__(self, values: Float[Array, " n"] | np.ndarray, mixing: Mixing = arithmetic_mean) -> None:
+        self.values = jnp.asarray(values, dtype=float)
+        self.mixing = mixing
+
+    def at(self, species: Species, i: Index, j: Index) -> Float[Array, " m"]:
+        """Return the mixed value of every pair, shape (m,)."""
+        return self.mixing(self.values[i], self.values[j])
+
+    def labels(self, species_names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return ``[0]``, ``[1]``, ..."""
+        return tuple(f"[{k}]" for k in range(self.values.shape[0]))
+
+
+class Parameters(eqx.Module):
+    """Everything a relaxed structure depends on: the potential's parameters and the box.
+
+    Attributes:
+        potential: The potential's parameters, any pytree of float64 arrays.
+        box: The box; its matrix is a parameter like any other.
+    """
+
+    potential: PyTree
+    box: Box
+
+
+def is_pair_parameter(node: object) -> bool:
+    """Return whether a pytree node is a ``PairParameter`` (for ``jax.tree`` functions' ``is_leaf``)."""
+    return isinstance(node, PairParameter)
+
+
+def at_pairs(params: PyTree, species: Species, i: Index, j: Index) -> PyTree:
+    """Expand every ``PairParameter`` in ``params`` to its values on the pairs (i, j)."""
+    return jax.tree.map(lambda node: node.at(species, i, j), params, is_leaf=is_pair_parameter)

@@ -1,0 +1,80 @@
+"""Where discs, contacts and periodic images lie on the page."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from mdsens.plotting.records import Packing
+
+
+def wrapped(position: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Return the images of the positions inside the box, shape (n, d); the positions themselves when there is no box."""
+    if box.shape[1] == 0:
+        return position
+    fractional = np.linalg.solve(box, position.T)
+    return np.asarray((box @ (fractional - np.floor(fractional))).T)
+
+
+def nearest(separation: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Return the nearest-image displacements of differences of positions, shape (m, d)."""
+    if box.shape[1] == 0:
+        return separation
+    return np.asarray(separation - (box @ np.round(np.linalg.solve(box, separation.T))).T)
+
+
+def shifts(box: np.ndarray) -> np.ndarray:
+    """Return the lattice vectors to the box itself (first) and to its neighbours, shape (3^d, d) or (1, d)."""
+    counts = sorted(itertools.product((0, -1, 1), repeat=box.shape[1]), key=lambda c: sum(map(abs, c)))
+    return np.asarray(np.array(counts).reshape(-1, box.shape[1]) @ box.T)
+
+
+def window(packing: Packing, margin: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lower and upper corner of the picture: the box or, without one, the particles; plus the margin."""
+    if packing.box.shape[1]:
+        corners = corners_of(packing.box)
+        return corners.min(axis=0) - margin, corners.max(axis=0) + margin
+    radius = 0.5 * packing.diameter[:, None]
+    return (packing.position - radius).min(axis=0) - margin, (packing.position + radius).max(axis=0) + margin
+
+
+def corners_of(box: np.ndarray) -> np.ndarray:
+    """Return the corners of the box, shape (2^d, d); in 2D in the order in which they are walked around."""
+    d = box.shape[0]
+    walk = [(0, 0), (1, 0), (1, 1), (0, 1)] if d == 2 else list(itertools.product((0, 1), repeat=d))
+    return np.array(walk) @ box.T
+
+
+def images(position: np.ndarray, diameter: np.ndarray, box: np.ndarray, view: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Return (particle, shift) of every image whose disc shows in the view, the particles themselves first.
+
+    Args:
+        position: Positions inside the box, shape (n, d).
+        diameter: Diameters, shape (n,).
+        box: Lattice vectors as columns.
+        view: Lower and upper corner of the picture.
+
+    Returns:
+        Indices of particles and of ``shifts(box)``, shape (m, 2).
+    """
+    centres = position[None] + shifts(box)[:, None]
+    radius = 0.5 * diameter[:, None]
+    shown = np.all((centres + radius > view[0]) & (centres - radius < view[1]), axis=-1)
+    shown[0] = True
+    return np.argwhere(shown)[:, ::-1]
+
+
+def contact_lines(packing: Packing, position: np.ndarray, view: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lines between touching particles, images included, that cross the view.
+
+    Returns:
+        Ends of every line, shape (m, 2, d), and the number of the contact it belongs to, shape (m,).
+    """
+    i, j = packing.contacts.reshape(-1, 2).T
+    first = position[i]
+    second = first + nearest(position[j] - first, packing.box)
+    # a contact across the border is drawn at both borders: from i to an image of j, and from an image of i to j
+    ends = np.stack([first, second], axis=1)[None] + shifts(packing.box)[:, None, None]
+    shown = np.all((ends.max(axis=2) > view[0]) & (ends.min(axis=2) < view[1]), axis=-1)
+    return ends[shown], np.argwhere(shown)[:, 1]

@@ -1,0 +1,49 @@
+"""Words and numbers on figures: units, parameter names, reference lengths, certificates."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+# Reduced units: sigma is the unit of length, epsilon that of energy.
+_POSITION_DERIVATIVE = {"length": "", "energy": r" ($\sigma/\epsilon$)", "none": r" ($\sigma$)"}
+
+
+def derivative_label(parameter: str, unit: str) -> str:
+    """Return the axis label of |dx_i/dp| with its unit (none where p is a length)."""
+    return rf"$|\partial\mathbf{{x}}_i/\partial p|$,  $p$ = {parameter}{_POSITION_DERIVATIVE[unit]}"
+
+
+def derivative_unit(unit: str) -> str:
+    """Return the unit of dx/dp in mathematical notation, empty where it has none."""
+    return _POSITION_DERIVATIVE[unit].strip(" ()")
+
+
+def scientific(value: float, digits: int = 1) -> str:
+    r"""Write a number as :math:`1.2\times10^{-13}` in mathematical notation; plainly between 0.01 and 10 000."""
+    if not math.isfinite(value):
+        return "not finite" if math.isnan(value) else r"$\infty$"
+    if value == 0:
+        return "0"
+    exponent = math.floor(math.log10(abs(value)))
+    if -3 < exponent < 4:
+        return f"{value:.{digits + 1}g}".replace("-", "−")
+    return rf"${value / 10.0**exponent:.{digits}f}\times10^{{{exponent}}}$"
+
+
+def round_down(value: float) -> float:
+    """Return the largest of 1, 2, 5 times a power of ten that is not above a positive value."""
+    power = 10.0 ** math.floor(math.log10(value))
+    return float(power * max(step for step in (1, 2, 5) if step * power <= value * (1 + 1e-12)))
+
+
+def certificate_lines(relative_error: float, note: str) -> list[str]:
+    """Return the lines that say how good a derivative is."""
+    lines = [f"relative error {scientific(relative_error)}"]
+    return [*lines, note] if note else lines
+
+
+def fraction(part: int | np.integer, whole: int) -> str:
+    """Return "part of whole"."""
+    return f"{part} of {whole}"

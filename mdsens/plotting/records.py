@@ -1,0 +1,154 @@
+"""What the figures are made of: plain arrays, as they come out of a results file."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Packing:
+    """One relaxed state.
+
+    Attributes:
+        position: Real coordinates, shape (n, d), units of length.
+        diameter: Diameter of every particle, shape (n,), units of length.
+        species: Species index of every particle, shape (n,).
+        species_names: One name per species.
+        box: Lattice vectors as columns, shape (d, d); shape (d, 0) for a free system.
+        contacts: Backbone contacts, shape (c, 2).
+        force: Magnitude of the force each contact carries, shape (c,), units of energy per length.
+        rattlers: True for particles that nothing holds in place, shape (n,).
+    """
+
+    position: np.ndarray
+    diameter: np.ndarray
+    species: np.ndarray
+    species_names: tuple[str, ...]
+    box: np.ndarray
+    contacts: np.ndarray
+    force: np.ndarray
+    rattlers: np.ndarray
+
+    @property
+    def n_particles(self) -> int:
+        """Number of particles n."""
+        return len(self.position)
+
+    @property
+    def dimension(self) -> int:
+        """Spatial dimension d."""
+        return self.position.shape[1]
+
+    @property
+    def packing_fraction(self) -> float:
+        """Volume of the particles over that of the box, overlaps counted twice; NaN for a free system."""
+        if self.box.shape[1] < self.dimension:
+            return float("nan")
+        unit_ball = np.pi / 4 if self.dimension == 2 else np.pi / 6
+        return float(unit_ball * np.sum(self.diameter**self.dimension) / abs(np.linalg.det(self.box)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Arrows:
+    """The derivative of the positions in one parameter.
+
+    Attributes:
+        parameter: Name of the parameter, such as ``soft_sphere.sigma[A]``.
+        unit: The parameter's unit: "length", "energy" or "none".
+        values: dx/dp, shape (n, d).
+        relative_error: The certificate's estimate of the relative error.
+        box_rate: Derivative of the box matrix in the parameter at fixed positions, shape (d, d); zero unless the parameter
+            is one of the box.
+        note: A remark for the figure, such as "one-sided"; may be empty.
+    """
+
+    parameter: str
+    unit: str
+    values: np.ndarray
+    relative_error: float
+    box_rate: np.ndarray
+    note: str = ""
+
+    @property
+    def magnitude(self) -> np.ndarray:
+        """Length |dx_i/dp| for every particle, shape (n,)."""
+        return np.asarray(np.linalg.norm(self.values, axis=1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Iterates:
+    """Position sensitivities along the way of the minimiser, unrolled and implicit, NaN where undefined.
+
+    Attributes:
+        step: Steps at which both were taken, shape (s,), ascending.
+        unrolled_l1: L1 norm of the derivative of the unrolled minimiser, shape (n_starts, s).
+        implicit_l1: L1 norm of the implicit derivative at the same iterates, shape (n_starts, s).
+        reference_l1: L1 norm of the reference answer, shape (n_starts,).
+        unrolled_error: Relative error of the unrolled derivative against the reference, shape (n_starts, s).
+        implicit_error: Relative error of the implicit one, shape (n_starts, s).
+        n_refused: Number of starts without a reference answer (unjammed or not converged).
+    """
+
+    step: np.ndarray
+    unrolled_l1: np.ndarray
+    implicit_l1: np.ndarray
+    reference_l1: np.ndarray
+    unrolled_error: np.ndarray
+    implicit_error: np.ndarray
+    n_refused: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """Ensemble averages over a parameter at constant packing fraction; every array has shape (t,).
+
+    Attributes:
+        theta: Values of the parameter.
+        energy_mean: Mean energy per packing, units of energy.
+        energy_sem: Its standard error.
+        slope_total_mean: Mean of dE/dtheta at constant packing fraction, (dE/dtheta)_L + (dE/dL) dL/dtheta.
+        slope_total_sem: Its standard error.
+        slope_fixed_box_mean: Mean of (dE/dtheta)_L.
+        slope_fixed_box_sem: Its standard error.
+        magnitude_mean: Mean over particles and packings of |dx_i/dtheta| at fixed box.
+        magnitude_sem: Its standard error over packings.
+        n_used: Packings averaged.
+        n_refused: Packings refused (unjammed or not converged).
+    """
+
+    theta: np.ndarray
+    energy_mean: np.ndarray
+    energy_sem: np.ndarray
+    slope_total_mean: np.ndarray
+    slope_total_sem: np.ndarray
+    slope_fixed_box_mean: np.ndarray
+    slope_fixed_box_sem: np.ndarray
+    magnitude_mean: np.ndarray
+    magnitude_sem: np.ndarray
+    n_used: np.ndarray
+    n_refused: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Benchmark:
+    """Measured numbers beside their targets.
+
+    Attributes:
+        names: What was measured, length k.
+        measured: The numbers, shape (k,).
+        target: What they must reach, shape (k,).
+        sense: "at least" or "at most" for every row.
+    """
+
+    names: tuple[str, ...]
+    measured: np.ndarray
+    target: np.ndarray
+    sense: tuple[str, ...]
+
+    @property
+    def passed(self) -> np.ndarray:
+        """Whether every row reaches its target, shape (k,); NaN does not."""
+        at_least = np.array([sense == "at least" for sense in self.sense], dtype=bool)
+        return np.where(at_least, self.measured >= self.target, self.measured <= self.target)

@@ -1,0 +1,145 @@
+"""FIRE from jax-md in compiled segments between neighbour-list updates on the host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from mdsens.energy import Potential, State, energy_at, forces, max_force
+from mdsens.types import Position, Scalar
+
+SEGMENT = 250  # most steps between two looks from the host: progress, history
+
+
+class Fire(eqx.Module):
+    """Settings of jax-md's FIRE (time in units of sqrt(mass sigma^2/epsilon), which are set to one).
+
+    Attributes:
+        dt_start: First time step, > 0.
+        dt_max: Largest time step, >= dt_start.
+
+    References:
+        E. Bitzek, P. Koskinen, F. Gahler, M. Moseler, P. Gumbsch, Phys. Rev. Lett. 97, 170201 (2006),
+        doi:10.1103/PhysRevLett.97.170201.
+    """
+
+    dt_start: float = eqx.field(static=True, default=0.1)
+    dt_max: float = eqx.field(static=True, default=0.4)
+
+    def functions(self, state: State, length: Scalar, unit: Scalar) -> tuple[Any, Any]:
+        """Return jax-md's (init, apply) for the energy U/unit with particles of mass 1/length^2."""
+        from jax_md import minimize
+
+        def reduced_force(position: Position) -> Position:
+            return forces(state.at(position, state.parameters)) / unit
+
+        def shift(position: Position, step: Position) -> Position:
+            return position + step
+
+        init, apply = minimize.fire_descent(reduced_force, shift, dt_start=self.dt_start, dt_max=self.dt_max)
+        return (lambda position: init(position, mass=1.0 / length**2)), apply
+
+
+class Segment(eqx.Module):
+    """What one compiled stretch of FIRE returns.
+
+    Attributes:
+        minimizer: jax-md's FIRE state, to continue from.
+        steps: Steps taken, <= SEGMENT.
+        energy: Energy after every step, shape (SEGMENT,), NaN beyond ``steps``.
+        max_force: Largest force after every step, same shape.
+        moved: Whether the half-skin test ended the stretch.
+        largest: Largest force at the end (also when no step was needed).
+        resting: Whether forces and momenta are below the tolerance.
+    """
+
+    minimizer: Any
+    steps: Int[Array, ""]
+    energy: Float[Array, " s"]
+    max_force: Float[Array, " s"]
+    moved: Bool[Array, ""]
+    largest: Scalar
+    resting: Bool[Array, ""]
+
+
+def scales(potential: Potential, params: Any) -> tuple[Scalar, Scalar]:
+    """Return the length and energy units of a potential: the largest entry of each kind, 1 where none is declared."""
+
+    def largest(kind: str) -> Scalar:
+        leaves = [
+            jnp.max(leaf)
+            for name, unit in potential.units.items()
+            if unit == kind
+            for leaf in jax.tree.leaves(getattr(params, name))
+        ]
+        return jnp.max(jnp.stack(leaves)) if leaves else jnp.ones(())
+
+    return largest("length"), largest("energy")
+
+
+@eqx.filter_jit
+def start(fire: Fire, state: State) -> Any:
+    """Return FIRE's initial state, at rest."""
+    init, _ = fire.functions(state, *scales(state.potential, state.params))
+    return init(state.position)
+
+
+@eqx.filter_jit
+def advance(
+    fire: Fire, minimizer: Any, state: State, tolerance: Scalar, allowed: Scalar, n_steps: Int[Array, ""]
+) -> Segment:
+    """Run FIRE until it comes to rest, leaves its neighbour list, or has taken ``n_steps``.
+
+    At rest means that neither a force nor a momentum (in FIRE's units, where frequencies are of order one) exceeds the
+    tolerance: small forces alone also occur on the way through a shallow basin or past a saddle.
+
+    Args:
+        fire: Settings.
+        minimizer: FIRE's state.
+        state: The state whose positions are those for which ``pairs`` was listed.
+        tolerance: Largest force and momentum at which to stop, units of energy per length.
+        allowed: Distance a particle may move before the list is stale (half the skin), units of length.
+        n_steps: Most steps to take, at most SEGMENT.
+    """
+    length, unit = jax.lax.stop_gradient(scales(state.potential, state.params))
+    _, apply = fire.functions(state, length, unit)
+
+    def displaced(position: Position) -> Bool[Array, ""]:
+        return jnp.max(jnp.sum((position - state.position) ** 2, axis=-1)) > allowed**2
+
+    def at_rest(minimizer: Any) -> Bool[Array, ""]:
+        # written so that NaN counts as at rest and ends the loop
+        return ~(jnp.maximum(max_force(minimizer.force), max_force(minimizer.momentum)) * unit > tolerance)
+
+    def unfinished(segment: Segment) -> Bool[Array, ""]:
+        return (segment.steps < n_steps) & ~segment.resting & ~segment.moved
+
+    def step(segment: Segment) -> Segment:
+        new = apply(segment.minimizer)
+        largest = max_force(new.force) * unit
+        energy = energy_at(state, new.position, state.parameters)
+        return Segment(
+            minimizer=new,
+            steps=segment.steps + 1,
+            energy=segment.energy.at[segment.steps].set(energy),
+            max_force=segment.max_force.at[segment.steps].set(largest),
+            moved=displaced(new.position),
+            largest=largest,
+            resting=at_rest(new),
+        )
+
+    blank = jnp.full(SEGMENT, jnp.nan)
+    first = Segment(
+        minimizer=minimizer,
+        steps=jnp.zeros((), n_steps.dtype),
+        energy=blank,
+        max_force=blank,
+        moved=displaced(minimizer.position),
+        largest=max_force(minimizer.force) * unit,
+        resting=at_rest(minimizer),
+    )
+    return jax.lax.while_loop(unfinished, step, first)

@@ -1,0 +1,271 @@
+"""From a configuration to a minimum of the energy, with a verdict and the history of the way."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from mdsens.backbone import Network, contact_network
+from mdsens.energy import PairPotential, Potential, State, energy, max_reach, pressure
+from mdsens.errors import UserError
+from mdsens.hessian import factorise, hessian
+from mdsens.pairs import all_pairs, check_range, neighbor_pairs
+from mdsens.relax.fire import SEGMENT, Fire, advance, scales, start
+from mdsens.relax.newton import polish
+from mdsens.results import Verdict
+from mdsens.types import Configuration, PeriodicBox
+
+_UNJAMMED_PRESSURE = 1e-8  # epsilon/sigma^d
+_FIRST_POLISH = 1e-4  # epsilon/sigma: the contact network has mostly settled there
+
+
+@dataclasses.dataclass(frozen=True)
+class RelaxationSettings:
+    """How to relax.
+
+    Attributes:
+        max_force: Largest force of the relaxed state, units of epsilon/sigma, > 0.
+        max_steps: Most FIRE steps, >= 1.
+        skin: Extra reach of the neighbour list in units of the largest interaction range, > 0.
+        fire: Settings of FIRE.
+        newton: Whether Newton steps finish the relaxation; off, FIRE goes all the way.
+
+    Raises:
+        UserError: When a value is out of its range.
+    """
+
+    max_force: float = 1e-12
+    max_steps: int = 200_000
+    skin: float = 0.4
+    fire: Fire = Fire()
+    newton: bool = True
+
+    def __post_init__(self) -> None:
+        for name, low in (("max_force", 0.0), ("max_steps", 0), ("skin", 0.0)):
+            value = getattr(self, name)
+            if not (np.isfinite(value) and value > low):
+                raise UserError(f"relaxation.{name} is {value}; it must be finite and greater than {low}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class History:
+    """The way of a relaxation, one entry per step (FIRE steps first, then Newton steps, in order).
+
+    Attributes:
+        energy: Energy after every step, shape (k,), units of energy.
+        max_force: Largest force after every step, shape (k,), units of energy per length.
+        newton: True for Newton steps, shape (k,).
+        path_step: Step counts at which positions were kept, shape (f,).
+        path: Those positions, shape (f, n, d), first and last included.
+    """
+
+    energy: np.ndarray
+    max_force: np.ndarray
+    newton: np.ndarray
+    path_step: np.ndarray
+    path: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Relaxation:
+    """A relaxed state and how good it is.
+
+    Attributes:
+        state: The state, its pairs listed with a skin.
+        verdict: What became of it.
+        network: Its contacts, backbone and rattlers.
+        energy: Potential energy, units of energy.
+        max_force: Largest Euclidean norm of a particle's force, units of energy per length.
+        pressure: Pressure, units of energy per volume; NaN for a free system.
+        settings: What was asked for.
+        history: The way there.
+        seconds: Wall time.
+    """
+
+    state: State
+    verdict: Verdict
+    network: Network
+    energy: float
+    max_force: float
+    pressure: float
+    settings: RelaxationSettings
+    history: History
+    seconds: float
+
+    @property
+    def force_unit(self) -> float:
+        """The unit epsilon/sigma in which force tolerances are given."""
+        length, unit = scales(self.state.potential, self.state.params)
+        return float(unit / length)
+
+
+def relax(
+    potential: Potential,
+    params: PyTree,
+    configuration: Configuration,
+    settings: RelaxationSettings | None = None,
+    *,
+    progress: Callable[[int, float], Any] | None = None,
+) -> Relaxation:
+    """Relax a configuration to a minimum of the energy at fixed box.
+
+    FIRE runs in compiled segments; whenever a particle has moved half a skin the pairs are listed anew. Below a largest force
+    of 1e-4 epsilon/sigma Newton steps try to finish from there. Unless the backbone stays as it is, the Hessian is positive
+    and they converge, the attempt is forgotten and FIRE goes on, as if nothing had happened, to a tenth of the force.
+
+    Args:
+        potential: The law.
+        params: Its parameters.
+        configuration: Where to start; no two particles at the same place.
+        settings: How to relax; the defaults reach a max force of 1e-12 epsilon/sigma.
+        progress: Called with (FIRE steps so far, largest force) after every segment.
+
+    Returns:
+        The relaxed state with its verdict; look at it (or call ``mdsens.results.check``) before using the numbers.
+
+    Raises:
+        UserError: When particles coincide or the box is too small for the interaction range.
+    """
+    begun = time.perf_counter()
+    settings = settings or RelaxationSettings()
+    length, unit = (float(scale) for scale in scales(potential, params))
+    reach = _checked_reach(potential, params, configuration)
+    recorder = _Recorder(progress)
+    state = _listed(State(configuration, potential, params, all_pairs(2)), reach, settings)
+    recorder.keep(state)
+    target = settings.max_force * unit / length
+    threshold = max(target, _FIRST_POLISH * unit / length) if settings.newton else target
+    minimizer = start(settings.fire, state)
+    while True:
+        state, minimizer, verdict = _descend(state, minimizer, reach, threshold, settings, recorder)
+        if verdict is not Verdict.CONVERGED or recorder.largest <= target:
+            break
+        polished = polish(_listed(state, reach, settings), tolerance=target, longest_step=0.05 * settings.skin * length)
+        if polished.max_force[-1] <= target:
+            state = polished.state
+            recorder.add(polished.energy[1:], polished.max_force[1:], newton=True)
+            break
+        # not settled yet: forget the attempt and let FIRE go on, so that the minimum reached is FIRE's own
+        threshold = max(target, threshold / 10)
+    return _judged(_listed(state, reach, settings), verdict, settings, recorder, time.perf_counter() - begun)
+
+
+class _Recorder:
+    """Collects the history of a relaxation and reports progress."""
+
+    def __init__(self, progress: Callable[[int, float], Any] | None) -> None:
+        self.chunks: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self.path: list[tuple[int, np.ndarray]] = []
+        self.n_fire = 0
+        self.n_total = 0
+        self.largest = float("inf")
+        self._progress = progress
+
+    def add(self, energies: np.ndarray, largest: np.ndarray, *, newton: bool) -> None:
+        self.chunks.append((energies, largest, np.full(len(energies), newton)))
+        self.n_total += len(energies)
+        self.n_fire += 0 if newton else len(energies)
+        if len(largest):
+            self.largest = float(largest[-1])
+        if self._progress is not None:
+            self._progress(self.n_fire, self.largest)
+
+    def keep(self, state: State) -> None:
+        if not self.path or self.path[-1][0] < self.n_total:
+            self.path.append((self.n_total, np.asarray(state.position)))
+
+    def history(self) -> History:
+        energies, largest, newton = (np.concatenate(parts) for parts in zip(*self.chunks, strict=True))
+        steps, frames = zip(*self.path, strict=True)
+        return History(energies, largest, newton, np.array(steps), np.stack(frames))
+
+
+def _descend(
+    state: State, minimizer: Any, reach: float, threshold: float, settings: RelaxationSettings, recorder: _Recorder
+) -> tuple[State, Any, Verdict]:
+    """Run FIRE down to the threshold, listing pairs anew whenever the skin is used up."""
+    allowed = jnp.asarray(0.5 * settings.skin * reach if np.isfinite(reach) else np.inf)
+    while True:
+        n_steps = jnp.asarray(min(SEGMENT, settings.max_steps - recorder.n_fire))
+        segment = advance(settings.fire, minimizer, state, jnp.asarray(threshold), allowed, n_steps)
+        minimizer = segment.minimizer
+        state = eqx.tree_at(lambda s: s.configuration.position, state, minimizer.position)
+        steps = int(segment.steps)
+        recorder.add(np.asarray(segment.energy)[:steps], np.asarray(segment.max_force)[:steps], newton=False)
+        largest = float(segment.largest)
+        recorder.largest = largest
+        if not np.isfinite(largest):
+            return state, minimizer, Verdict.NONFINITE
+        if bool(segment.resting):
+            return state, minimizer, Verdict.CONVERGED
+        if recorder.n_fire >= settings.max_steps:
+            return state, minimizer, Verdict.MAX_STEPS
+        recorder.keep(state)
+        state = _listed(state, reach, settings)
+
+
+def _listed(state: State, reach: float, settings: RelaxationSettings) -> State:
+    """Return the state with its pairs listed at its present positions."""
+    if not np.isfinite(reach):
+        return state
+    capacity = state.pairs.mask.shape[0]
+    pairs = neighbor_pairs(state.position, state.configuration.box, reach * (1 + settings.skin), capacity=capacity)
+    return state.with_pairs(pairs)
+
+
+def _judged(
+    state: State, verdict: Verdict, settings: RelaxationSettings, recorder: _Recorder, seconds: float
+) -> Relaxation:
+    recorder.keep(state)
+    network = contact_network(state)
+    periodic = isinstance(state.configuration.box, PeriodicBox)
+    value = float(_pressure(state)) if periodic else float("nan")
+    if verdict is Verdict.CONVERGED:
+        verdict = _kind_of_stationary_point(state, network, value)
+    return Relaxation(
+        state=state,
+        verdict=verdict,
+        network=network,
+        energy=float(_energy(state)),
+        max_force=recorder.largest,
+        pressure=value,
+        settings=settings,
+        history=recorder.history(),
+        seconds=seconds,
+    )
+
+
+def _kind_of_stationary_point(state: State, network: Network, value: float) -> Verdict:
+    if isinstance(state.potential, PairPotential) and state.potential.contact:
+        length, unit = (float(scale) for scale in scales(state.potential, state.params))
+        threshold = _UNJAMMED_PRESSURE * unit / length**state.configuration.dimension
+        if not network.backbone.any() or not value >= threshold:
+            return Verdict.UNJAMMED
+    return Verdict.SADDLE if factorise(hessian(state)).n_negative else Verdict.CONVERGED
+
+
+def _checked_reach(potential: Potential, params: PyTree, configuration: Configuration) -> float:
+    """Return the interaction range after refusing coincident particles and boxes that are too small."""
+    reach = max_reach(potential, configuration, params)
+    if np.isfinite(reach):
+        check_range(configuration.box, reach)
+        closest = neighbor_pairs(configuration.position, configuration.box, 1e-9 * reach)
+        if bool(closest.mask.any()) and closest.mask.shape[0] < configuration.n_particles**2 // 4:
+            i, j = int(closest.i[0]), int(closest.j[0])
+            raise UserError(
+                f"particles {i} and {j} lie at the same place (closer than {1e-9 * reach:.1e}); the force between them has no "
+                "direction: move one of them."
+            )
+    return reach
+
+
+_pressure = jax.jit(pressure)
+_energy = jax.jit(energy)

@@ -1,0 +1,6 @@
+"""Linear response of a relaxed state: its Hessian, the null space of it, and certified solves."""
+
+from mdsens.response.linear import LinearResponse, linear_response, response_at
+from mdsens.response.null_space import known_zero_modes
+
+__all__ = ["LinearResponse", "known_zero_modes", "linear_response", "response_at"]

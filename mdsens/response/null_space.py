@@ -1,0 +1,134 @@
+"""Zero modes of a Hessian: those known from symmetry, and those found in the spectrum."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import scipy.sparse as sp
+import scipy.sparse.linalg as spla
+
+from mdsens.hessian import Factor
+from mdsens.types import Box, PeriodicBox
+
+_DENSE_BELOW = 64  # unknowns
+_RANK_TOLERANCE = 1e-8
+_ZERO = 1e-9  # of the matrix norm: an eigenvalue below it counts as zero
+_BLOCK = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class ZeroModes:
+    """Motions that cost no energy and are left out of every answer.
+
+    Attributes:
+        translations: Number of uniform translations projected out (d in a periodic box or for a free cluster).
+        rotations: Number of rotations projected out (free clusters only).
+        rattlers: Number of particles without a rigid cage, d zero modes each; their rows of a sensitivity are zero.
+        floppy: Number of further zero modes found in the spectrum: a marginal state whose response is not unique.
+    """
+
+    translations: int
+    rotations: int
+    rattlers: int
+    floppy: int
+
+    def __str__(self) -> str:
+        """Name the kinds that occur, such as ``2 translations, 3 rattlers``."""
+        kinds = [
+            (self.translations, "translation"),
+            (self.rotations, "rotation"),
+            (self.rattlers, "rattler"),
+            (self.floppy, "floppy mode"),
+        ]
+        return ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for count, kind in kinds if count) or "none"
+
+
+def known_zero_modes(position: np.ndarray, box: Box) -> tuple[np.ndarray, int, int]:
+    """Return orthonormal rigid motions of the particles.
+
+    Translations in a periodic box; translations and rotations about the centre for a free cluster. Rotations that
+    vanish or repeat one another (two particles, a linear cluster) are dropped by rank.
+
+    Args:
+        position: Positions of the particles that move, shape (m, d).
+        box: Their space.
+
+    Returns:
+        Modes as columns, shape (m d, k); number of translations; number of rotations.
+    """
+    m, d = position.shape
+    translations = np.kron(np.ones((m, 1)), np.eye(d)) / np.sqrt(max(m, 1))
+    if isinstance(box, PeriodicBox) or m == 0:
+        return translations, d, 0
+    centred = position - position.mean(axis=0)
+    rotations = []
+    for a in range(d):
+        for b in range(a + 1, d):
+            mode = np.zeros((m, d))
+            mode[:, a], mode[:, b] = -centred[:, b], centred[:, a]
+            rotations.append(mode.ravel())
+    left, singular, _ = np.linalg.svd(np.stack(rotations, axis=1), full_matrices=False)
+    scale = np.linalg.norm(centred)
+    kept = left[:, singular > _RANK_TOLERANCE * scale] if scale > 0 else left[:, :0]
+    return np.hstack([translations, kept]), d, kept.shape[1]
+
+
+def project_out(modes: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Return the vectors without their components along the orthonormal modes."""
+    return vectors - modes @ (modes.T @ vectors)
+
+
+def spectrum_edge(matrix: sp.csc_array, factor: Factor, modes: np.ndarray) -> tuple[float, np.ndarray]:
+    """Find the smallest non-zero eigenvalue (in magnitude) and any zero modes beyond the known ones.
+
+    Shift-invert Lanczos (ARPACK) with the factor at hand, on the complement of the known modes; modes with
+    |lambda| < 1e-9 |H| are added to the null space until none is left.
+
+    Args:
+        matrix: Symmetric matrix, shape (m, m).
+        factor: Factor of the shifted matrix.
+        modes: Known zero modes, orthonormal columns, shape (m, k).
+
+    Returns:
+        The eigenvalue (infinite when the complement is empty) and the floppy modes, shape (m, f).
+    """
+    size = matrix.shape[0]
+    found = np.zeros((size, 0))
+    if size - modes.shape[1] <= 0:
+        return float("inf"), found
+    if size <= _DENSE_BELOW:
+        return _dense_edge(matrix, factor, modes)
+    count = 1
+    while True:
+        null = np.hstack([modes, found])
+        values, vectors = _smallest(matrix, factor, null, count)
+        zero = np.abs(values) < _ZERO * factor.norm
+        if not zero.any():
+            return float(values[np.argmin(np.abs(values))]), found
+        fresh, _ = np.linalg.qr(project_out(null, vectors[:, zero]))
+        found = np.hstack([found, fresh])
+        count = min(_BLOCK, size - null.shape[1] - fresh.shape[1])
+        if count <= 0:
+            return float("inf"), found
+
+
+def _smallest(matrix: sp.csc_array, factor: Factor, null: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    size = matrix.shape[0]
+
+    def inverse(vector: np.ndarray) -> np.ndarray:
+        return project_out(null, factor.solve(project_out(null, vector)))
+
+    operator = spla.LinearOperator((size, size), matvec=inverse, dtype=float)
+    start = project_out(null, np.random.default_rng(0).standard_normal(size))
+    inverses, vectors = spla.eigsh(operator, k=count, which="LM", v0=start, tol=1e-6)
+    return 1.0 / inverses - factor.shift, vectors
+
+
+def _dense_edge(matrix: sp.csc_array, factor: Factor, modes: np.ndarray) -> tuple[float, np.ndarray]:
+    size = matrix.shape[0]
+    basis = np.linalg.svd(modes, full_matrices=True)[0][:, modes.shape[1] :] if modes.shape[1] else np.eye(size)
+    values, vectors = np.linalg.eigh(basis.T @ (matrix @ basis))
+    zero = np.abs(values) < _ZERO * factor.norm
+    rest = values[~zero]
+    return (float(rest[np.argmin(np.abs(rest))]) if rest.size else float("inf")), basis @ vectors[:, zero]

@@ -1,0 +1,52 @@
+"""Verdicts: what became of a computation, one human sentence per outcome."""
+
+from __future__ import annotations
+
+import enum
+
+from mdsens.errors import NumericalError
+
+
+class Verdict(enum.Enum):
+    """Outcome of a relaxation; the value is the name stored in files, ``sentence`` explains it."""
+
+    CONVERGED = "converged"
+    MAX_STEPS = "max_steps"
+    NONFINITE = "nonfinite"
+    OVERFLOW = "neighbor_overflow"
+    SADDLE = "saddle"
+    UNJAMMED = "unjammed"
+
+    @property
+    def sentence(self) -> str:
+        """One sentence saying what happened and what to do about it."""
+        return _SENTENCES[self]
+
+    @property
+    def stationary(self) -> bool:
+        """Whether the forces vanish to the tolerance asked for (a saddle and an unjammed state are stationary, too)."""
+        return self in (Verdict.CONVERGED, Verdict.SADDLE, Verdict.UNJAMMED)
+
+
+_SENTENCES = {
+    Verdict.CONVERGED: "The largest force is below the tolerance and the state is a minimum.",
+    Verdict.MAX_STEPS: "The largest force exceeds the tolerance after the last step: raise max_steps or max_force.",
+    Verdict.NONFINITE: "A force became infinite or NaN: look for overlapping particles or parameters out of range.",
+    Verdict.OVERFLOW: "The neighbour list overflowed more often than allowed: the particles are collapsing.",
+    Verdict.SADDLE: "The forces vanish but the Hessian has a negative eigenvalue: perturb this saddle and relax again.",
+    Verdict.UNJAMMED: "The packing is unjammed: no rigid backbone carries pressure, relaxed positions are not unique.",
+}
+
+
+def check(verdict: Verdict, *, what: str = "relaxation") -> None:
+    """Raise unless the verdict is ``CONVERGED``.
+
+    Args:
+        verdict: The outcome to judge.
+        what: The stage named in the message.
+
+    Raises:
+        NumericalError: With the verdict's sentence.
+    """
+    if verdict is not Verdict.CONVERGED:
+        raise NumericalError(f"{what}: {verdict.sentence}")

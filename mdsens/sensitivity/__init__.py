@@ -1,0 +1,25 @@
+"""Forward, adjoint and full sensitivities of relaxed states, with certificates."""
+
+from mdsens.response.null_space import ZeroModes
+from mdsens.sensitivity.core import (
+    forward,
+    gradient,
+    newton_step,
+    observable_sensitivity,
+    position_sensitivity,
+    pull_back,
+)
+from mdsens.sensitivity.records import Certificate, ObservableSensitivity, PositionSensitivity
+
+__all__ = [
+    "Certificate",
+    "ObservableSensitivity",
+    "PositionSensitivity",
+    "ZeroModes",
+    "forward",
+    "gradient",
+    "newton_step",
+    "observable_sensitivity",
+    "position_sensitivity",
+    "pull_back",
+]

@@ -1,0 +1,89 @@
+"""What a sensitivity is: numbers together with how good they are."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from mdsens.response.null_space import ZeroModes
+
+
+@dataclasses.dataclass(frozen=True)
+class Certificate:
+    r"""How good a sensitivity is.
+
+    Attributes:
+        max_force: Largest force of the state, units of energy per length.
+        residual: Relative residual |H y - b|/|b| of every linear solve after projection, shape (k,).
+        error: Estimated absolute error of every column (or derivative), shape (k,): the norm of the first-order change
+            of the answer under the remaining step :math:`-H^+ F`, plus :math:`|r|/\lambda_{min}` of the linear solve.
+        relative_error: ``error`` over the norm of the answer, shape (k,).
+        bound: Blondel et al.'s Theorem 1 at this state, an upper bound of the same error with locally estimated
+            constants, shape (k,); looser than ``error`` by orders of magnitude.
+        smallest_eigenvalue: Smallest non-zero eigenvalue of the Hessian on the backbone, units of energy per length
+            squared.
+        largest_eigenvalue: Upper bound of its largest eigenvalue (largest row sum).
+        zero_modes: What was projected out.
+        one_sided: Whether a backbone contact is within a relative 1e-9 of touching, so that the derivative is
+            one-sided; the number given is for the present contacts.
+        at_any_point: True when the state was not required to be stationary: the number is then not a derivative of a
+            relaxed state.
+        method: The linear solver, in words.
+    """
+
+    max_force: float
+    residual: np.ndarray
+    error: np.ndarray
+    relative_error: np.ndarray
+    bound: np.ndarray
+    smallest_eigenvalue: float
+    largest_eigenvalue: float
+    zero_modes: ZeroModes
+    one_sided: bool
+    at_any_point: bool
+    method: str
+
+
+@dataclasses.dataclass(frozen=True)
+class PositionSensitivity:
+    """dx/dp of a relaxed state for k parameter entries.
+
+    Attributes:
+        paths: Name of every parameter entry, such as ``soft_sphere.sigma[A]``.
+        parameter_values: Their values, shape (k,).
+        units: Their units: "length", "energy" or "none".
+        values: dx/dp, shape (k, n, d); mean over the backbone zero, rattler rows zero.
+        certificate: How good it is, per entry.
+    """
+
+    paths: tuple[str, ...]
+    parameter_values: np.ndarray
+    units: tuple[str, ...]
+    values: np.ndarray
+    certificate: Certificate
+
+
+@dataclasses.dataclass(frozen=True)
+class ObservableSensitivity:
+    """Total derivative dO/dp of a scalar observable of a relaxed state for k parameter entries.
+
+    Attributes:
+        name: Name of the observable.
+        value: The observable itself.
+        paths: Name of every parameter entry.
+        parameter_values: Their values, shape (k,).
+        units: Their units.
+        values: dO/dp, shape (k,).
+        way: "forward" or "adjoint", whichever was cheaper.
+        certificate: How good it is, per entry.
+    """
+
+    name: str
+    value: float
+    paths: tuple[str, ...]
+    parameter_values: np.ndarray
+    units: tuple[str, ...]
+    values: np.ndarray
+    way: str
+    certificate: Certificate

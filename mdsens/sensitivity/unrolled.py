@@ -1,0 +1,115 @@
+"""Differentiation through the iterations of FIRE: what implicit differentiation replaces, kept for comparison.
+
+The tangent of every iterate is carried forward with it (forward mode, memory independent of the number of steps), so
+that one run gives the unrolled derivative after any number of steps. It is not the derivative of the relaxed state: it
+is wrong before the minimiser has converged, and it drifts along zero modes after.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from mdsens.energy import Potential, State, max_reach
+from mdsens.errors import NumericalError
+from mdsens.pairs import all_pairs, neighbor_pairs
+from mdsens.parameters import Parameters
+from mdsens.relax.fire import SEGMENT, Fire, advance, start
+from mdsens.response.linear import response_at
+from mdsens.sensitivity.core import forward
+from mdsens.types import Configuration, Position
+
+
+@dataclasses.dataclass(frozen=True)
+class Iterates:
+    """Sensitivities along the iterations of one minimisation.
+
+    Attributes:
+        step: FIRE steps taken, shape (s,).
+        max_force: Largest force at those iterates, shape (s,).
+        position: The iterates, shape (s, n, d).
+        unrolled: Derivative of the iterate through all iterations before it, shape (s, n, d).
+        implicit: :math:`-H^{+} U_{xp}` at the same iterates (labelled "at any point": no derivative of a relaxed state
+            before convergence), NaN where no backbone exists, shape (s, n, d).
+    """
+
+    step: np.ndarray
+    max_force: np.ndarray
+    position: np.ndarray
+    unrolled: np.ndarray
+    implicit: np.ndarray
+
+
+def differentiate_iterates(
+    potential: Potential,
+    params: PyTree,
+    configuration: Configuration,
+    tangent: Parameters,
+    steps: Sequence[int],
+    *,
+    fire: Fire | None = None,
+    skin: float = 0.4,
+) -> Iterates:
+    """Run FIRE from a configuration and differentiate its iterates in one parameter direction.
+
+    Args:
+        potential: The law, with pairwise range.
+        params: Its parameters.
+        configuration: Where to start (the start does not depend on the parameter).
+        tangent: Direction dp, shaped like the parameters.
+        steps: Increasing step counts at which to record, >= 1.
+        fire: Settings of FIRE.
+        skin: Extra reach of the pair list in units of the range.
+    """
+    fire = fire or Fire()
+    reach = max_reach(potential, configuration, params)
+    state = _listed(State(configuration, potential, params, all_pairs(2)), reach, skin)
+    minimizer, change = _start_with_tangent(fire, state, tangent)
+    taken, records = 0, []
+    for step in steps:
+        while taken < step:
+            n_steps = jnp.asarray(min(SEGMENT, step - taken))
+            segment, change = _advance_with_tangent(fire, minimizer, change, state, tangent, jnp.asarray(0.5 * skin * reach), n_steps)
+            minimizer, taken = segment.minimizer, taken + int(segment.steps)
+            state = eqx.tree_at(lambda s: s.configuration.position, state, minimizer.position)
+            state = _listed(state, reach, skin)
+        records.append((float(segment.largest), np.asarray(state.position), np.asarray(change.position), _implicit(state, tangent)))
+    largest, position, unrolled, implicit = (np.stack(part) for part in zip(*records, strict=True))
+    return Iterates(np.asarray(steps), largest, position, unrolled, implicit)
+
+
+def _implicit(state: State, tangent: Parameters) -> Position:
+    stacked = jax.tree.map(lambda leaf: leaf[None], tangent)
+    try:
+        return forward(response_at(state), stacked)[0]
+    except NumericalError:
+        return np.full(state.position.shape, np.nan)
+
+
+def _listed(state: State, reach: float, skin: float) -> State:
+    capacity = state.pairs.mask.shape[0]
+    return state.with_pairs(
+        neighbor_pairs(state.position, state.configuration.box, reach * (1 + skin), capacity=capacity)
+    )
+
+
+@eqx.filter_jit
+def _start_with_tangent(fire: Fire, state: State, tangent: Parameters) -> tuple[PyTree, PyTree]:
+    return eqx.filter_jvp(lambda p: start(fire, state.at(state.position, p)), (state.parameters,), (tangent,))
+
+
+@eqx.filter_jit
+def _advance_with_tangent(
+    fire: Fire, minimizer: PyTree, change: PyTree, state: State, tangent: Parameters, allowed: jax.Array, n_steps: jax.Array
+) -> tuple[PyTree, PyTree]:
+    def run(m: PyTree, p: Parameters) -> PyTree:
+        return advance(fire, m, state.at(state.position, p), jnp.asarray(-1.0), allowed, n_steps)
+
+    segment, segment_change = eqx.filter_jvp(run, (minimizer, state.parameters), (change, tangent))
+    return segment, segment_change.minimizer

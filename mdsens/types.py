@@ -1,0 +1,206 @@
+"""What a system is made of: boxes, configurations, and array aliases.
+
+Positions are real coordinates (not fractional, not wrapped). A periodic box is a (d, d) matrix whose *columns* are the
+lattice vectors; a free system has its own type, so that no code asks whether a box is ``None``.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+Position = Float[Array, "n d"]
+Species = Int[Array, " n"]
+Scalar = Float[Array, ""]
+Components = tuple[Array, ...]  # d arrays, one per Cartesian component: kernels over them vectorise, (m, d) ones do not
+
+
+def require_x64() -> None:
+    """Refuse to run in single precision.
+
+    Raises:
+        RuntimeError: When JAX's 64-bit mode is off; the message names the switch.
+    """
+    if not jax.config.read("jax_enable_x64"):
+        raise RuntimeError(
+            "mdsens needs 64-bit floats: call jax.config.update('jax_enable_x64', True) before creating any array "
+            "(or set JAX_ENABLE_X64=1)."
+        )
+
+
+def is_concrete(*arrays: object) -> bool:
+    """Return whether none of the arrays is a JAX tracer, so that their values can be checked on the host."""
+    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arrays))
+
+
+class Box(eqx.Module):
+    """The space in which particles live; ``displacement`` is its metric."""
+
+    @property
+    @abstractmethod
+    def dimension(self) -> int:
+        """Spatial dimension d, 2 or 3."""
+
+    @abstractmethod
+    def nearest(self, separation: Components) -> Components:
+        """Map the d components of differences of real positions to those of the displacement between nearest images."""
+
+    def displacement(self, separation: Float[Array, "*m d"]) -> Float[Array, "*m d"]:
+        """Return the nearest-image displacement of a difference of real positions, same shape."""
+        return jnp.stack(self.nearest(tuple(jnp.moveaxis(separation, -1, 0))), axis=-1)
+
+
+class PeriodicBox(Box):
+    r"""A periodic parallelepiped spanned by the columns of ``matrix``.
+
+    The displacement between nearest images is :math:`\Delta - B\,\mathrm{round}(B^{-1}\Delta)`, with the image counts
+    held constant under differentiation: a derivative in ``matrix`` moves the images and leaves real positions where
+    they are. The rounding is the minimum image when every interaction is shorter than half the box's smallest height.
+
+    Attributes:
+        matrix: Lattice vectors as columns, shape (d, d), units of length, positive determinant.
+
+    Raises:
+        ValueError: When the matrix is not square, not finite, or has no volume.
+    """
+
+    matrix: Float[Array, "d d"]
+
+    def __init__(self, matrix: Float[Array, "d d"] | np.ndarray) -> None:
+        self.matrix = jnp.asarray(matrix, dtype=float)
+
+    def __check_init__(self) -> None:
+        require_x64()
+        shape = self.matrix.shape
+        if len(shape) != 2 or shape[0] != shape[1] or shape[0] not in (2, 3):
+            raise ValueError(f"box matrix has shape {shape}; it must be (2, 2) or (3, 3), lattice vectors as columns.")
+        if is_concrete(self.matrix):
+            volume = float(np.linalg.det(np.asarray(self.matrix)))
+            if not volume > 0:
+                raise ValueError(
+                    f"box matrix has determinant {volume:.6g}; it must be positive: order the lattice vectors "
+                    "right-handed and make none of them zero."
+                )
+
+    @classmethod
+    def cubic(cls, length: float | Scalar, dimension: int) -> PeriodicBox:
+        """Build a square (d = 2) or cubic (d = 3) box with the given edge length."""
+        return cls(jnp.asarray(length, dtype=float) * jnp.eye(dimension))
+
+    @property
+    def dimension(self) -> int:
+        """Spatial dimension d."""
+        return self.matrix.shape[0]
+
+    @property
+    def volume(self) -> Scalar:
+        """Volume (area in 2D), units of length to the power d."""
+        return _determinant(self.matrix)
+
+    @property
+    def length(self) -> Scalar:
+        """Edge of the cube of equal volume, V^(1/d)."""
+        return self.volume ** (1.0 / self.dimension)
+
+    def nearest(self, separation: Components) -> Components:
+        """Return the components of the nearest-image displacement, each of the shape given."""
+        held = jax.lax.stop_gradient
+        inverse, axes = _inverse(held(self.matrix)), range(self.dimension)
+        images = [jnp.round(sum(inverse[a, b] * held(separation[b]) for b in axes)) for a in axes]
+        return tuple(separation[a] - sum(self.matrix[a, b] * images[b] for b in axes) for a in axes)
+
+    def wrap(self, position: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
+        """Return the images of the positions inside the box (fractional coordinates in [0, 1))."""
+        fractional = position @ _inverse(self.matrix).T
+        return (fractional - jnp.floor(fractional)) @ self.matrix.T
+
+
+def _determinant(matrix: Float[Array, "d d"]) -> Scalar:
+    if matrix.shape[0] == 2:
+        return matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0]
+    return jnp.dot(matrix[0], jnp.cross(matrix[1], matrix[2]))
+
+
+def _inverse(matrix: Float[Array, "d d"]) -> Float[Array, "d d"]:
+    """Invert by the adjugate: a LAPACK call inside a compiled loop costs more than the forces of 128 particles."""
+    if matrix.shape[0] == 2:
+        adjugate = jnp.array([[matrix[1, 1], -matrix[0, 1]], [-matrix[1, 0], matrix[0, 0]]])
+    else:
+        a, b, c = matrix
+        adjugate = jnp.stack([jnp.cross(b, c), jnp.cross(c, a), jnp.cross(a, b)], axis=1)
+    return adjugate / _determinant(matrix)
+
+
+class FreeBox(Box):
+    """Unbounded space: a cluster with nothing around it.
+
+    Attributes:
+        size: Spatial dimension d.
+    """
+
+    size: int = eqx.field(static=True)
+
+    @property
+    def dimension(self) -> int:
+        """Spatial dimension d."""
+        return self.size
+
+    def nearest(self, separation: Components) -> Components:
+        """Return the separation itself."""
+        return separation
+
+
+class Configuration(eqx.Module):
+    """Where the particles are, what they are, and the box around them.
+
+    Attributes:
+        position: Real coordinates, shape (n, d), units of length.
+        species: Species index of every particle, shape (n,), 0 <= index < len(species_names).
+        box: The space they live in.
+        species_names: One name per species.
+
+    Raises:
+        ValueError: When shapes disagree, a coordinate is not finite, or a species index has no name.
+    """
+
+    position: Position
+    species: Species
+    box: Box
+    species_names: tuple[str, ...] = eqx.field(static=True, default=("A",))
+
+    def __check_init__(self) -> None:
+        require_x64()
+        shape = self.position.shape
+        if len(shape) != 2 or shape[1] != self.box.dimension or shape[0] < 1:
+            raise ValueError(f"position has shape {shape}; it must be (n, {self.box.dimension}) with n >= 1.")
+        if self.species.shape != (shape[0],):
+            raise ValueError(
+                f"species has shape {self.species.shape}; it must be ({shape[0]},), one index per particle."
+            )
+        if is_concrete(self.position, self.species):
+            _check_values(np.asarray(self.position), np.asarray(self.species), len(self.species_names))
+
+    @property
+    def n_particles(self) -> int:
+        """Number of particles n."""
+        return self.position.shape[0]
+
+    @property
+    def dimension(self) -> int:
+        """Spatial dimension d."""
+        return self.box.dimension
+
+
+def _check_values(position: np.ndarray, species: np.ndarray, n_species: int) -> None:
+    if not np.isfinite(position).all():
+        first = int(np.argwhere(~np.isfinite(position).all(axis=1))[0, 0])
+        raise ValueError(f"position of particle {first} is {position[first]}; every coordinate must be finite.")
+    if species.min() < 0 or species.max() >= n_species:
+        raise ValueError(
+            f"species indices span {species.min()}..{species.max()}; they must lie in 0..{n_species - 1}, one per name."
+        )

@@ -1,0 +1,222 @@
+"""Witnesses of a sensitivity: differences of re-relaxed states, scale identities, and a dense reference answer."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from mdsens.backbone import Network
+from mdsens.energy import PairPotential, State, energy_at, pair_distances, pressure
+from mdsens.parameters import Parameters
+from mdsens.paths import Selection, scaling_direction
+from mdsens.relax import Relaxation, RelaxationSettings, relax
+from mdsens.response import LinearResponse
+from mdsens.results import Verdict
+from mdsens.sensitivity import PositionSensitivity, forward
+from mdsens.sensitivity.core import observable_sensitivity
+from mdsens.sensitivity.derivatives import mixed, mixed_drift
+from mdsens.types import Configuration, PeriodicBox, Position
+
+_LARGEST_STEP = 1e-5  # of the parameter's value: keeps the curvature error of the difference below 1e-7 or so
+_SMALLEST_STEP = 1e-10
+_SAFETY = 0.1  # of the step at which the first contact is predicted to change
+_CURVATURE = 1e-3  # relative change of the sensitivity over the step; its square is the error of a central difference
+_TRIES = 4
+_TIGHTEST = 1e-13
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """A sensitivity beside a central difference of re-relaxed states.
+
+    Attributes:
+        path: The parameter entry.
+        step: The step h, units of the parameter.
+        relative_difference: |difference quotient - sensitivity| / |sensitivity| over the backbone, mean removed.
+        same_network: Whether the backbone network was the same at both ends; when not, the difference proves nothing.
+    """
+
+    path: str
+    step: float
+    relative_difference: float
+    same_network: bool
+
+    def agrees(self, tolerance: float) -> bool:
+        """Return whether the difference is meaningful and within the tolerance."""
+        return self.same_network and self.relative_difference <= tolerance
+
+
+@dataclasses.dataclass(frozen=True)
+class ScaleIdentity:
+    """An exact relation of a relaxed state, and how well it holds.
+
+    Attributes:
+        statement: The identity in words.
+        violation: Relative violation.
+    """
+
+    statement: str
+    violation: float
+
+
+def step_size(response: LinearResponse, relaxation: Relaxation, sensitivity: PositionSensitivity, selection: Selection) -> np.ndarray:
+    r"""Choose the step of a central difference for every entry, shape (k,).
+
+    A tenth of the smallest backbone gap over its rate, :math:`|g_{ij}|/|dg_{ij}/dp|` with the relative overlap
+    :math:`g = 1 - r/\sigma`, so that no contact opens or closes within it; at most 1e-5 of the parameter's value; and so short
+    that the sensitivity itself changes by no more than a thousandth (its square is the error of a central difference).
+    """
+    largest = np.minimum(_LARGEST_STEP * np.abs(selection.values), _CURVATURE / _growth_rates(response, sensitivity, selection))
+    if not isinstance(response.state.potential, PairPotential):
+        return largest
+    gaps, rates = (np.asarray(part) for part in _gap_rates(relaxation.state, selection.tangents, jnp.asarray(sensitivity.values)))
+    held = response.network.backbone
+    pairs = relaxation.state.pairs
+    relevant = np.asarray(pairs.mask) & held[np.asarray(pairs.i)] & held[np.asarray(pairs.j)]
+    if not relevant.any():
+        return largest
+    with np.errstate(divide="ignore"):
+        limits = np.min(np.abs(gaps[relevant]) / np.abs(rates[:, relevant]), axis=1)
+    return np.clip(_SAFETY * limits, _SMALLEST_STEP * np.abs(selection.values), largest)
+
+
+def _growth_rates(response: LinearResponse, sensitivity: PositionSensitivity, selection: Selection) -> np.ndarray:
+    """Return the relative change of every sensitivity per unit of its parameter, through the moving particles, shape (k,)."""
+    rates = []
+    for k, value in enumerate(sensitivity.values):
+        tangent = jax.tree.map(lambda leaf, k=k: leaf[k : k + 1], selection.tangents)
+        drift, _ = mixed_drift(response.state, tangent, jnp.asarray(value[None]), jnp.asarray(value))
+        change, _ = response.solve(-np.asarray(drift))
+        rates.append(np.linalg.norm(change) / max(np.linalg.norm(value), np.finfo(float).tiny))
+    return np.maximum(rates, np.finfo(float).tiny)
+
+
+@jax.jit
+def _gap_rates(state: State, tangents: Parameters, responses: Float[Array, "k n d"]) -> tuple[Array, Array]:
+    assert isinstance(state.potential, PairPotential)
+    potential = state.potential
+
+    def gap(x: Position, p: Parameters) -> Float[Array, " m"]:
+        there = state.at(x, p)
+        reach = potential.reach(there.configuration, there.params, there.pairs)
+        return 1.0 - pair_distances(there.configuration, there.pairs) / reach
+
+    along = lambda dx, dp: jax.jvp(gap, (state.position, state.parameters), (dx, dp))[1]  # noqa: E731
+    return gap(state.position, state.parameters), jax.vmap(along)(responses, tangents)
+
+
+def compare_with_differences(
+    response: LinearResponse, relaxation: Relaxation, sensitivity: PositionSensitivity, selection: Selection
+) -> list[Difference]:
+    """Re-relax from x* at p + h and p - h and compare the difference quotient with the sensitivity.
+
+    Args:
+        response: The factored Hessian.
+        relaxation: The relaxed state x*.
+        sensitivity: dx/dp to check.
+        selection: The entries it was computed for.
+
+    Returns:
+        One comparison per entry; a step across which the backbone network changes is retried a tenth as long, four times.
+    """
+    steps = step_size(response, relaxation, sensitivity, selection)
+    return [
+        _difference(relaxation, sensitivity.values[k], selection, k, float(step)) for k, step in enumerate(steps)
+    ]
+
+
+def _difference(relaxation: Relaxation, value: np.ndarray, selection: Selection, k: int, step: float) -> Difference:
+    weights = np.zeros(len(selection.paths))
+    weights[k] = 1.0
+    direction = selection.combined(weights)
+    for _ in range(_TRIES):
+        ends = [rerelaxed(relaxation, direction, sign * step) for sign in (1, -1)]
+        same = all(end.verdict is Verdict.CONVERGED and end.network.same_as(relaxation.network) for end in ends)
+        if same:
+            break
+        step /= 10
+    held = relaxation.network.backbone
+    quotient = (np.asarray(ends[0].state.position) - np.asarray(ends[1].state.position))[held] / (2 * step)
+    quotient -= quotient.mean(axis=0)
+    expected = value[held]
+    distance = np.linalg.norm(quotient - expected) / max(np.linalg.norm(expected), np.finfo(float).tiny)
+    return Difference(selection.paths[k], step, float(distance), same)
+
+
+def rerelaxed(relaxation: Relaxation, direction: Parameters, step: float) -> Relaxation:
+    """Relax again from x* with parameters p + step * direction, as tightly as the machine allows."""
+    state = relaxation.state
+    moved = jax.tree.map(lambda p, dp: p + step * dp, state.parameters, direction)
+    start = Configuration(state.position, state.configuration.species, moved.box, state.configuration.species_names)
+    settings = dataclasses.replace(relaxation.settings, max_force=min(relaxation.settings.max_force, _TIGHTEST), newton=True)
+    tight = relax(state.potential, moved.potential, start, settings)
+    if tight.verdict is Verdict.CONVERGED:
+        return tight
+    return relax(state.potential, moved.potential, start, dataclasses.replace(settings, max_force=1e-12))
+
+
+def scale_identities(response: LinearResponse) -> list[ScaleIdentity]:
+    r"""Check the exact scale identities of a state relaxed at fixed box, on backbone rows.
+
+    .. math:: \sum_k \sigma_k \frac{dx}{d\sigma_k} + L\frac{dx}{dL} = x - \bar x,\quad \sum_k \epsilon_k\frac{dx}{d\epsilon_k} = 0,
+       \quad \sum_k \sigma_k \frac{dP}{d\sigma_k} + L\frac{dP}{dL} = -d P,\quad \sum_k \epsilon_k\frac{dP}{d\epsilon_k} = P
+
+    Returns:
+        The identities that apply (none for a potential that does not declare its units).
+    """
+    state = response.state
+    if not {"length", "energy"} <= set(state.potential.units.values()):
+        return []
+    held = response.network.backbone
+    by_length, by_energy = (scaling_direction(state, unit) for unit in ("length", "energy"))
+    stacked = jax.tree.map(lambda a, b: jnp.stack([a, b]), by_length, by_energy)
+    along_length, along_energy = forward(response, stacked)
+    position = np.asarray(state.position)[held]
+    position = position - position.mean(axis=0)
+    size = np.linalg.norm(position)
+    identities = [
+        ScaleIdentity("sum sigma dx/dsigma + L dx/dL = x", float(np.linalg.norm(along_length[held] - position) / size)),
+        ScaleIdentity("sum epsilon dx/depsilon = 0", float(np.linalg.norm(along_energy[held]) / size)),
+    ]
+    if isinstance(state.configuration.box, PeriodicBox):
+        selection = Selection(("lengths", "energies"), np.ones(2), ("length", "energy"), stacked)
+        found = observable_sensitivity(response, pressure, selection, name="pressure")
+        d, value = state.configuration.dimension, found.value
+        identities += [
+            ScaleIdentity("sum sigma dP/dsigma + L dP/dL = -d P", float(abs(found.values[0] + d * value) / abs(d * value))),
+            ScaleIdentity("sum epsilon dP/depsilon = P", float(abs(found.values[1] - value) / abs(value))),
+        ]
+    return identities
+
+
+def dense_reference(state: State, network: Network, tangents: Parameters) -> Float[np.ndarray, "k n d"]:
+    """Return dx/dp from the pseudo-inverse of the dense, automatically differentiated backbone Hessian.
+
+    The reference answer of small systems: shares neither the assembly nor the solver with ``LinearResponse``. ``state.pairs``
+    must hold the backbone contacts only (``LinearResponse.state`` does). Memory grows as (n d)^2.
+    """
+    size = state.position.size
+    dense = np.asarray(jax.hessian(energy_at, argnums=1)(state, state.position, state.parameters)).reshape(size, size)
+    unknowns = np.repeat(network.backbone, state.configuration.dimension)
+    values, vectors = np.linalg.eigh(dense[np.ix_(unknowns, unknowns)])
+    inverses = np.where(np.abs(values) > 1e-10 * np.abs(values).max(), 1.0 / values, 0.0)
+    slopes = np.asarray(mixed(state, tangents)).reshape(-1, size)[:, unknowns]
+    answer = np.zeros((len(slopes), size))
+    answer[:, unknowns] = -(slopes @ vectors * inverses) @ vectors.T
+    return answer.reshape(-1, *state.position.shape)
+
+
+__all__ = [
+    "Difference",
+    "RelaxationSettings",
+    "ScaleIdentity",
+    "compare_with_differences",
+    "dense_reference",
+    "rerelaxed",
+    "scale_identities",
+    "step_size",
+]

@@ -1,0 +1,30 @@
+"""What all tests share: float64, shapes checked at run time, no display, and GPU tests only where there is a GPU."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before JAX and matplotlib are imported, here and in the processes that tests start.
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import jax
+from jaxtyping import install_import_hook
+
+jax.config.update("jax_enable_x64", True)
+# Annotated shapes and types are checked at every call; only modules imported after this line are.
+install_import_hook(["mdsens", "potentials", "systems"], "beartype.beartype")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # The command's compilation cache stays out of the user's home; this process compiles without it.
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(config.rootpath, ".pytest_cache", "jax")))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if any(device.platform == "gpu" for device in jax.devices()):
+        return
+    for item in items:
+        if "gpu" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="JAX finds no GPU"))

@@ -1,0 +1,212 @@
+"""The command line: exit codes, sentences instead of tracebacks, and a help that imports nothing heavy."""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import pytest
+
+from mdsens import __version__
+from mdsens.errors import NumericalError, UserError
+from workflows import cli
+from workflows.output import prepare_output
+
+Run = Callable[[argparse.Namespace], int]
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Run], None]:
+    """Return a function that puts ``run`` in the place of a workflow module."""
+
+    def put(name: str, run: Run) -> None:
+        monkeypatch.setitem(sys.modules, f"workflows.{name}", SimpleNamespace(run=run))
+
+    monkeypatch.setattr(cli, "prepare_jax", lambda: None)
+    return put
+
+
+def raising(error: BaseException) -> Run:
+    def run(arguments: argparse.Namespace) -> int:
+        raise error
+
+    return run
+
+
+def raising_from(module: str, error: Exception) -> Run:
+    """Return a run whose error is raised by a function of ``module``."""
+    space = {"__name__": module, "error": error}
+    exec("def fail():\n    raise error", space)
+    return lambda arguments: space["fail"]()
+
+
+def test_help_imports_neither_jax_nor_anything_else_heavy() -> None:
+    code = (
+        "import sys; from workflows.cli import main; codes = [main(['--help']), main(['relax', '--help'])]; "
+        "heavy = {'jax', 'jax_md', 'matplotlib', 'pydantic', 'numpy', 'scipy', 'h5py', 'rich'} & sys.modules.keys(); "
+        "sys.exit(f'{codes} {heavy}' if heavy or any(codes) else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(cli.__file__).parents[1]
+    )
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for name in cli.COMMANDS)
+
+
+def test_importing_mdsens_imports_no_room() -> None:
+    code = "import sys, mdsens; sys.exit(1 if {'jax', 'jax_md'} & sys.modules.keys() else 0)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(cli.__file__).parents[1]).returncode == 0
+
+
+def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"mdsens {__version__}\n"
+
+
+def test_version_is_the_installed_one() -> None:
+    import tomllib
+
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert project["version"] == __version__
+
+
+def test_a_workflow_receives_config_overrides_and_output(install: Callable[[str, Run], None]) -> None:
+    seen: list[argparse.Namespace] = []
+    install("relax", lambda arguments: seen.append(arguments) or 0)
+    words = "relax c.toml --system.n 32 --relaxation.skin=-0.5 -o out --system.shift -1e-3"
+    assert cli.main(words.split()) == 0
+    assert seen[0].config == Path("c.toml")
+    assert seen[0].output == Path("out")
+    assert seen[0].overrides == ["--system.n", "32", "--relaxation.skin=-0.5", "--system.shift", "-1e-3"]
+
+
+def test_overrides_may_stand_before_the_configuration(install: Callable[[str, Run], None]) -> None:
+    seen: list[argparse.Namespace] = []
+    install("relax", lambda arguments: seen.append(arguments) or 0)
+    assert cli.main(["--debug", "relax", "--system.n", "32", "c.toml"]) == 0
+    assert (seen[0].config, seen[0].overrides, seen[0].output) == (Path("c.toml"), ["--system.n", "32"], None)
+    assert seen[0].debug
+
+
+@pytest.mark.parametrize(
+    ("words", "attributes"),
+    [
+        ("verify r.h5", {"file": Path("r.h5"), "overrides": []}),
+        ("verify c.toml --system.n 3", {"file": Path("c.toml"), "overrides": ["--system.n", "3"]}),
+        ("show r.h5", {"file": Path("r.h5")}),
+        ("plot r.h5 -o pictures --format pdf", {"output": Path("pictures"), "format": "pdf"}),
+        (
+            "export r.h5 --to gsd --parameter soft_sphere.sigma[A]",
+            {"to": "gsd", "parameter": "soft_sphere.sigma[A]", "output": None},
+        ),
+    ],
+)
+def test_commands_read_their_arguments(words: str, attributes: dict[str, object]) -> None:
+    arguments = vars(cli.parse(words.split()))
+    assert attributes.items() <= arguments.items()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("relaxx c.toml", "relaxx is not a command; did you mean relax?"),
+        ("--system.n 3 sensitivty c.toml", "did you mean sensitivity?"),
+        ("qqqq", "known commands: relax, sensitivity"),
+        ("", "required: COMMAND"),
+        ("relax", "required: CONFIG.toml"),
+        ("relax c.toml --skin 3", "unrecognized arguments: --skin 3"),
+        ("plot r.h5 --format gif", "'gif'"),
+        ("export r.h5 --to pdb", "'pdb'"),
+        ("show r.h5 --system.n 3", "mdsens show reads no configuration"),
+    ],
+)
+def test_a_wrong_command_line_is_one_sentence(words: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(words.split()) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("mdsens: ")
+    assert captured.err.count("\n") == 1
+    assert expected in captured.err
+
+
+@pytest.mark.parametrize(
+    ("run", "code", "sentence"),
+    [
+        (lambda arguments: 0, 0, ""),
+        (lambda arguments: 1, 1, ""),
+        (raising(UserError("a key is wrong")), 2, "mdsens: a key is wrong\n"),
+        (raising(NumericalError("it did not converge")), 1, "mdsens: it did not converge\n"),
+        (raising(KeyboardInterrupt()), 130, "mdsens: interrupted\n"),
+        (raising_from("systems.bidisperse", ValueError("n is -1")), 2, "mdsens: n is -1\n"),
+    ],
+)
+def test_outcomes_become_exit_codes(
+    install: Callable[[str, Run], None], capsys: pytest.CaptureFixture[str], run: Run, code: int, sentence: str
+) -> None:
+    install("relax", run)
+    assert cli.main(["relax", "c.toml"]) == code
+    assert capsys.readouterr().err == sentence
+
+
+def test_debug_lets_the_traceback_through(install: Callable[[str, Run], None]) -> None:
+    install("relax", raising(UserError("a key is wrong")))
+    with pytest.raises(UserError, match="a key is wrong"):
+        cli.main(["relax", "c.toml", "--debug"])
+
+
+@pytest.mark.parametrize("error", [ValueError("shapes do not match"), RuntimeError("a bug")])
+def test_errors_of_other_libraries_keep_their_traceback(install: Callable[[str, Run], None], error: Exception) -> None:
+    install("relax", raising_from("numpy.linalg", error))
+    with pytest.raises(type(error), match=str(error)):
+        cli.main(["relax", "c.toml"])
+
+
+def test_prepare_jax_switches_float64_and_the_cache_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes: dict[str, object] = {}
+    monkeypatch.setattr(jax.config, "update", changes.__setitem__)
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cli.prepare_jax()
+    assert changes["jax_enable_x64"] is True
+    assert str(changes["jax_compilation_cache_dir"]).startswith(str(tmp_path / "mdsens" / "jax"))
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "mine"))
+    cli.prepare_jax()
+    assert changes["jax_compilation_cache_dir"] == str(tmp_path / "mine")
+
+
+def test_prepare_jax_does_without_a_cache_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes: dict[str, object] = {}
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(jax.config, "update", changes.__setitem__)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    cli.prepare_jax()
+    assert changes == {"jax_enable_x64": True}
+
+
+def test_prepare_output_makes_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert prepare_output(Path("a/b")) == tmp_path / "a" / "b"
+    assert prepare_output(None) == tmp_path / "results"
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_prepare_output_refuses_a_file_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("kept")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UserError, match="a file is in the way"):
+            prepare_output(folder)
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_prepare_output_refuses_a_folder_without_write_permission(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(dir: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with pytest.raises(UserError, match=r"cannot be written to \(Permission denied\): name another one with -o DIR"):
+        prepare_output(tmp_path)

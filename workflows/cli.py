@@ -1,0 +1,218 @@
+"""The ``mdsens`` command: read the command line, run one workflow, turn a failure into a sentence and an exit code.
+
+Each command is a module ``workflows.<name>`` with ``run(arguments: argparse.Namespace) -> int``, imported only when it
+runs, so that help costs no import of JAX. ``arguments`` holds ``config`` or ``file`` (Path), ``overrides`` (list of
+``--section.key value`` tokens) and ``output`` (Path or None), as far as the command has them.
+
+Exit codes: 0 done, 1 a computation failed or a check disagreed, 2 bad input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import hashlib
+import importlib
+import os
+import platform
+import re
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from mdsens import __version__
+from mdsens.errors import NumericalError, UserError
+
+OVERRIDE = re.compile(r"--[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+(=.*)?", re.DOTALL)
+PACKAGES = ("mdsens", "potentials", "systems", "workflows")
+
+
+@dataclass(frozen=True)
+class Command:
+    """One subcommand: its line in the help, its arguments, and whether it reads a configuration."""
+
+    summary: str
+    declare: Callable[[argparse.ArgumentParser], None]
+    overridable: bool = True
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line ``argv`` (the process's own by default) and return the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        arguments = parse(words)
+        prepare_jax()
+        return int(importlib.import_module(f"workflows.{arguments.command}").run(arguments))
+    except SystemExit as stop:  # argparse after --help and --version
+        return int(stop.code or 0)
+    except KeyboardInterrupt:
+        return _report("interrupted", 130)
+    except BrokenPipeError:  # the reader went away, as in `mdsens show FILE | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, NumericalError) as error:
+        if "--debug" in words or not _is_sentence(error):
+            raise
+        return _report(str(error), 1 if isinstance(error, NumericalError) else 2)
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Turn the words of the command line into arguments.
+
+    Args:
+        words: The command line without the program's name.
+
+    Returns:
+        The arguments, with ``command`` and, for commands that read a configuration, ``overrides``.
+
+    Raises:
+        UserError: When the command is missing or unknown (with the nearest known one) or an argument is wrong.
+    """
+    plain, overrides = _split_overrides(words)
+    command = next((word for word in plain if not word.startswith("-")), "")
+    if command and command not in COMMANDS:
+        close = difflib.get_close_matches(command, COMMANDS, n=1, cutoff=0.4)
+        hint = f"did you mean {close[0]}? Known" if close else "known"
+        raise UserError(f"{command} is not a command; {hint} commands: {', '.join(COMMANDS)}")
+    arguments = build_parser().parse_args(plain)
+    if COMMANDS[arguments.command].overridable:
+        arguments.overrides = overrides
+    elif overrides:
+        raise UserError(f"mdsens {arguments.command} reads no configuration, so {overrides[0]} means nothing here")
+    return arguments
+
+
+def _split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Separate ``--section.key value`` tokens from the rest; argparse would take the value for a file."""
+    plain: list[str] = []
+    overrides: list[str] = []
+    remaining = list(words)
+    while remaining:
+        word = remaining.pop(0)
+        if not OVERRIDE.fullmatch(word):
+            plain.append(word)
+            continue
+        overrides.append(word)
+        if "=" not in word and remaining and not remaining[0].startswith("--"):
+            overrides.append(remaining.pop(0))
+    return plain, overrides
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    parser = _Parser(
+        prog="mdsens", description="Derivatives of relaxed configurations with respect to their potential's parameters."
+    )
+    parser.add_argument("--version", action="version", version=f"mdsens {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+    for name, command in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=command.summary, description=command.summary, allow_abbrev=False)
+        subparser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        command.declare(subparser)
+    return parser
+
+
+def _declare_workflow(parser: argparse.ArgumentParser) -> None:
+    parser.usage = f"{parser.prog} CONFIG.toml [--section.key VALUE ...] [-o DIR]"
+    parser.add_argument("config", type=Path, metavar="CONFIG.toml", help="what to do")
+    _add_output(parser, "folder for results and figures (default: results)")
+
+
+def _declare_verify(parser: argparse.ArgumentParser) -> None:
+    parser.usage = f"{parser.prog} FILE.h5 | CONFIG.toml [--section.key VALUE ...] [-o DIR]"
+    parser.add_argument("file", type=Path, metavar="FILE", help="results (.h5) or a configuration (.toml)")
+    _add_output(parser, "folder for the results of a configuration (default: results)")
+
+
+def _declare_show(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="results (.h5)")
+
+
+def _declare_plot(parser: argparse.ArgumentParser) -> None:
+    _declare_show(parser)
+    _add_output(parser, "folder for the figures (default: the file's own)")
+    parser.add_argument("--format", choices=("png", "pdf", "svg"), default="png", help="picture format (default: png)")
+
+
+def _declare_export(parser: argparse.ArgumentParser) -> None:
+    _declare_show(parser)
+    parser.add_argument("--to", choices=("extxyz", "gsd"), required=True, help="format to write")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="PATH", help="file to write (default: beside FILE, with the new ending)"
+    )
+    parser.add_argument("--parameter", metavar="NAME", help="the parameter whose sensitivity becomes the arrows")
+
+
+def _add_output(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help=text)
+
+
+COMMANDS = {
+    "relax": Command("relax one system and save it", _declare_workflow),
+    "sensitivity": Command("relax, differentiate, certify, save and draw one system", _declare_workflow),
+    "ensemble": Command("many random starts: implicit against unrolled derivatives", _declare_workflow),
+    "verify": Command("compare sensitivities with re-relaxed differences", _declare_verify),
+    "show": Command("summarise a results file", _declare_show, overridable=False),
+    "plot": Command("draw the figures of a results file again", _declare_plot, overridable=False),
+    "export": Command("write a results file for a viewer", _declare_export, overridable=False),
+    "benchmark": Command("measure accuracy and speed, and print the table", _declare_workflow),
+}
+
+
+def prepare_jax() -> None:
+    """Switch float64 and JAX's persistent compilation cache on; without a writable cache folder, float64 only."""
+    # jax 0.10's XLA logs "prefer-no-gather is not supported", wrongly, for every program it takes from the cache.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    cache = _cache_folder()
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    if os.access(cache, os.W_OK):
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def _cache_folder() -> Path:
+    """Return the cache's folder, one per kind of processor: homes are shared, compiled programs are not portable."""
+    chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if chosen:
+        return Path(chosen)
+    try:
+        features = re.findall(r"^(?:flags|Features)\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)[:1]
+    except OSError:
+        features = []
+    machine = " ".join([platform.machine(), *features])
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "mdsens" / "jax" / hashlib.sha256(machine.encode()).hexdigest()[:12]
+
+
+def _is_sentence(error: Exception) -> bool:
+    """Whether the message was written for a user: by type, or because this project's own code refused a value."""
+    if isinstance(error, UserError | NumericalError):
+        return True
+    frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return frames[-1].split(".")[0] in PACKAGES
+
+
+def _report(sentence: str, code: int) -> int:
+    print(f"mdsens: {sentence}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
