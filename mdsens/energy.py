@@ -24,12 +24,15 @@ class Potential(eqx.Module):
     """What particles feel. Static data are fields; differentiable parameters travel beside it as ``params``.
 
     Attributes:
-        name: Prefix of parameter paths, such as ``soft_sphere``.
         units: Unit of every field of ``params`` ("length", "energy" or "none"), for the scale identities.
     """
 
-    name: eqx.AbstractVar[str]
     units: eqx.AbstractClassVar[dict[str, str]]
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Prefix of parameter paths, such as ``soft_sphere``."""
 
     @abstractmethod
     def energy(self, configuration: Configuration, params: PyTree, pairs: PairList) -> Scalar:
@@ -47,12 +50,15 @@ class PairPotential(Potential):
     """A law u(r) between two particles, zero from ``cutoff`` times the pair's length on.
 
     Attributes:
-        cutoff: Range of the law in units of the pair's length parameter.
         contact: True for purely repulsive laws of finite range, for which rattlers are found by counting contacts.
     """
 
-    cutoff: eqx.AbstractVar[float]
     contact: eqx.AbstractClassVar[bool]
+
+    @property
+    @abstractmethod
+    def cutoff(self) -> float:
+        """Range of the law in units of the pair's length parameter."""
 
     @property
     @abstractmethod
@@ -101,7 +107,7 @@ class EnergyFunction(Potential):
     """
 
     function: Callable[..., Scalar] = eqx.field(static=True)
-    name: str = eqx.field(static=True)
+    name: str = eqx.field(static=True, default="energy_function")
     units: ClassVar[dict[str, str]] = {}
 
     def energy(self, configuration: Configuration, params: PyTree, pairs: PairList) -> Scalar:

@@ -7,6 +7,7 @@ only module that touches jax-md's neighbour lists.
 from __future__ import annotations
 
 import math
+import warnings
 
 import equinox as eqx
 import jax
@@ -120,18 +121,27 @@ def _jax_md_search(position: np.ndarray, matrix: np.ndarray, reach: float) -> np
     """List neighbours with jax-md, allocated for these positions (it cannot overflow), in fractional coordinates."""
     from jax_md import partition, space
 
+    # cells much smaller than the spacing of the particles would not fit into memory
+    n, d = position.shape
+    searched = max(reach, 0.25 * smallest_height(PeriodicBox(matrix)) / n ** (1 / d))
+
     # jax-md wants an upper triangular box; fractional coordinates and distances do not see the rotation
     _, triangle = np.linalg.qr(matrix)
     upper = jnp.asarray(np.sign(np.diag(triangle))[:, None] * triangle)
     displacement, _ = space.periodic_general(upper, fractional_coordinates=True)
-    functions = partition.neighbor_list(
-        displacement, upper, reach, 0.0, fractional_coordinates=True, format=partition.NeighborListFormat.OrderedSparse
-    )
+    functions = partition.neighbor_list(displacement, upper, searched, 0.0, fractional_coordinates=True)
     fractional = position @ np.linalg.inv(matrix).T
-    found = functions.allocate(jnp.asarray(fractional - np.floor(fractional)))
+    with warnings.catch_warnings():
+        # jax-md writes int64 indices into int32 arrays; they fit
+        warnings.filterwarnings("ignore", message="scatter inputs have incompatible types", category=FutureWarning)
+        found = functions.allocate(jnp.asarray(fractional - np.floor(fractional)))
     if bool(found.did_buffer_overflow):
         raise NumericalError(
             "jax-md's neighbour list overflowed on allocation: look for particles on top of each other."
         )
-    pairs = np.asarray(found.idx).T
-    return pairs[pairs[:, 0] < len(position)]
+    neighbors = np.asarray(found.idx)  # one row per particle, padded with n; every pair occurs in two rows
+    first = np.broadcast_to(np.arange(n)[:, None], neighbors.shape)
+    once = (first < neighbors) & (neighbors < n)
+    pairs = np.stack([first[once], neighbors[once]], axis=1)
+    separation = fractional[pairs[:, 0]] - fractional[pairs[:, 1]]
+    return pairs[np.linalg.norm((separation - np.round(separation)) @ matrix.T, axis=1) < reach]

@@ -49,12 +49,20 @@ class SoftSphere(PairPotential):
     contact: ClassVar[bool] = True
 
     alpha: float = eqx.field(static=True, default=2.0)
-    name: str = eqx.field(static=True, init=False, default="soft_sphere")
-    cutoff: float = eqx.field(static=True, init=False, default=1.0)
 
     def __check_init__(self) -> None:
         if not self.alpha > 1:
             raise ValueError(f"alpha is {self.alpha}; it must be greater than 1 (2: harmonic, 2.5: Hertzian).")
+
+    @property
+    def name(self) -> str:
+        """Prefix of parameter paths."""
+        return "soft_sphere"
+
+    @property
+    def cutoff(self) -> float:
+        """Range in units of sigma."""
+        return 1.0
 
     @property
     def smoothness(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import jax.numpy as jnp
@@ -39,7 +40,7 @@ def build(options: Options) -> Start:
     """
     from mdsens.io import read_configuration  # HDF5 is imported only by those who need it
 
-    configuration, found = read_configuration(options.path)
+    configuration, found = read_configuration(Path(options.path))
     given = found if options.diameters is None else options.diameters
     if given is None:
         raise UserError(

@@ -1,10 +1,12 @@
-"""The folder that results go to."""
+"""The folder that results go to, and what a workflow leaves there."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+from mdsens.config import OutputOptions
 from mdsens.errors import UserError
 
 DEFAULT_FOLDER = Path("results")
@@ -32,3 +34,19 @@ def prepare_output(path: Path | None) -> Path:
     except OSError as error:
         reason = error.strerror or str(error)
     raise UserError(f"the output folder {folder} cannot be written to ({reason}): name another one with -o DIR")
+
+
+def draw(path: Path, folder: Path, options: OutputOptions) -> list[Path]:
+    """Draw the figures of a results file from the file, unless the configuration says not to; return what was written."""
+    if not options.figures:
+        return []
+    from mdsens.plotting import figures_for
+
+    return [figure for picture_format in options.formats for figure in figures_for(path, folder, picture_format)]
+
+
+def announce(path: Path, figures: Sequence[Path]) -> None:
+    """Say where the results are."""
+    print(f"results  {path}")
+    for figure in figures:
+        print(f"figure   {figure}")

@@ -10,7 +10,7 @@ A workflow declares its sections as one ``Section``; the registries of systems a
     loaded.config.relaxation.skin
 """
 
-from mdsens.config.loading import Loaded, dump_toml, load, read_toml
+from mdsens.config.loading import Loaded, dump_toml, load, load_text, read_toml
 from mdsens.config.sections import (
     Names,
     OutputOptions,
@@ -33,6 +33,7 @@ __all__ = [
     "SensitivityOptions",
     "dump_toml",
     "load",
+    "load_text",
     "nearest",
     "read_toml",
     "validate",

@@ -46,17 +46,40 @@ def load(path: str | Path, *, schema: type[Model], overrides: Sequence[str] = ()
     Raises:
         ConfigError: When the file cannot be read or is not TOML, or a key or value is not allowed; one sentence.
     """
-    path = Path(path)
-    text, data = read_toml(path)
+    text, data = read_toml(Path(path))
+    config = _resolved(data, schema, overrides, str(path))
+    dumped = config.model_dump(mode="json", exclude_none=True, serialize_as_any=True)
+    return Loaded(config=config, text=text, resolved=dump_toml(dumped), path=Path(path))
+
+
+def load_text(text: str, *, schema: type[Model], overrides: Sequence[str] = (), source: str = "configuration") -> Model:
+    """Validate TOML text, such as the one a results file holds.
+
+    Args:
+        text: The TOML.
+        schema: The model that it must satisfy.
+        overrides: As for ``load``.
+        source: What the text is called in messages.
+
+    Raises:
+        ConfigError: When the text is not TOML, or a key or value is not allowed.
+    """
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source} is not valid TOML: {error}") from None
+    return _resolved(data, schema, overrides, source)
+
+
+def _resolved(data: dict[str, Any], schema: type[Model], overrides: Sequence[str], source: str) -> Model:
     for keys, value in _parse_overrides(overrides):
         _assign(data, keys, value)
     try:
         config = validate(schema, data)
         _refuse_nonfinite(data)
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    resolved = config.model_dump(mode="json", exclude_none=True, serialize_as_any=True)
-    return Loaded(config=config, text=text, resolved=dump_toml(resolved), path=path)
+        raise ConfigError(f"{source}: {error}") from None
+    return config
 
 
 def read_toml(path: Path) -> tuple[str, dict[str, Any]]:

@@ -1,18 +1,32 @@
 """Results in HDF5 (H5MD), starts from files, and exports for viewers: the only room that knows file formats."""
 
+from mdsens.io.exports import export_extxyz, export_gsd
 from mdsens.io.hdf5 import kind_of
 from mdsens.io.provenance import Provenance, collect
-from mdsens.io.run import Run, no_sensitivity, write_run
+from mdsens.io.run import Run, no_sensitivity, particle_diameters, write_run
+from mdsens.io.starts import read_configuration
 from mdsens.io.stored import StoredRun, read_run, restored_params
+from mdsens.io.summary import summary
+from mdsens.io.tables import Tables, member_path, read_tables, write_tables, write_virtual
 
 __all__ = [
     "Provenance",
     "Run",
     "StoredRun",
+    "Tables",
     "collect",
+    "export_extxyz",
+    "export_gsd",
     "kind_of",
+    "member_path",
     "no_sensitivity",
+    "particle_diameters",
+    "read_configuration",
     "read_run",
+    "read_tables",
     "restored_params",
+    "summary",
     "write_run",
+    "write_tables",
+    "write_virtual",
 ]

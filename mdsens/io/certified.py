@@ -82,8 +82,10 @@ def write_observable(file: Any, sensitivity: ObservableSensitivity) -> None:
         UserError: When the observable's name is not usable in a file.
     """
     if "/" in sensitivity.name or sensitivity.name == "jacobian":
-        raise UserError(f"an observable cannot be called {sensitivity.name!r}: leave out '/' and do not use 'jacobian'.")
-    group = file.require_group("sensitivity").create_group(sensitivity.name)
+        raise UserError(
+            f"an observable cannot be called {sensitivity.name!r}: leave out '/' and do not use 'jacobian'."
+        )
+    group = file["sensitivity"].create_group(sensitivity.name)
     write_attributes(group, _parameters(sensitivity) | {"value": sensitivity.value, "way": sensitivity.way})
     _write_certificate(group, sensitivity.certificate)
     for path, value in zip(sensitivity.paths, sensitivity.values, strict=True):
@@ -148,5 +150,7 @@ def _write_certificate(node: Any, certificate: Certificate) -> None:
 
 def _read_certificate(attributes: dict[str, Any]) -> Certificate:
     stored = {name.removeprefix(_PREFIX): value for name, value in attributes.items() if name.startswith(_PREFIX)}
-    modes = {name.removeprefix("zero_modes_"): stored.pop(name) for name in list(stored) if name.startswith("zero_modes_")}
+    modes = {
+        name.removeprefix("zero_modes_"): stored.pop(name) for name in list(stored) if name.startswith("zero_modes_")
+    }
     return Certificate(**stored, zero_modes=ZeroModes(**modes))

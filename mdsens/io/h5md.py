@@ -1,8 +1,8 @@
 """The ``/particles`` and ``/observables`` groups, laid out so that H5MD readers and OVITO open the file.
 
 MDAnalysis takes the first particles group and wants step and time arrays beside every value; znh5md wants the species
-time-dependent, too; OVITO reads AMBER NetCDF-4, which is HDF5 with dimension scales, so ``/AMBER`` holds hard links to the H5MD
-datasets. A plane is stored with z = 0, not periodic along z. Reduced units: no unit attributes.
+time-dependent, too; OVITO reads AMBER NetCDF-4, which is HDF5 with dimension scales, so ``/AMBER`` holds hard links to
+the H5MD datasets. A plane is stored with z = 0, not periodic along z. Reduced units: no unit attributes.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def write_vectors(file: Any, name: str, values: np.ndarray, attributes: Mapping[
 
 
 def write_path(file: Any, steps: np.ndarray, positions: np.ndarray) -> None:
-    """Write the minimiser's way, positions of shape (f, n, d), as ``/particles/path``; box and species do not change."""
+    """Write the minimiser's way, positions of shape (f, n, d), as ``/particles/path``; box and species are fixed."""
     trajectory, group = file[TRAJECTORY], file.create_group(_PATH)
     times = {"step": steps, "time": steps.astype(float)}
     _create_element(group, "position", _spatial(positions), times, compressed=True)
@@ -95,8 +95,8 @@ def write_observables(file: Any, values: Mapping[str, float]) -> None:
 def write_amber(file: Any, radii: np.ndarray, names: tuple[str, ...]) -> None:
     """Add ``/AMBER``: hard links through which OVITO sees the frame, each sensitivity a vector property.
 
-    OVITO's AMBER reader takes lengths and angles of the cell, so boxes whose first vector is not along x or whose second is
-    not in the xy plane get no such group; ``export_extxyz`` serves them.
+    OVITO's AMBER reader takes lengths and angles of the cell, so boxes whose first vector is not along x or whose
+    second is not in the xy plane get no such group; ``export_extxyz`` serves them.
 
     Args:
         file: The open file with its trajectory written.
@@ -112,7 +112,8 @@ def write_amber(file: Any, radii: np.ndarray, names: tuple[str, ...]) -> None:
         group.attrs[key] = np.bytes_(text)  # netCDF's text is of fixed length
     n = trajectory["position/value"].shape[1]
     for name, length in {"frame": 1, "atom": n, "spatial": 3, "cell_spatial": 3, "cell_angular": 3}.items():
-        group.create_dataset(name, data=np.arange(length, dtype=np.float32)).make_scale(name)
+        scale = group.create_dataset(name, shape=(length,), dtype=np.float32)
+        scale.make_scale(f"This is a netCDF dimension but not a netCDF variable.{length:10d}")
     _link(group, "coordinates", trajectory["position/value"], ("frame", "atom", "spatial"))
     _link(group, "atom_types", trajectory["species/value"], ("frame", "atom"))
     _link(group, "time", trajectory["position/time"], ("frame",))
@@ -173,8 +174,10 @@ def _dimension(group: Any) -> int:
     return int(group.attrs["spatial_dimension"])
 
 
-def _create_element(group: Any, name: str, value: np.ndarray, steps: Mapping[str, Any], *, compressed: bool = False) -> None:
-    """Write an H5MD element; ``steps`` holds arrays, or datasets of another element that are then shared by hard links."""
+def _create_element(
+    group: Any, name: str, value: np.ndarray, steps: Mapping[str, Any], *, compressed: bool = False
+) -> None:
+    """Write an H5MD element; ``steps`` holds arrays, or datasets of another element to share by hard links."""
     element = group.create_group(name)
     for key, entry in steps.items():
         element[key] = entry
@@ -197,8 +200,12 @@ def _spatial(vectors: np.ndarray) -> np.ndarray:
 
 
 def _edges(box_matrix: np.ndarray) -> np.ndarray:
-    """Return H5MD's edges: three lengths of a cuboid, or edge vectors as rows; a plane gets height 1."""
-    full = np.eye(3)
+    """Return H5MD's edges: three lengths of a cuboid, or edge vectors as rows.
+
+    A plane gets the height of its longest edge: OVITO and MDAnalysis take every direction for periodic, and images
+    above and below must not touch.
+    """
+    full = np.eye(3) * np.linalg.norm(box_matrix, axis=0).max()
     full[: len(box_matrix), : len(box_matrix)] = box_matrix
     diagonal = np.diag(full)
     return diagonal.copy() if np.array_equal(full, np.diag(diagonal)) else full.T

@@ -35,7 +35,7 @@ def new_file(path: Path, kind: str, *, overwrite: bool) -> Iterator[Any]:
     Raises:
         UserError: When the file cannot be written, or exists and must not be replaced.
     """
-    with replacing(path, overwrite=overwrite) as temporary, h5py.File(temporary, "x", libver=_BOUNDS) as file:
+    with replacing(path, overwrite=overwrite) as temporary, _created(temporary) as file:
         write_attributes(file, {"kind": kind, "schema_version": SCHEMA_VERSION})
         header = file.create_group("h5md")
         header.attrs["version"] = np.array([1, 1], dtype=np.int32)
@@ -62,9 +62,13 @@ def stored_file(path: Path) -> Iterator[Any]:
         with file:
             _check_schema(file, path)
             yield file
-    except (OSError, KeyError, RuntimeError, TypeError) as error:
+    except (OSError, KeyError, RuntimeError) as error:
         # HDF5 finds damage only where it reads
         raise UserError(f"{path} is damaged or incomplete ({_first_line(error)}): make it again.") from error
+
+
+def _created(path: Path) -> Any:
+    return h5py.File(path, "x", libver=_BOUNDS, track_order=True)
 
 
 def kind_of(path: Path) -> str:
@@ -102,7 +106,7 @@ def _check_schema(file: Any, path: Path) -> None:
     version = int(file.attrs["schema_version"])
     if version > SCHEMA_VERSION:
         raise UserError(
-            f"{path} has schema version {version}, but this mdsens reads versions up to {SCHEMA_VERSION}: update mdsens."
+            f"{path} has schema version {version}, but this mdsens reads only up to {SCHEMA_VERSION}: update mdsens."
         )
 
 
@@ -162,6 +166,7 @@ def decoded(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def read_value(dataset: Any) -> Any:
-    """Return a dataset's content: an array, or ``str`` for a single text."""
-    return decoded(dataset[()])
+def read_value(dataset: Any) -> np.ndarray | str:
+    """Return a dataset's content: an array (without axes for a number), or ``str`` for a single text."""
+    value = decoded(dataset[()])
+    return value if isinstance(value, str) else np.asarray(value)

@@ -101,7 +101,7 @@ def _versions() -> dict[str, str]:
 
 @functools.cache
 def _commit(source: Path) -> tuple[str, str]:
-    """Return commit and dirty flag of the tree that tracks ``source``; an installed copy inside another tree is unknown."""
+    """Return commit and dirty flag of the tree that tracks ``source``; unknown for a copy that no tree tracks."""
     root = source.parents[1]
     try:
         _git(root, "ls-files", "--error-unmatch", str(source))
@@ -131,6 +131,6 @@ def write_provenance(file: Any, provenance: Provenance) -> None:
 def read_provenance(file: Any) -> Provenance:
     """Read what ``write_provenance`` stored."""
     group = file["provenance"]
-    texts = {name: read_text(group[name]) for name in ("config_text", "resolved")}
-    tables = {name: read_attributes(group[name]) for name in ("versions", "seconds", "results")}
+    texts: dict[str, Any] = {name: read_text(group[name]) for name in ("config_text", "resolved")}
+    tables: dict[str, Any] = {name: read_attributes(group[name]) for name in ("versions", "seconds", "results")}
     return Provenance(**texts, **tables, **read_attributes(group))

@@ -15,8 +15,9 @@ from mdsens.errors import UserError
 def replacing(path: Path, *, overwrite: bool) -> Iterator[Path]:
     """Lend a temporary name in the folder of ``path``; what was written there takes the final name at the end.
 
-    The file is flushed to the disk before it is renamed, so that neither a kill nor a power cut leaves half a file under the
-    final name. An exception removes the temporary file; a kill may leave it, hidden, as ``.NAME.XXXXXXXX.part``.
+    The file is flushed to the disk before it is renamed, so that neither a kill nor a power cut leaves half a file
+    under the final name. An exception removes the temporary file; a kill may leave it, hidden, as
+    ``.NAME.XXXXXXXX.part``.
 
     Args:
         path: The final name.
@@ -37,7 +38,9 @@ def replacing(path: Path, *, overwrite: bool) -> Iterator[Path]:
         os.replace(temporary, path)
         _flush(path.parent)
     except OSError as error:
-        raise UserError(f"{path} cannot be written ({_reason(error)}): free some space or name another folder.") from error
+        raise UserError(
+            f"{path} cannot be written ({_reason(error)}): free some space or name another folder."
+        ) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -52,7 +55,9 @@ def _check_target(path: Path, overwrite: bool) -> None:
     if path.exists() and not overwrite:
         raise UserError(f"{path} exists and is not overwritten: remove it or choose another name.")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(f"the folder {folder} is not writable, so {path.name} cannot be written there: name another folder.")
+        raise UserError(
+            f"the folder {folder} is not writable, so {path.name} cannot be written there: name another folder."
+        )
 
 
 def _flush(path: Path) -> None:

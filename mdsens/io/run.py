@@ -72,6 +72,7 @@ def write_run(path: Path, run: Run, *, overwrite: bool = False) -> None:
             species_names=configuration.species_names,
             step=len(relaxation.history.energy),
         )
+        file.create_group("sensitivity", track_order=True)
         names = certified.write_positions(file, run.positions, backbone)
         for observable in run.observables:
             certified.write_observable(file, observable)
@@ -83,7 +84,7 @@ def write_run(path: Path, run: Run, *, overwrite: bool = False) -> None:
 
 
 def particle_diameters(state: State) -> np.ndarray:
-    """Return the length (sigma) of every particle's pair with its like, shape (n,); NaN where the potential has none."""
+    """Return the length (sigma) of every particle's pair with its like, shape (n,); NaN where there is none."""
     n = state.configuration.n_particles
     if not isinstance(state.potential, PairPotential):
         return np.full(n, np.nan)

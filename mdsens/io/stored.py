@@ -101,7 +101,9 @@ def read_run(path: Path) -> StoredRun:
     with stored_file(Path(path)) as file:
         kind = str(file.attrs["kind"])
         if kind != KIND:
-            raise UserError(f"{path} holds the results of {kind!r}, not one relaxed state: give a file of relax or sensitivity.")
+            raise UserError(
+                f"{path} holds the results of {kind!r}, not one relaxed state: give a file of relax or sensitivity."
+            )
         return _stored(file)
 
 
@@ -121,7 +123,9 @@ def restored_params(stored: StoredRun, template: PyTree) -> PyTree:
     leaves, structure = jax.tree.flatten(template)
     values = stored.parameter_values[[not path.startswith("box.") for path in stored.parameter_paths]]
     if sum(leaf.size for leaf in leaves) != len(values):
-        raise UserError(f"the file has {len(values)} potential parameters, but the configuration makes another number of them.")
+        raise UserError(
+            f"the file has {len(values)} potential parameters, but the configuration makes another number of them."
+        )
     parts = np.split(values, np.cumsum([leaf.size for leaf in leaves])[:-1])
     filled = [jnp.asarray(part.reshape(leaf.shape)) for part, leaf in zip(parts, leaves, strict=True)]
     return jax.tree.unflatten(structure, filled)
@@ -151,7 +155,13 @@ def _stored(file: Any) -> StoredRun:
         parameter_units=read_texts(parameters["units"]),
         verdict=verdict,
         settings=read_attributes(relaxation["settings"]),
-        history=History(*(np.asarray(relaxation[name]) for name in ("energy", "max_force", "newton")), path_step, path),
+        history=History(
+            energy=np.asarray(relaxation["energy"]),
+            max_force=np.asarray(relaxation["max_force"]),
+            newton=np.asarray(relaxation["newton"]),
+            path_step=path_step,
+            path=path,
+        ),
         positions=certified.read_positions(file, position.shape) or nothing,
         observables={found.name: found for found in certified.read_observables(file)},
         provenance=read_provenance(file),

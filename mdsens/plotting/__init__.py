@@ -1,0 +1,31 @@
+"""Figures for a two-column journal, all drawn from results files; the only room that imports matplotlib."""
+
+from mdsens.plotting.benchmark import draw_benchmark
+from mdsens.plotting.files import figures_for
+from mdsens.plotting.history import draw_history
+from mdsens.plotting.iterates import draw_iterates
+from mdsens.plotting.observables import draw_observables
+from mdsens.plotting.packing import draw_packing
+from mdsens.plotting.records import Arrows, Benchmark, Iterates, Packing, Sweep
+from mdsens.plotting.slab import draw_slab
+from mdsens.plotting.spectrum import draw_spectrum
+from mdsens.plotting.style import save
+from mdsens.plotting.sweep import draw_sweep
+
+__all__ = [
+    "Arrows",
+    "Benchmark",
+    "Iterates",
+    "Packing",
+    "Sweep",
+    "draw_benchmark",
+    "draw_history",
+    "draw_iterates",
+    "draw_observables",
+    "draw_packing",
+    "draw_slab",
+    "draw_spectrum",
+    "draw_sweep",
+    "figures_for",
+    "save",
+]

@@ -10,7 +10,7 @@ from mdsens.plotting.records import Packing
 
 
 def wrapped(position: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """Return the images of the positions inside the box, shape (n, d); the positions themselves when there is no box."""
+    """Return the images of the positions inside the box, shape (n, d); without a box the positions themselves."""
     if box.shape[1] == 0:
         return position
     fractional = np.linalg.solve(box, position.T)
@@ -27,7 +27,7 @@ def nearest(separation: np.ndarray, box: np.ndarray) -> np.ndarray:
 def shifts(box: np.ndarray) -> np.ndarray:
     """Return the lattice vectors to the box itself (first) and to its neighbours, shape (3^d, d) or (1, d)."""
     counts = sorted(itertools.product((0, -1, 1), repeat=box.shape[1]), key=lambda c: sum(map(abs, c)))
-    return np.asarray(np.array(counts).reshape(-1, box.shape[1]) @ box.T)
+    return np.asarray(np.array(counts).reshape(len(counts), box.shape[1]) @ box.T)
 
 
 def window(packing: Packing, margin: float) -> tuple[np.ndarray, np.ndarray]:
@@ -46,7 +46,9 @@ def corners_of(box: np.ndarray) -> np.ndarray:
     return np.array(walk) @ box.T
 
 
-def images(position: np.ndarray, diameter: np.ndarray, box: np.ndarray, view: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+def images(
+    position: np.ndarray, diameter: np.ndarray, box: np.ndarray, view: tuple[np.ndarray, np.ndarray]
+) -> np.ndarray:
     """Return (particle, shift) of every image whose disc shows in the view, the particles themselves first.
 
     Args:
@@ -65,7 +67,9 @@ def images(position: np.ndarray, diameter: np.ndarray, box: np.ndarray, view: tu
     return np.argwhere(shown)[:, ::-1]
 
 
-def contact_lines(packing: Packing, position: np.ndarray, view: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def contact_lines(
+    packing: Packing, position: np.ndarray, view: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the lines between touching particles, images included, that cross the view.
 
     Returns:

@@ -11,7 +11,6 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mdsens.plotting import labels
 from mdsens.plotting.records import Iterates
 from mdsens.plotting.style import BLUE, DOUBLE_COLUMN, INK, VERMILION, label_panel, new_figure, style
 
@@ -22,8 +21,8 @@ _NAMES = {"unrolled": VERMILION, "implicit": BLUE}
 def draw_iterates(iterates: Iterates, *, parameter: str = r"$\theta$", marks: tuple[int, ...] = MARKS) -> Figure:
     """Draw the L1 norm of the position sensitivity, and its relative error, over the minimiser's steps.
 
-    Thin lines are single starts, thick ones medians over the starts where the derivative is defined; dotted vertical lines
-    mark chosen step counts; the left panel's short lines at the right edge are the reference answers.
+    Thin lines are single starts, thick ones medians over the starts where the derivative is defined; dotted vertical
+    lines mark chosen step counts; the short lines at the right edge of the left panel are the reference answers.
 
     Args:
         iterates: The arrays.
@@ -46,7 +45,7 @@ def draw_iterates(iterates: Iterates, *, parameter: str = r"$\theta$", marks: tu
         for axes, letter in ((norm, "a"), (error, "b")):
             _finish(axes, iterates.step, marks)
             label_panel(axes, letter)
-        _draw_legend(norm, error, iterates)
+        _draw_legend(error, iterates)
         return figure
 
 
@@ -90,10 +89,12 @@ def _finish(axes: Axes, step: np.ndarray, marks: tuple[int, ...]) -> None:
         )  # fmt: skip
 
 
-def _draw_legend(norm: Axes, error: Axes, iterates: Iterates) -> None:
+def _draw_legend(error: Axes, iterates: Iterates) -> None:
     handles = [Line2D([], [], color=colour, linewidth=1.6, label=name) for name, colour in _NAMES.items()]
-    ticks = Line2D([], [], color=INK, marker="_", markersize=5, linestyle="none", markeredgewidth=0.7, label="reference")
-    norm.legend(handles=[*handles, ticks], loc="upper right")
+    ticks = Line2D(
+        [], [], color=INK, marker="_", markersize=5, linestyle="none", markeredgewidth=0.7, label="reference answers"
+    )
+    error.legend(handles=[*handles, ticks], loc="lower left", bbox_to_anchor=(0.02, 0.17))
     n = len(iterates.reference_l1)
-    text = f"{labels.fraction(n - iterates.n_refused, n)} starts jammed and converged; {iterates.n_refused} refused"
-    error.text(0.03, 0.04, text.replace("; ", "\n"), transform=error.transAxes, fontsize=8)
+    text = f"{n - iterates.n_refused} of {n} starts jammed and converged\n{iterates.n_refused} refused"
+    error.text(0.03, 0.04, text, transform=error.transAxes, fontsize=8)

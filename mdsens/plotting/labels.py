@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
+from matplotlib.axis import Axis
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 # Reduced units: sigma is the unit of length, epsilon that of energy.
 _POSITION_DERIVATIVE = {"length": "", "energy": r" ($\sigma/\epsilon$)", "none": r" ($\sigma$)"}
 
 
-def derivative_label(parameter: str, unit: str) -> str:
+def derivative_label(unit: str) -> str:
     """Return the axis label of |dx_i/dp| with its unit (none where p is a length)."""
-    return rf"$|\partial\mathbf{{x}}_i/\partial p|$,  $p$ = {parameter}{_POSITION_DERIVATIVE[unit]}"
+    return r"$|\partial\mathbf{x}_i/\partial p|$" + _POSITION_DERIVATIVE[unit]
 
 
 def derivative_unit(unit: str) -> str:
@@ -26,10 +27,13 @@ def scientific(value: float, digits: int = 1) -> str:
         return "not finite" if math.isnan(value) else r"$\infty$"
     if value == 0:
         return "0"
-    exponent = math.floor(math.log10(abs(value)))
+    mantissa, power = f"{value:.{digits}e}".split("e")
+    exponent = int(power)
     if -3 < exponent < 4:
-        return f"{value:.{digits + 1}g}".replace("-", "−")
-    return rf"${value / 10.0**exponent:.{digits}f}\times10^{{{exponent}}}$"
+        return f"{value:.{max(digits + 1, 3)}g}".replace("-", "−")
+    if float(mantissa) == 1:
+        return rf"$10^{{{exponent}}}$"
+    return rf"${mantissa}\times10^{{{exponent}}}$"
 
 
 def round_down(value: float) -> float:
@@ -44,6 +48,8 @@ def certificate_lines(relative_error: float, note: str) -> list[str]:
     return [*lines, note] if note else lines
 
 
-def fraction(part: int | np.integer, whole: int) -> str:
-    """Return "part of whole"."""
-    return f"{part} of {whole}"
+def log_axis(axis: Axis) -> None:
+    """Label a logarithmic axis at 1, 2, 5 times powers of ten with plain numbers."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: scientific(value, 0)))
+    axis.set_minor_formatter(NullFormatter())

@@ -18,7 +18,7 @@ class Packing:
         species_names: One name per species.
         box: Lattice vectors as columns, shape (d, d); shape (d, 0) for a free system.
         contacts: Backbone contacts, shape (c, 2).
-        force: Magnitude of the force each contact carries, shape (c,), units of energy per length.
+        overlap: Relative overlap 1 - r/sigma of every contact, shape (c,); may be negative for laws that attract.
         rattlers: True for particles that nothing holds in place, shape (n,).
     """
 
@@ -28,7 +28,7 @@ class Packing:
     species_names: tuple[str, ...]
     box: np.ndarray
     contacts: np.ndarray
-    force: np.ndarray
+    overlap: np.ndarray
     rattlers: np.ndarray
 
     @property
@@ -59,8 +59,8 @@ class Arrows:
         unit: The parameter's unit: "length", "energy" or "none".
         values: dx/dp, shape (n, d).
         relative_error: The certificate's estimate of the relative error.
-        box_rate: Derivative of the box matrix in the parameter at fixed positions, shape (d, d); zero unless the parameter
-            is one of the box.
+        box_rate: Derivative of the box matrix in the parameter at fixed positions, shape (d, d); zero unless the
+            parameter is one of the box.
         note: A remark for the figure, such as "one-sided"; may be empty.
     """
 
@@ -75,6 +75,11 @@ class Arrows:
     def magnitude(self) -> np.ndarray:
         """Length |dx_i/dp| for every particle, shape (n,)."""
         return np.asarray(np.linalg.norm(self.values, axis=1))
+
+    @property
+    def significant(self) -> bool:
+        """Whether the derivative exceeds its own error estimate tenfold; else its direction is rounding."""
+        return self.relative_error < 0.1 and bool(np.any(self.values))
 
 
 @dataclasses.dataclass(frozen=True)

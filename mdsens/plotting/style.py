@@ -1,9 +1,7 @@
-"""One look for all figures: sizes and fonts of a two-column journal, colours that survive colour blindness and grey print."""
+"""One look for all figures: sizes and fonts of a two-column journal, colours that survive colour blindness."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from mdsens.errors import UserError
+from mdsens.io.replacing import replacing
 
 SINGLE_COLUMN = 3.375  # inches
 DOUBLE_COLUMN = 7.0
@@ -31,7 +30,7 @@ MAGNITUDE = LinearSegmentedColormap.from_list(
 )
 SIGNED = matplotlib.colormaps["PuOr"]
 
-_STYLE: dict[str, Any] = {
+_STYLE: dict[Any, Any] = {
     "font.family": "STIXGeneral",
     "mathtext.fontset": "stix",
     "font.size": 9,
@@ -79,7 +78,7 @@ FORMATS = tuple(suffix[1:] for suffix in _METADATA)
 
 
 def style() -> AbstractContextManager[None]:
-    """Return a context in which artists take this project's fonts and line widths; the caller's settings come back after."""
+    """Return a context in which artists take this project's fonts and line widths; other settings come back after."""
     return matplotlib.rc_context(_STYLE)
 
 
@@ -112,22 +111,6 @@ def save(figure: Figure, path: str | Path) -> Path:
     suffix = path.suffix.lower()
     if suffix not in _METADATA:
         raise UserError(f"a figure cannot be written as {path.name}: end the name with one of {', '.join(_METADATA)}.")
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=suffix)
-    except OSError as error:
-        raise UserError(f"the figure {path} cannot be written ({error.strerror}): choose another folder.") from error
-    os.close(handle)
-    try:
-        with style():
-            figure.savefig(temporary, format=suffix[1:], metadata=_METADATA[suffix])
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with replacing(path, overwrite=True) as temporary, style():
+        figure.savefig(temporary, format=suffix[1:], metadata=_METADATA[suffix])
     return path
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -13,9 +13,9 @@ from mdsens.plotting.style import BLUE, GREEN, INK, PURPLE, SINGLE_COLUMN, VERMI
 def draw_sweep(sweep: Sweep, *, parameter: str = r"$\theta$ ($\sigma$)") -> Figure:
     """Draw mean energy, its slopes and the mean size of the position sensitivity over the parameter.
 
-    Bands are one standard error to either side. The slope panels show the mean total derivative at constant packing
-    fraction beside the slope of the mean curve between neighbouring points (differences, with their standard errors), and the derivative at
-    fixed box. Numbers along the top count refused packings.
+    Bands are one standard error to either side. The slope panels show the mean total derivative at constant
+    packing fraction beside the slope of the mean curve between neighbouring points (with its standard error), and the
+    derivative at fixed box. Numbers along the top count refused packings.
 
     Args:
         sweep: The averages.
@@ -49,7 +49,7 @@ def draw_sweep(sweep: Sweep, *, parameter: str = r"$\theta$ ($\sigma$)") -> Figu
 
 
 def curve_slopes(sweep: Sweep) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the slope of the mean energy between neighbouring points: midpoints, slopes, standard errors, shape (t - 1,).
+    """Return the slope of the mean energy between neighbouring points: midpoints, slopes, errors, shape (t - 1,).
 
     The packings of neighbouring points count as independent.
     """
@@ -81,4 +81,6 @@ def _write_counts(axes: Axes, sweep: Sweep) -> None:
         )  # fmt: skip
     tried = np.unique(sweep.n_used + sweep.n_refused).astype(int)
     number = f"{tried[0]}" if len(tried) == 1 else f"{tried[0]} to {tried[-1]}"
-    axes.set_title(f"refused, of {number} packings each:", fontsize=8, loc="center", pad=13)
+    axes.set_title(
+        f"bands: $\\pm$ one standard error; refused, of {number} packings each:", fontsize=8, loc="center", pad=13
+    )

@@ -1,0 +1,194 @@
+"""What a results file says, for a person to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mdsens.io.hdf5 import kind_of
+from mdsens.io.provenance import Provenance
+from mdsens.io.run import KIND
+from mdsens.io.stored import StoredRun, read_run
+from mdsens.io.tables import Tables, read_tables
+from mdsens.sensitivity.records import Certificate, ObservableSensitivity
+
+_MOST_ROWS = 24
+_LONGEST_ARRAY = 8
+
+
+def summary(path: Path) -> str:
+    """Return a readable summary of a results file of any kind.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Several lines: what it holds, verdict, certificate in words, parameters and norms, provenance.
+
+    Raises:
+        UserError: When it is not a readable file of ours.
+    """
+    path = Path(path)
+    if kind_of(path) == KIND:
+        stored = read_run(path)
+        lines = [*_run_lines(stored), "", *_provenance_lines(stored.provenance)]
+    else:
+        tables = read_tables(path)
+        lines = [*_tables_lines(tables), "", *_provenance_lines(tables.provenance)]
+    return "\n".join([str(path), "", *lines])
+
+
+def _run_lines(stored: StoredRun) -> Iterator[str]:
+    yield from _state_lines(stored)
+    if stored.positions.paths:
+        yield from ("", "Sensitivity of the positions dx/dp", *_position_table(stored), "")
+        yield from _certificate_lines(stored.positions.certificate)
+    for observable in stored.observables.values():
+        yield from ("", f"Sensitivity of {observable.name} = {observable.value:.12g} ({observable.way})")
+        yield from _observable_table(observable)
+        yield from _certificate_lines(observable.certificate)
+
+
+def _state_lines(stored: StoredRun) -> Iterator[str]:
+    n, d = stored.position.shape
+    counts = np.bincount(stored.species, minlength=len(stored.species_names))
+    made_of = ", ".join(f"{count} {name}" for count, name in zip(counts, stored.species_names, strict=True))
+    fields = ", ".join(f"{name} = {value}" for name, value in stored.potential_fields.items())
+    history = stored.history
+    newton = int(history.newton.sum())
+    yield f"System        {n} particles in {d}D ({made_of}), {_box_words(stored)}"
+    yield f"Potential     {stored.potential}" + (f" ({fields})" if fields else "")
+    yield f"Verdict       {stored.verdict.value}: {stored.verdict.sentence}"
+    yield f"Relaxation    {len(history.newton) - newton} FIRE steps and {newton} Newton steps in {stored.seconds:.2f} s"
+    yield (
+        f"Max force     {stored.max_force:.3g} = {stored.max_force / stored.force_unit:.3g} epsilon/sigma "
+        f"(asked for: {stored.settings['max_force']:g})"
+    )
+    yield f"Energy        {stored.energy:.12g}"
+    if np.isfinite(stored.pressure):
+        yield f"Pressure      {stored.pressure:.12g}"
+    rattlers = int((~stored.backbone).sum())
+    yield f"Backbone      {n - rattlers} particles, {len(stored.contacts)} contacts; {_counted(rattlers, 'rattler')}"
+
+
+def _box_words(stored: StoredRun) -> str:
+    matrix = stored.box_matrix
+    if matrix is None:
+        return "free"
+    lengths = " x ".join(f"{length:.6g}" for length in np.linalg.norm(matrix, axis=0))
+    return f"periodic {'box' if np.array_equal(matrix, np.diag(np.diag(matrix))) else 'tilted box'} {lengths}"
+
+
+def _position_table(stored: StoredRun) -> list[str]:
+    found = stored.positions
+    rows = [
+        (
+            path,
+            f"{value:.9g}",
+            unit,
+            f"{np.linalg.norm(vectors):.6g}",
+            f"{_mean(vectors, stored.backbone):.6g}",
+            f"{error:.1e}",
+        )
+        for path, value, unit, vectors, error in zip(
+            found.paths, found.parameter_values, found.units, found.values, found.certificate.error, strict=True
+        )
+    ]
+    return _table(("parameter", "value", "unit", "|dx/dp|", "mean |dx_i/dp|", "error"), rows)
+
+
+def _mean(vectors: np.ndarray, backbone: np.ndarray) -> float:
+    """Return the mean length over the backbone of vectors of shape (n, d); zero without one."""
+    return float(np.linalg.norm(vectors[backbone], axis=1).sum() / max(backbone.sum(), 1))
+
+
+def _observable_table(found: ObservableSensitivity) -> list[str]:
+    rows = [
+        (path, f"{value:.9g}", unit, f"{derivative:.12g}", f"{error:.1e}")
+        for path, value, unit, derivative, error in zip(
+            found.paths, found.parameter_values, found.units, found.values, found.certificate.error, strict=True
+        )
+    ]
+    return _table(("parameter", "value", "unit", "derivative", "error"), rows)
+
+
+def _certificate_lines(certificate: Certificate) -> Iterator[str]:
+    if certificate.at_any_point:
+        yield "  CAUTION: taken at a state that need not be relaxed; not a derivative of a relaxed state."
+    if certificate.one_sided:
+        yield "  One-sided: a backbone contact is within 1e-9 of touching; the numbers hold for the present contacts."
+    yield f"  Solved by {certificate.method}; left out: {certificate.zero_modes}."
+    yield (
+        f"  Backbone Hessian: smallest non-zero eigenvalue {certificate.smallest_eigenvalue:.4g}, "
+        f"none above {certificate.largest_eigenvalue:.4g}."
+    )
+    if len(certificate.error):
+        yield (
+            f"  At worst: relative residual {np.max(certificate.residual):.1e}, estimated relative error "
+            f"{np.max(certificate.relative_error):.1e}, theorem's bound {np.max(certificate.bound):.1e} (absolute)."
+        )
+
+
+def _tables_lines(tables: Tables) -> Iterator[str]:
+    yield f"Kind          {tables.kind}"
+    for name, value in tables.attributes.items():
+        yield f"{name:<13} {_words(value)}"
+    for group, table in tables.groups.items():
+        yield from ("", group)
+        rows = [(name, _shape(value), _words(value)) for name, value in table.items()]
+        yield from _table(("name", "shape", "content"), rows)
+
+
+def _shape(value: np.ndarray | str) -> str:
+    return " x ".join(map(str, np.shape(value))) or "-"
+
+
+def _words(value: object) -> str:
+    """Return a short content: the values of a short array, the range of a long one, the first line of a text."""
+    if isinstance(value, str):
+        lines = value.splitlines() or [""]
+        return lines[0] + (" ..." if len(lines) > 1 else "")
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub" or array.size <= _LONGEST_ARRAY:
+        texts = [f"{entry:.6g}" if isinstance(entry, float) else str(entry) for entry in array.ravel().tolist()]
+        return ", ".join(texts[:_LONGEST_ARRAY]) + (", ..." if len(texts) > _LONGEST_ARRAY else "")
+    if array.dtype.kind == "b":
+        return f"{int(array.sum())} of {array.size} true"
+    finite = array[np.isfinite(array)]
+    missing = f", {array.size - finite.size} not finite" if finite.size < array.size else ""
+    return (
+        f"{finite.min():.6g} to {finite.max():.6g}, mean {finite.mean():.6g}{missing}" if finite.size else "none finite"
+    )
+
+
+def _provenance_lines(provenance: Provenance) -> Iterator[str]:
+    changed = {"yes": ", with changes since", "no": ""}.get(provenance.dirty, "")
+    yield "Provenance"
+    yield f"  made        {provenance.created} with seed {provenance.seed}"
+    yield f"  mdsens      {provenance.versions.get('mdsens', 'unknown')}, commit {provenance.commit}{changed}"
+    yield "  packages    " + ", ".join(
+        f"{name} {text}" for name, text in provenance.versions.items() if name != "mdsens"
+    )
+    yield f"  device      {provenance.device}, {'float64' if provenance.x64 else 'float32'}"
+    if provenance.seconds:
+        yield "  wall time   " + ", ".join(f"{name} {value:.2f} s" for name, value in provenance.seconds.items())
+    if provenance.results:
+        yield "  outcome     " + ", ".join(f"{name}: {code}" for name, code in provenance.results.items())
+    if provenance.resolved:
+        yield from ("", "Configuration as resolved", *(f"  {line}" for line in provenance.resolved.splitlines()))
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return aligned lines under a head; at most 24 of them."""
+    shown = [head, *rows[:_MOST_ROWS]]
+    widths = [max(len(row[column]) for row in shown) for column in range(len(head))]
+    lines = [
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown
+    ]
+    return lines + ([f"  ... and {len(rows) - _MOST_ROWS} more"] if len(rows) > _MOST_ROWS else [])
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count or 'no'} {noun}s"

@@ -1,0 +1,199 @@
+"""From a results file to its figures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mdsens.errors import UserError
+from mdsens.io import StoredRun, kind_of, read_run, read_tables
+from mdsens.plotting.benchmark import draw_benchmark
+from mdsens.plotting.geometry import nearest
+from mdsens.plotting.history import draw_history
+from mdsens.plotting.iterates import draw_iterates
+from mdsens.plotting.observables import draw_observables
+from mdsens.plotting.packing import draw_packing
+from mdsens.plotting.records import Arrows, Benchmark, Iterates, Packing, Sweep
+from mdsens.plotting.slab import draw_slab
+from mdsens.plotting.spectrum import draw_spectrum
+from mdsens.plotting.style import FORMATS, save
+from mdsens.plotting.sweep import draw_sweep
+from mdsens.results import Verdict
+
+_MOST_PACKINGS = 4  # pictures of dx/dp drawn for one file
+_MANY_PARAMETERS = 8  # from which singular values say more than arrows
+_DOT = 0.15  # diameter of particles without one, in mean spacings
+
+Named = Iterator[tuple[str, Figure]]
+
+
+def figures_for(path: Path, output_folder: Path, format: str = "png") -> list[Path]:
+    """Draw every figure of a results file, from the file alone.
+
+    A run gives its packing with the arrows of dx/dp (of the four parameters with the largest response), its history,
+    the table of its observables' derivatives and, from eight parameters on, singular values; an ensemble its iterates
+    and its sweep; a benchmark its bars.
+
+    Args:
+        path: The results file.
+        output_folder: Where the figures go; it must exist.
+        format: "png", "pdf" or "svg".
+
+    Returns:
+        The figures written, named ``<file>_<figure>.<format>``.
+
+    Raises:
+        UserError: When the file cannot be read, holds nothing that can be drawn, or the figures cannot be written.
+    """
+    path = Path(path)
+    if format not in FORMATS:
+        raise UserError(f"{format} is not a format of figures; choose one of {', '.join(FORMATS)}.")
+    named = run_figures(read_run(path)) if kind_of(path) == "run" else table_figures(read_tables(path).groups)
+    written = [save(figure, Path(output_folder) / f"{path.stem}_{name}.{format}") for name, figure in named]
+    if not written:
+        raise UserError(
+            f"{path} holds {kind_of(path)!r} results without anything to draw: give a run, an ensemble or a benchmark."
+        )
+    return written
+
+
+def run_figures(run: StoredRun) -> Named:
+    """Yield name and figure for everything that one relaxed state has to show."""
+    packing = packing_of(run)
+    draw = draw_packing if packing.dimension == 2 else draw_slab
+    remarks = () if run.verdict is Verdict.CONVERGED else (f"verdict: {run.verdict.value}",)
+    sensitivity = run.positions
+    if len(sensitivity.paths):
+        sizes = np.linalg.norm(sensitivity.values.reshape(len(sensitivity.paths), -1), axis=1)
+        for k in np.sort(np.argsort(-sizes, kind="stable")[:_MOST_PACKINGS]):
+            yield f"packing_{_slug(sensitivity.paths[k])}", draw(packing, arrows_of(run, int(k)), remarks=remarks)
+    else:
+        yield "packing", draw(packing, remarks=remarks)
+    history = run.history
+    tolerance = float(run.settings.get("max_force", 0.0)) * run.force_unit
+    yield "history", draw_history(history.energy, history.max_force, history.newton, tolerance=tolerance)
+    if run.observables:
+        yield "observables", _observables(run)
+    if len(sensitivity.paths) >= _MANY_PARAMETERS:
+        yield "singular_values", _singular_values(run)
+
+
+def table_figures(groups: Mapping[str, Mapping[str, Any]]) -> Named:
+    """Yield name and figure for every group of an ensemble or a benchmark that is known; the others are left out.
+
+    Raises:
+        UserError: When a known group lacks an array.
+    """
+    if "iterates" in groups:
+        table = _complete("iterates", groups["iterates"], Iterates)
+        yield "iterates", draw_iterates(Iterates(**{**table, "n_refused": int(table["n_refused"])}))
+    if "sweep" in groups:
+        yield "sweep", draw_sweep(Sweep(**_complete("sweep", groups["sweep"], Sweep)))
+    if "benchmark" in groups:
+        table = _complete("benchmark", groups["benchmark"], Benchmark)
+        words = {name: tuple(map(str, table[name])) for name in ("names", "sense")}
+        yield "benchmark", draw_benchmark(Benchmark(**{**table, **words}))
+
+
+def packing_of(run: StoredRun) -> Packing:
+    """Return what a picture of a run needs."""
+    dimension = run.position.shape[1]
+    box = np.zeros((dimension, 0)) if run.box_matrix is None else run.box_matrix
+    i, j = run.contacts.reshape(-1, 2).T
+    distance = np.linalg.norm(nearest(run.position[j] - run.position[i], box), axis=1)
+    return Packing(
+        position=run.position,
+        diameter=np.where(np.isfinite(run.diameters), run.diameters, _dot(run.position)),
+        species=run.species,
+        species_names=run.species_names,
+        box=box,
+        contacts=run.contacts.reshape(-1, 2),
+        overlap=1.0 - distance / _contact_lengths(run, i, j),
+        rattlers=~run.backbone,
+    )
+
+
+def arrows_of(run: StoredRun, k: int) -> Arrows:
+    """Return dx/dp of the k-th parameter of a run."""
+    sensitivity, certificate = run.positions, run.positions.certificate
+    note = "one-sided: a contact is about to open" if certificate.one_sided else ""
+    return Arrows(
+        parameter=sensitivity.paths[k],
+        unit=sensitivity.units[k],
+        values=sensitivity.values[k],
+        relative_error=float(certificate.relative_error[k]),
+        box_rate=_box_rate(run, sensitivity.paths[k]),
+        note="not a relaxed state" if certificate.at_any_point else note,
+    )
+
+
+def _box_rate(run: StoredRun, path: str) -> np.ndarray:
+    """Return the derivative of the box matrix in a parameter: B/L for the length, one-hot for an entry, else zero."""
+    dimension = run.position.shape[1]
+    rate = np.zeros((dimension, dimension))
+    entry = re.fullmatch(r"box\.matrix\[(\d),(\d)\]", path)
+    if entry:
+        rate[int(entry[1]), int(entry[2])] = 1.0
+    elif path == "box.length" and run.box_matrix is not None:
+        rate = run.box_matrix / abs(np.linalg.det(run.box_matrix)) ** (1 / dimension)
+    return rate
+
+
+def _contact_lengths(run: StoredRun, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    """Return sigma of every contact, shape (c,): an entry of its own for independent pairs, else the mean diameter."""
+    lengths = 0.5 * (run.diameters[i] + run.diameters[j])
+    values = dict(zip(run.parameter_paths, run.parameter_values, strict=True))
+    names = run.species_names
+    for a, first in enumerate(names):
+        for b, second in enumerate(names):
+            value = values.get(f"{run.potential}.sigma[{first},{second}]", np.nan)
+            pairs = ((run.species[i] == a) & (run.species[j] == b)) | ((run.species[i] == b) & (run.species[j] == a))
+            lengths = np.where(pairs & np.isfinite(value), value, lengths)
+    return np.asarray(lengths)
+
+
+def _dot(position: np.ndarray) -> float:
+    n, dimension = position.shape
+    extent = np.prod(np.maximum(np.ptp(position, axis=0), 1e-300)) ** (1 / dimension)
+    return float(_DOT * extent / n ** (1 / dimension)) or _DOT
+
+
+def _observables(run: StoredRun) -> Figure:
+    found = list(run.observables.values())
+    shared = [record for record in found if record.paths == found[0].paths]
+    return draw_observables(
+        observables=tuple(record.name for record in shared),
+        values=np.array([record.value for record in shared]),
+        parameters=shared[0].paths,
+        parameter_values=shared[0].parameter_values,
+        jacobian=np.stack([record.values for record in shared]),
+        error=np.stack([record.certificate.error for record in shared]),
+    )
+
+
+def _singular_values(run: StoredRun) -> Figure:
+    """Draw the spectrum of dx/dp or, when parameters differ in kind, of the derivative in their logarithms."""
+    sensitivity = run.positions
+    common = {path.split("[")[0] for path in sensitivity.paths}
+    if len(common) == 1:
+        units = {"length": "", "energy": r"$\sigma/\epsilon$", "none": r"$\sigma$"}
+        return draw_spectrum(sensitivity.values, parameter=common.pop(), unit=units[sensitivity.units[0]])
+    scaled = sensitivity.values * sensitivity.parameter_values[:, None, None]
+    return draw_spectrum(scaled, parameter=f"ln({', '.join(sorted(common))})", unit=r"$\sigma$")
+
+
+def _complete(name: str, table: Mapping[str, Any], record: type) -> dict[str, Any]:
+    """Return the arrays that a record needs."""
+    missing = [field for field in record.__dataclass_fields__ if field not in table]  # type: ignore[attr-defined]
+    if missing:
+        raise UserError(f"the table {name!r} of the file lacks {', '.join(missing)}: make the file again.")
+    return {field: table[field] for field in record.__dataclass_fields__}  # type: ignore[attr-defined]
+
+
+def _slug(path: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "_", path).strip("_")

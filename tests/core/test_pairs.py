@@ -1,0 +1,112 @@
+"""Pair lists against brute force."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mdsens.errors import UserError
+from mdsens.pairs import all_pairs, check_range, neighbor_pairs, padded_pairs, smallest_height, standard_capacity
+from mdsens.types import FreeBox, PeriodicBox
+
+BOXES = {
+    "free 2D": FreeBox(2),
+    "free 3D": FreeBox(3),
+    "square": PeriodicBox(np.diag([5.0, 5.0])),
+    "rectangle": PeriodicBox(np.diag([5.0, 7.0])),
+    "cube": PeriodicBox(np.diag([5.0, 5.0, 5.0])),
+    "oblique": PeriodicBox(np.array([[5.0, 2.0], [0.0, 5.0]])),
+    "rotated oblique": PeriodicBox(np.array([[5.0, 1.0], [-0.5, 5.0]])),
+    "triclinic": PeriodicBox(np.array([[5.0, 1.0, 0.3], [0.2, 5.0, 0.7], [0.1, -0.6, 5.0]])),
+}
+
+
+@pytest.fixture(params=BOXES.values(), ids=BOXES)
+def box(request):
+    return request.param
+
+
+def positions(box, n=40):
+    return np.random.default_rng(0).uniform(-3.0, 9.0, (n, box.dimension))
+
+
+def brute_force(position, box, reach):
+    d = box.dimension
+    counts = np.stack(np.meshgrid(*[np.arange(-4, 5)] * d, indexing="ij"), axis=-1).reshape(-1, d)
+    shifts = counts @ np.asarray(box.matrix).T if isinstance(box, PeriodicBox) else np.zeros((1, d))
+    i, j = np.triu_indices(len(position), k=1)
+    distance = np.linalg.norm((position[i] - position[j])[:, None] + shifts, axis=-1).min(axis=1)
+    return set(zip(i[distance < reach].tolist(), j[distance < reach].tolist(), strict=True))
+
+
+def listed(pairs):
+    mask = np.asarray(pairs.mask)
+    return list(zip(np.asarray(pairs.i)[mask].tolist(), np.asarray(pairs.j)[mask].tolist(), strict=True))
+
+
+@pytest.mark.parametrize("reach", [1e-9, 0.4, 1.0, 2.2])
+def test_every_pair_within_reach_is_listed_once(box, reach):
+    position = positions(box)
+    found = listed(neighbor_pairs(position, box, reach))
+    assert len(found) == len(set(found))
+    assert set(found) == brute_force(position, box, reach)
+    assert all(i < j for i, j in found)
+
+
+def test_a_reach_beyond_half_the_box_lists_all_pairs():
+    box = BOXES["oblique"]
+    pairs = neighbor_pairs(positions(box, 12), box, 4.0)
+    assert len(listed(pairs)) == 12 * 11 // 2
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_tiny_systems_have_lists(box, n):
+    position = positions(box, n)
+    assert set(listed(neighbor_pairs(position, box, 2.0))) == brute_force(position, box, 2.0)
+
+
+def test_particles_on_a_face_of_the_box_are_found():
+    box = BOXES["square"]
+    position = np.array([[5.0, 1.0], [0.05, 1.0], [-1e-18, 3.0], [4.95, 3.0]])
+    assert set(listed(neighbor_pairs(position, box, 0.2))) == {(0, 1), (2, 3)}
+
+
+def test_a_sufficient_capacity_is_kept_and_a_small_one_grows():
+    box = BOXES["square"]
+    position = positions(box)
+    assert neighbor_pairs(position, box, 1.0, capacity=500).mask.shape == (500,)
+    grown = neighbor_pairs(position, box, 1.0, capacity=3)
+    count = len(listed(grown))
+    assert grown.mask.shape[0] >= min(1.25 * count, 40 * 39 // 2)
+    assert set(listed(grown)) == brute_force(position, box, 1.0)
+
+
+def test_capacities_come_in_a_few_sizes():
+    assert [standard_capacity(least) for least in (0.1, 1, 2, 3, 3.5, 5, 7, 9, 13)] == [1, 1, 2, 3, 4, 6, 8, 12, 16]
+
+
+def test_padding_is_masked():
+    pairs = padded_pairs(np.array([0, 1]), np.array([1, 2]), 5)
+    np.testing.assert_array_equal(pairs.mask, [True, True, False, False, False])
+    assert padded_pairs(np.zeros(0, int), np.zeros(0, int), 0).mask.shape == (1,)
+
+
+def test_all_pairs_are_all_pairs():
+    assert listed(all_pairs(4)) == [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
+
+
+def test_a_box_smaller_than_twice_the_cutoff_is_refused():
+    box = PeriodicBox(np.array([[4.0, 3.9], [0.0, 2.0]]))
+    assert smallest_height(box) == pytest.approx(8.0 / np.hypot(4.0, 3.9), rel=1e-12) or smallest_height(box) < 2.0
+    with pytest.raises(UserError, match=r"too small.*reaches 1\.2.*at least 2\.4"):
+        check_range(box, 1.2)
+    check_range(PeriodicBox(np.diag([2.4, 2.4])), 1.2)
+    check_range(FreeBox(2), 1e9)
+
+
+def test_the_smallest_height_is_the_distance_between_faces():
+    matrix = np.array([[4.0, 3.0], [0.0, 2.0]])
+    # area over the longer edge
+    assert smallest_height(PeriodicBox(matrix)) == pytest.approx(
+        8.0 / 4.0 if np.hypot(3, 2) < 4.0 else 8.0 / np.hypot(3, 2)
+    )
+    assert smallest_height(PeriodicBox(jnp.diag(jnp.array([3.0, 4.0, 5.0])))) == pytest.approx(3.0)

@@ -1,0 +1,71 @@
+"""The benchmark from configuration to table."""
+
+from __future__ import annotations
+
+import argparse
+
+from pydantic import Field
+
+from mdsens import io
+from mdsens.config import OutputOptions, Section, load
+from workflows.benchmark.accuracy import accuracy_rows, answers, certificate_row
+from workflows.benchmark.peers import require_jaxopt
+from workflows.benchmark.rows import Row, as_arrays, print_rows
+from workflows.benchmark.speed import everything_rows, jacobian_row, memory_row
+from workflows.output import announce, draw, prepare_output
+from workflows.problem import Problem, ProblemSections, build_problem
+from workflows.progress import counting_progress
+
+
+class BenchmarkOptions(Section):
+    """The ``[benchmark]`` section."""
+
+    n_starts: int = Field(40, ge=2, le=1000, description="random starts per packing fraction")
+    packing_fractions: tuple[float, ...] = Field((0.98, 0.90, 0.86, 0.84), min_length=1, description="the first one is timed")
+    parameter: str = Field("soft_sphere.sigma[A]", description="the parameter to differentiate in")
+
+
+class Config(ProblemSections):
+    """The whole file."""
+
+    benchmark: BenchmarkOptions = BenchmarkOptions()
+    output: OutputOptions = OutputOptions(name="benchmark")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, print, save, draw; return 1 when a target is missed."""
+    loaded = load(arguments.config, schema=Config, overrides=arguments.overrides)
+    config, options = loaded.config, loaded.config.benchmark
+    folder = prepare_output(arguments.output)
+    require_jaxopt()
+    rows: list[Row] = []
+    first = None
+    for fraction in options.packing_fractions:
+        with counting_progress(f"packing fraction {fraction}", options.n_starts) as done:
+            found, unjammed, failed = answers(problems(config, fraction), options.parameter, done)
+        rows += accuracy_rows(f"phi = {fraction}", found, unjammed, failed) if found else []
+        first = first or found
+    with counting_progress("certificates", len(first or [])) as done:
+        row, certificates = certificate_row(first or [], done)
+    timed = problems(config, options.packing_fractions[0])
+    rows += [row, *everything_rows(timed, options.parameter, config.system.diameters[0])]
+    rows += [jacobian_row((first or [])[0]), memory_row(timed[0])]
+    print_rows(rows)
+    path = folder / f"{config.output.name}.h5"
+    provenance = io.collect(loaded.text, loaded.resolved, config.seed, {})
+    groups = {"benchmark": as_arrays(rows), "certificates": certificates}
+    io.write_tables(path, "benchmark", groups, {"n_starts": options.n_starts}, provenance, overwrite=True)
+    announce(path, draw(path, folder, config.output))
+    return 0 if all(row.reached for row in rows) else 1
+
+
+def problems(config: Config, fraction: float) -> list[Problem]:
+    """Return the random starts at one packing fraction."""
+    return [
+        build_problem(
+            config.model_copy(
+                update={"system": config.system.model_copy(update={"packing_fraction": fraction, "seed": config.seed + k})}
+            )
+        )
+        for k in range(config.benchmark.n_starts)
+    ]

@@ -1,0 +1,146 @@
+"""How fast: relaxations, sensitivities and the full Jacobian beside jaxopt, warm, in the same run."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+import tracemalloc
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mdsens.observables import energy
+from mdsens.parameters import PerParticle
+from mdsens.paths import select
+from mdsens.relax import Relaxation, relax
+from mdsens.response import linear_response
+from mdsens.sensitivity import gradient, position_sensitivity
+from workflows.benchmark.accuracy import Answer
+from workflows.benchmark.peers import JaxoptPeer, unrolled_memory
+from workflows.benchmark.rows import Row
+from workflows.problem import Problem
+
+REPEATS = 5
+
+
+def everything_rows(problems: Sequence[Problem], path: str, theta: float) -> list[Row]:
+    """Time all relaxations and sensitivities of both, and the sensitivity step alone."""
+    configuration = problems[0].configuration
+    peer = JaxoptPeer(np.asarray(configuration.species), float(configuration.box.length), problems[0].settings.max_force)
+    value = jnp.asarray(theta)
+
+    def ours(problem: Problem) -> Relaxation:
+        relaxation = relax(problem.potential, problem.params, problem.configuration, problem.settings)
+        _differentiate(relaxation, path)
+        return relaxation
+
+    def theirs(problem: Problem) -> jax.Array:
+        position = peer.relax(problem.configuration.position, value)
+        return jax.block_until_ready(peer.tangent(position, value))
+
+    cold_ours, cold_theirs = _seconds(lambda: ours(problems[0])), _seconds(lambda: theirs(problems[0]))
+    for problem in problems:  # every shape that occurs is compiled before the clock starts
+        ours(problem)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        warm_ours = np.median([_seconds(lambda: list(pool.map(ours, problems))) for _ in range(3)])
+    warm_theirs = _seconds(lambda: [theirs(problem) for problem in problems])
+    relaxed = [ours(problem) for problem in problems[:10]]
+    step_ours = np.median([_seconds(lambda r=r: _differentiate(r, path)) for r in relaxed for _ in range(REPEATS)])
+    positions = [relaxation.state.position for relaxation in relaxed]
+    step_theirs = np.median(
+        [_seconds(lambda x=x: jax.block_until_ready(peer.tangent(x, value))) for x in positions for _ in range(2)]
+    )
+    n = len(problems)
+    return [
+        Row(
+            f"{n} relaxations + sensitivities, jaxopt's time / ours",
+            float(warm_theirs / warm_ours),
+            10,
+            "at least",
+            f"warm {warm_ours:.2f} s against {warm_theirs:.1f} s; first call with compilation {cold_ours:.1f} s and {cold_theirs:.1f} s",
+        ),
+        Row(
+            "sensitivity with certificate, our time / root_jvp's",
+            float(step_ours / step_theirs),
+            0.25,
+            "at most",
+            f"{1e3 * step_ours:.1f} ms against {1e3 * step_theirs:.1f} ms, medians",
+        ),
+    ]
+
+
+def _differentiate(relaxation: Relaxation, path: str) -> Any:
+    return position_sensitivity(linear_response(relaxation), select(relaxation.state, [path]))
+
+
+def jacobian_row(answer: Answer) -> Row:
+    """Time the Jacobian to all per-particle diameters of one packing."""
+    relaxation, configuration = answer.relaxation, answer.problem.configuration
+    own = jnp.asarray([0.6, 1.0]) if answer.relaxation.state.params.sigma.values.shape != (2,) else relaxation.state.params.sigma.values
+    diameters = own[configuration.species]
+    params = dataclasses.replace(relaxation.state.params, sigma=PerParticle(diameters))
+    polydisperse = dataclasses.replace(relaxation, state=_with_params(relaxation, params))
+
+    def ours() -> Any:
+        return position_sensitivity(linear_response(polydisperse), select(polydisperse.state, ["soft_sphere.sigma"]))
+
+    peer = JaxoptPeer(np.asarray(configuration.species), float(configuration.box.length), 1e-12)
+    position = relaxation.state.position
+    theirs = lambda: jax.block_until_ready(peer.jacobian(position, diameters))  # noqa: E731
+    first, _ = ours(), theirs()
+    seconds_ours = float(np.median([_seconds(ours) for _ in range(REPEATS)]))
+    seconds_theirs = _seconds(theirs)
+    column = first.values[: len(diameters) // 2].sum(axis=0)  # chain rule: theta moves all diameters of species A
+    mismatch = np.linalg.norm(column - answer.reference) / np.linalg.norm(answer.reference)
+    return Row(
+        f"Jacobian to {len(diameters)} diameters, vmapped BiCGSTAB's time / ours",
+        seconds_theirs / seconds_ours,
+        20,
+        "at least",
+        f"{seconds_ours:.3f} s (certificate included) against {seconds_theirs:.1f} s; columns of A sum to dx/dtheta to {mismatch:.0e}",
+    )
+
+
+def _with_params(relaxation: Relaxation, params: Any) -> Any:
+    import equinox as eqx
+
+    return eqx.tree_at(lambda state: state.params, relaxation.state, params)
+
+
+def memory_row(problem: Problem) -> Row:
+    """Compare the adjoint's memory after few and after many relaxation steps; print reverse mode through the minimiser beside."""
+    peaks = []
+    for force in (1e-6, 1e-13):
+        settings = dataclasses.replace(problem.settings, max_force=force, newton=False)
+        relaxation = relax(problem.potential, problem.params, problem.configuration, settings)
+        _adjoint(relaxation)
+        tracemalloc.start()
+        _adjoint(relaxation)
+        peaks.append((len(relaxation.history.energy), tracemalloc.get_traced_memory()[1]))
+        tracemalloc.stop()
+    configuration = problem.configuration
+    unrolled = [
+        unrolled_memory(np.asarray(configuration.species), float(configuration.box.length), steps) / 1e9 for steps in (300, 1000, 3000)
+    ]
+    (few, small), (many, large) = peaks
+    note = (
+        f"{large / 1e6:.1f} MB after {few} and after {many} steps; reverse mode through 300/1000/3000 unrolled steps: "
+        + "/".join(f"{size:.2f}" for size in unrolled)
+        + " GB"
+    )
+    return Row("adjoint's memory, many steps / few steps", large / small, 1.05, "at most", note)
+
+
+def _adjoint(relaxation: Relaxation) -> None:
+    jax.block_until_ready(gradient(linear_response(relaxation, at_any_point=True), energy))
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun

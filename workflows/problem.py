@@ -1,0 +1,65 @@
+"""From a validated configuration to the problem it describes: law, parameters, start."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any
+
+from jaxtyping import PyTree
+
+import potentials
+import systems
+from mdsens.config import RegistrySection, RelaxationOptions, Section
+from mdsens.energy import Potential
+from mdsens.io import StoredRun, restored_params
+from mdsens.relax import RelaxationSettings
+from mdsens.types import Configuration
+
+
+class ProblemSections(Section):
+    """The sections that say what is relaxed and how; every workflow's schema starts from them."""
+
+    system: Annotated[Any, RegistrySection(systems.REGISTRY, "system")]
+    potential: Annotated[Any, RegistrySection(potentials.REGISTRY, "potential")]
+    relaxation: RelaxationOptions = RelaxationOptions()
+
+    @property
+    def seed(self) -> int:
+        """The system's seed; 0 when it has none."""
+        return int(getattr(self.system, "seed", 0))
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """What to relax.
+
+    Attributes:
+        potential: The law.
+        params: Its parameters.
+        configuration: Where to start.
+        settings: How to relax.
+    """
+
+    potential: Potential
+    params: PyTree
+    configuration: Configuration
+    settings: RelaxationSettings
+
+
+def build_problem(sections: ProblemSections) -> Problem:
+    """Build the system and the law that a configuration names."""
+    begin = systems.REGISTRY[sections.system.kind].build(sections.system)
+    n_species = len(begin.configuration.species_names)
+    potential, params = potentials.REGISTRY[sections.potential.kind].build(sections.potential, begin.diameters, n_species)
+    return Problem(potential, params, begin.configuration, relaxation_settings(sections.relaxation))
+
+
+def stored_problem(stored: StoredRun, sections: ProblemSections) -> Problem:
+    """Build the problem of a results file: the law and parameters it holds, starting from its relaxed positions."""
+    template = build_problem(sections)
+    return dataclasses.replace(template, params=restored_params(stored, template.params), configuration=stored.configuration)
+
+
+def relaxation_settings(options: RelaxationOptions) -> RelaxationSettings:
+    """Return the engine's settings for a ``[relaxation]`` section."""
+    return RelaxationSettings(max_force=options.max_force, max_steps=options.max_steps, skin=options.skin)

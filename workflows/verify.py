@@ -1,0 +1,61 @@
+"""``mdsens verify FILE.h5 | CONFIG.toml``: compare sensitivities with re-relaxed differences and scale identities."""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+
+from mdsens import io
+from mdsens.config import load, load_text
+from mdsens.errors import UserError
+from mdsens.paths import select
+from mdsens.relax import relax
+from mdsens.response import linear_response
+from mdsens.results import check
+from mdsens.sensitivity import position_sensitivity
+from mdsens.verification import compare_with_differences, scale_identities
+from workflows.problem import build_problem, stored_problem
+from workflows.sensitivity import Config
+
+DIFFERENCE_TOLERANCE = 1e-5
+IDENTITY_TOLERANCE = 1e-9
+STORED_TOLERANCE = 1e-9
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print h, the relative difference and the identities; return 1 when something disagrees."""
+    if arguments.file.suffix == ".toml":
+        config = load(arguments.file, schema=Config, overrides=arguments.overrides).config
+        problem, stored, paths = build_problem(config), None, config.sensitivity.parameters
+    else:
+        stored = io.read_run(arguments.file)
+        check(stored.verdict, what=str(arguments.file))
+        if not stored.positions.paths:
+            raise UserError(f"{arguments.file} holds no sensitivities: make it with mdsens sensitivity.")
+        config = load_text(stored.provenance.resolved, schema=Config, overrides=arguments.overrides)
+        problem, paths = stored_problem(stored, config), stored.positions.paths
+    relaxation = relax(problem.potential, problem.params, problem.configuration, problem.settings)
+    check(relaxation.verdict)
+    selection = select(relaxation.state, paths)
+    response = linear_response(relaxation)
+    positions = position_sensitivity(response, selection)
+    agree = True
+    if stored is not None:
+        distance = float(np.linalg.norm(positions.values - stored.positions.values) / np.linalg.norm(positions.values))
+        agree &= _line("stored values against recomputed ones", distance, STORED_TOLERANCE)
+    for found in compare_with_differences(response, relaxation, positions, selection):
+        label = f"d x/d {found.path} against re-relaxed differences, h = {found.step:.1e}"
+        agree &= _line(label, found.relative_difference, DIFFERENCE_TOLERANCE)
+        if not found.same_network:
+            agree &= _line(f"d x/d {found.path}: the backbone network changes within h", float("inf"), 0.0)
+    for identity in scale_identities(response):
+        agree &= _line(identity.statement, identity.violation, IDENTITY_TOLERANCE)
+    print("verified" if agree else "NOT verified")
+    return 0 if agree else 1
+
+
+def _line(label: str, value: float, tolerance: float) -> bool:
+    agrees = bool(value <= tolerance)
+    print(f"{'ok  ' if agrees else 'FAIL'}  {label}: {value:.1e} (at most {tolerance:.0e})")
+    return agrees
