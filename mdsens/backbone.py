@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from mdsens.energy import PairPotential, State, pair_distances
 from mdsens.hessian import hessian
+from mdsens.pairs import padded_pairs, standard_capacity
 
 TOUCH = 1e-9  # relative overlap that makes a contact
 
@@ -85,6 +86,15 @@ def contact_network(state: State) -> Network:
     kinked = potential.smoothness < 2
     one_sided = bool(kinked and np.any((np.abs(overlap) <= TOUCH) & backbone[i] & backbone[j]))
     return Network(i_touching[held], j_touching[held], backbone, one_sided)
+
+
+def with_contacts(state: State, network: Network) -> State:
+    """Keep the backbone's contacts only: rounding decides which contacts of a rattler exist, so none may count."""
+    if not isinstance(state.potential, PairPotential):
+        return state
+    n = state.configuration.n_particles
+    capacity = standard_capacity(network.n_contacts / n) * n
+    return state.with_pairs(padded_pairs(network.i, network.j, capacity))
 
 
 def _prune(i: np.ndarray, j: np.ndarray, n: int, least: int) -> np.ndarray:

@@ -22,20 +22,35 @@ from jaxtyping import Array, Float
 from mdsens.energy import PairPotential, State, energy_at, pair_components
 from mdsens.errors import NumericalError
 from mdsens.parameters import at_pairs
+from mdsens.types import Scalar
 
 SHIFT = 1e-10  # of the largest eigenvalue: makes the factor exist, biases nothing once refined (measured: 6e-12)
 
 
-def hessian(state: State) -> sp.csc_array:
-    """Return d2U/dx2 at the state, sparse, shape (n d, n d), symmetric, units of energy per length squared."""
+def hessian(state: State, particles: np.ndarray | None = None) -> sp.csc_array:
+    """Return d2U/dx2 at the state, sparse, symmetric, units of energy per length squared.
+
+    Args:
+        state: The state.
+        particles: True for the particles whose rows and columns are kept, shape (n,); all by default. Listed pairs must then
+            connect kept particles only.
+
+    Returns:
+        The matrix, shape (m d, m d) for m kept particles, with every diagonal entry stored.
+    """
+    n = state.configuration.n_particles
+    kept = np.ones(n, bool) if particles is None else particles
     if not isinstance(state.potential, PairPotential):
         size = state.position.size
-        return sp.csc_array(np.asarray(_dense_hessian(state)).reshape(size, size))
-    blocks, i, j, mask = (
-        np.asarray(part) for part in (_pair_stiffness(state), state.pairs.i, state.pairs.j, state.pairs.mask)
-    )
+        unknowns = np.repeat(kept, state.configuration.dimension)
+        dense = np.asarray(_dense_hessian(state)).reshape(size, size)[np.ix_(unknowns, unknowns)]
+        return _assemble_dense(dense)
+    mask = np.asarray(state.pairs.mask)
+    blocks = np.asarray(_pair_stiffness(state))
     live = mask & np.any(blocks != 0.0, axis=(1, 2))
-    return _assemble(blocks[live], i[live], j[live], state.configuration.n_particles)
+    number = np.cumsum(kept) - 1
+    i, j = (number[np.asarray(index)[live]] for index in (state.pairs.i, state.pairs.j))
+    return _assemble(blocks[live], i, j, int(kept.sum()))
 
 
 @jax.jit
@@ -73,12 +88,17 @@ def directional_norm(state: State, step: Float[Array, "n d"]) -> float:
     Returns:
         The bound to first order in the step, units of the Hessian.
     """
+    return float(directional_row_sum(state, step))
+
+
+@jax.jit
+def directional_row_sum(state: State, step: Float[Array, "n d"]) -> Scalar:
+    """Return the bound of ``directional_norm`` as a traced scalar."""
     if not isinstance(state.potential, PairPotential):
-        change = np.asarray(_dense_drift(state, step)).reshape(step.size, step.size)
-        return float(np.abs(change).sum(axis=0).max())
-    norms = np.linalg.norm(np.asarray(_stiffness_drift(state, step)), axis=(1, 2))
-    rows = np.bincount(np.concatenate([state.pairs.i, state.pairs.j]), np.concatenate([norms, norms]))
-    return 2.0 * float(rows.max())
+        return jnp.max(jnp.sum(jnp.abs(_dense_drift(state, step)), axis=(0, 1)))
+    norms = jnp.sqrt(jnp.sum(_stiffness_drift(state, step) ** 2, axis=(1, 2)))
+    rows = jnp.zeros(state.configuration.n_particles).at[state.pairs.i].add(norms).at[state.pairs.j].add(norms)
+    return 2.0 * jnp.max(rows)
 
 
 @jax.jit
@@ -93,13 +113,22 @@ def _dense_drift(state: State, step: Float[Array, "n d"]) -> Float[Array, "n d n
 
 def _assemble(blocks: np.ndarray, i: np.ndarray, j: np.ndarray, n_particles: int) -> sp.csc_array:
     dimension = blocks.shape[-1]
+    size = n_particles * dimension
     component = np.arange(dimension)
     rows = np.stack([i, j, i, j])[:, :, None, None] * dimension + component[:, None]
     columns = np.stack([i, j, j, i])[:, :, None, None] * dimension + component[None, :]
     values = np.stack([blocks, blocks, -blocks, -blocks])
-    rows, columns = (np.broadcast_to(index, values.shape) for index in (rows, columns))
-    size = n_particles * dimension
-    return sp.csc_array(sp.coo_array((values.ravel(), (rows.ravel(), columns.ravel())), shape=(size, size)))
+    diagonal = np.arange(size)  # stored even where it vanishes
+    rows, columns = (
+        np.concatenate([np.broadcast_to(index, values.shape).ravel(), diagonal]) for index in (rows, columns)
+    )
+    entries = np.concatenate([values.ravel(), np.zeros(size)])
+    return sp.csc_array(sp.coo_array((entries, (rows, columns)), shape=(size, size)))
+
+
+def _assemble_dense(matrix: np.ndarray) -> sp.csc_array:
+    rows, columns = np.nonzero((matrix != 0) | np.eye(len(matrix), dtype=bool))
+    return sp.csc_array(sp.coo_array((matrix[rows, columns], (rows, columns)), shape=matrix.shape))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,14 +164,20 @@ def factorise(matrix: sp.csc_array, *, relative_shift: float = SHIFT) -> Factor:
 
     Raises:
         NumericalError: When the matrix holds a non-finite number or stays singular.
+        ValueError: When a diagonal entry is not stored.
     """
-    norm = float(abs(matrix).sum(axis=0).max()) if matrix.shape[0] else 0.0
+    columns = np.repeat(np.arange(matrix.shape[1]), np.diff(matrix.indptr))
+    norm = float(np.bincount(columns, np.abs(matrix.data), minlength=1).max())
     if not np.isfinite(norm):
         raise NumericalError(
             "the Hessian holds infinite or NaN entries: particles overlap completely or a parameter is wrong."
         )
     shift = relative_shift * (norm or 1.0)
-    shifted = sp.csc_array(matrix + shift * sp.eye_array(matrix.shape[0]))
+    diagonal = matrix.indices == columns
+    if np.count_nonzero(diagonal) < matrix.shape[0]:
+        raise ValueError("every diagonal entry of the matrix must be stored: add explicit zeros where there are none.")
+    data = np.where(diagonal, matrix.data + shift, matrix.data)
+    shifted = sp.csc_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
     try:
         lu = spla.splu(shifted, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
     except RuntimeError as error:

@@ -27,24 +27,29 @@ class PairList(eqx.Module):
         i: First particle of every pair, shape (m,).
         j: Second particle, same shape.
         mask: True for real pairs, False for padding, same shape.
+
+    Lists made on the host hold NumPy arrays, which compiled functions take faster than a copy to the device would be.
     """
 
-    i: Int[Array, " m"]
-    j: Int[Array, " m"]
-    mask: Bool[Array, " m"]
+    i: Int[Array | np.ndarray, " m"]
+    j: Int[Array | np.ndarray, " m"]
+    mask: Bool[Array | np.ndarray, " m"]
 
 
 def all_pairs(n_particles: int) -> PairList:
     """Return the list of all n (n - 1)/2 pairs."""
     i, j = np.triu_indices(n_particles, k=1)
-    return PairList(jnp.asarray(i), jnp.asarray(j), jnp.ones(i.shape, dtype=bool))
+    return padded_pairs(i, j, len(i))
 
 
 def padded_pairs(i: np.ndarray, j: np.ndarray, capacity: int) -> PairList:
     """Return a pair list padded to ``capacity`` entries (at least one, so that shapes are never empty)."""
-    padding = (0, max(capacity, 1) - len(i))
-    mask = np.pad(np.ones(len(i), bool), padding)
-    return PairList(*jax.device_put((np.pad(i, padding), np.pad(j, padding), mask)))
+    m, capacity = len(i), max(capacity, 1)
+    padded = np.zeros((2, capacity), np.int32)
+    padded[0, :m], padded[1, :m] = i, j
+    mask = np.zeros(capacity, bool)
+    mask[:m] = True
+    return PairList(padded[0], padded[1], mask)
 
 
 def neighbor_pairs(position: Position | np.ndarray, box: Box, reach: float, *, capacity: int = 0) -> PairList:
@@ -79,7 +84,14 @@ def standard_capacity(least: float) -> int:
 
 def smallest_height(box: PeriodicBox) -> float:
     """Return the smallest distance between opposite faces of the box, units of length."""
-    return float(1.0 / np.linalg.norm(np.linalg.inv(np.asarray(box.matrix)), axis=1).max())
+    matrix = np.asarray(box.matrix)
+    if _is_diagonal(matrix):
+        return float(matrix.diagonal().min())
+    return float(1.0 / np.linalg.norm(np.linalg.inv(matrix), axis=1).max())
+
+
+def _is_diagonal(matrix: np.ndarray) -> bool:
+    return bool(np.count_nonzero(matrix) == np.count_nonzero(matrix.diagonal()))
 
 
 def check_range(box: Box, cutoff: float) -> None:
@@ -104,8 +116,8 @@ def _search(position: np.ndarray, box: Box, reach: float) -> np.ndarray:
         matrix = np.asarray(box.matrix)
         if 2 * reach > smallest_height(box):
             pairs = np.stack(np.triu_indices(n, k=1), axis=1)
-        elif np.array_equal(matrix, np.diag(np.diag(matrix))):
-            edges = np.diag(matrix)
+        elif _is_diagonal(matrix):
+            edges = matrix.diagonal()
             wrapped = np.mod(position, edges)
             tree = KDTree(np.where(wrapped < edges, wrapped, 0.0), boxsize=edges)
             pairs = tree.query_pairs(reach, output_type="ndarray")
@@ -113,8 +125,9 @@ def _search(position: np.ndarray, box: Box, reach: float) -> np.ndarray:
             pairs = _jax_md_search(position, matrix, reach)
     else:
         pairs = KDTree(position).query_pairs(reach, output_type="ndarray")
-    pairs = np.sort(pairs, axis=1)
-    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    low, high = np.minimum(pairs[:, 0], pairs[:, 1]), np.maximum(pairs[:, 0], pairs[:, 1])
+    order = np.argsort(low * n + high)
+    return np.stack([low[order], high[order]], axis=1)
 
 
 def _jax_md_search(position: np.ndarray, matrix: np.ndarray, reach: float) -> np.ndarray:

@@ -173,5 +173,6 @@ def is_pair_parameter(node: object) -> bool:
 
 
 def at_pairs(params: PyTree, species: Species, i: Index, j: Index) -> PyTree:
-    """Expand every ``PairParameter`` in ``params`` to its values on the pairs (i, j)."""
-    return jax.tree.map(lambda node: node.at(species, i, j), params, is_leaf=is_pair_parameter)
+    """Expand every ``PairParameter`` in ``params`` to its values on the pairs (i, j); leave everything else alone."""
+    expanded = lambda node: node.at(species, i, j) if is_pair_parameter(node) else node  # noqa: E731
+    return jax.tree.map(expanded, params, is_leaf=is_pair_parameter)

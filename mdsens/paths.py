@@ -148,7 +148,8 @@ def _box_entries(state: State, leaf: int) -> Iterator[_Entry]:
     box = state.configuration.box
     if not isinstance(box, PeriodicBox):
         return
-    matrix, length = np.asarray(box.matrix), float(box.length)
+    matrix = np.asarray(box.matrix)
+    length = float(np.linalg.det(matrix) ** (1 / len(matrix)))
     yield _Entry("box.length", length, "length", leaf, matrix / length)
     for k, label in enumerate(_index_labels(matrix.shape)):
         yield _Entry(f"box.matrix{label}", float(matrix.ravel()[k]), "length", leaf, _one_hot(matrix.shape, k))
@@ -169,4 +170,4 @@ def _tangents(parameters: Parameters, chosen: list[_Entry]) -> Parameters:
     stacks = [np.zeros((len(chosen), *leaf.shape)) for leaf in leaves]
     for k, entry in enumerate(chosen):
         stacks[entry.leaf][k] = entry.weights
-    return jax.tree.unflatten(structure, [jnp.asarray(stack) for stack in stacks])
+    return jax.tree.unflatten(structure, stacks)

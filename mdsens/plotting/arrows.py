@@ -17,8 +17,9 @@ from mdsens.plotting.records import Arrows, Packing
 from mdsens.plotting.style import DOUBLE_COLUMN, INK, MAGNITUDE
 
 _WIDE_SPAN = 3.0  # largest over typical (90th percentile) arrow from which lengths are compressed
-_TYPICAL_ARROW = 0.85  # length of a typical arrow in mean diameters
-_LONGEST_ARROW = 3.0  # length of the longest arrow in mean diameters, at most
+_TYPICAL_ARROW, _LONGEST_ARROW = 0.85, 3.0  # lengths in units, which are mean diameters ...
+_SHORTEST_UNIT = 0.03  # ... but at least this part of the picture
+MOST_ARROWS = 600  # more hide each other: only the largest are drawn, and the page says so
 _DECADES = 30.0  # ratio of large to small magnitudes from which colours are logarithmic
 
 
@@ -40,15 +41,15 @@ class ArrowScale:
         return np.asarray(self.factor * values * np.where(magnitude > 0, magnitude, 1.0) ** (self.exponent - 1))
 
 
-def arrow_scale(magnitude: np.ndarray, diameter: np.ndarray) -> ArrowScale:
-    """Choose lengths such that a typical arrow is about one mean diameter long and the longest stay on the page."""
+def arrow_scale(magnitude: np.ndarray, unit: float) -> ArrowScale:
+    """Choose lengths such that a typical arrow is about one ``unit`` long and none is longer than three."""
     moving = magnitude[magnitude > 0]
     if moving.size == 0:
         return ArrowScale(1.0, 1.0)
     typical, largest = np.quantile(moving, 0.9), moving.max()
     exponent = 0.5 if largest > _WIDE_SPAN * typical else 1.0
     factors = (_TYPICAL_ARROW / typical**exponent, _LONGEST_ARROW / largest**exponent)
-    return ArrowScale(float(diameter.mean() * min(factors)), exponent)
+    return ArrowScale(float(unit * min(factors)), exponent)
 
 
 def magnitude_colours(magnitude: np.ndarray) -> Normalize:
@@ -71,6 +72,8 @@ def draw_response(
 ) -> None:
     """Add arrows, colour bar and key; nothing when the derivative does not exceed its own error.
 
+    Of more than 600 arrows the largest are drawn.
+
     Args:
         axes: Where to.
         position: Positions on the page, shape (m, 2).
@@ -81,11 +84,16 @@ def draw_response(
     """
     if not arrows.significant:
         return
-    scale = arrow_scale(arrows.magnitude, diameter)
-    shown = arrows.values if members is None else arrows.values[members]
-    quiver = draw_arrows(axes, position, shown, scale, magnitude_colours(arrows.magnitude))
+    unit = max(float(diameter.mean()), _SHORTEST_UNIT * float(np.ptp(axes.get_xlim())))
+    scale = arrow_scale(arrows.magnitude, unit)
+    values = arrows.values if members is None else arrows.values[members]
+    shown = np.argsort(np.linalg.norm(values, axis=1))[-MOST_ARROWS:]
+    quiver = draw_arrows(axes, position[shown], values[shown], scale, magnitude_colours(arrows.magnitude))
     end = draw_magnitudes(axes, arrows, top + 0.06)
     draw_key(axes, quiver, arrows, scale, end)
+    if len(shown) < len(values):
+        x, y = beside(axes, 0.2, end + (0.45 if scale.exponent == 1 else 0.83))
+        axes.text(x, y, f"the {len(shown)} largest arrows", transform=axes.transAxes, fontsize=8)
 
 
 def draw_arrows(axes: Axes, position: np.ndarray, values: np.ndarray, scale: ArrowScale, norm: Normalize) -> Quiver:

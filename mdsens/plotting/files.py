@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mdsens.errors import UserError
-from mdsens.io import StoredRun, kind_of, read_run, read_tables
+from mdsens.io import StoredRun, Tables, kind_of, read_run, read_tables
 from mdsens.plotting.benchmark import draw_benchmark
 from mdsens.plotting.geometry import nearest
 from mdsens.plotting.history import draw_history
@@ -53,7 +53,7 @@ def figures_for(path: Path, output_folder: Path, format: str = "png") -> list[Pa
     path = Path(path)
     if format not in FORMATS:
         raise UserError(f"{format} is not a format of figures; choose one of {', '.join(FORMATS)}.")
-    named = run_figures(read_run(path)) if kind_of(path) == "run" else table_figures(read_tables(path).groups)
+    named = run_figures(read_run(path)) if kind_of(path) == "run" else table_figures(read_tables(path))
     written = [save(figure, Path(output_folder) / f"{path.stem}_{name}.{format}") for name, figure in named]
     if not written:
         raise UserError(
@@ -83,17 +83,20 @@ def run_figures(run: StoredRun) -> Named:
         yield "singular_values", _singular_values(run)
 
 
-def table_figures(groups: Mapping[str, Mapping[str, Any]]) -> Named:
+def table_figures(tables: Tables) -> Named:
     """Yield name and figure for every group of an ensemble or a benchmark that is known; the others are left out.
+
+    The attribute ``parameter``, when there is one, names the parameter theta on the axes.
 
     Raises:
         UserError: When a known group lacks an array.
     """
+    groups, name = tables.groups, str(tables.attributes.get("parameter", ""))
     if "iterates" in groups:
         table = _complete("iterates", groups["iterates"], Iterates)
-        yield "iterates", draw_iterates(Iterates(**{**table, "n_refused": int(table["n_refused"])}))
+        yield "iterates", draw_iterates(Iterates(**{**table, "n_refused": int(table["n_refused"])}), parameter=name)
     if "sweep" in groups:
-        yield "sweep", draw_sweep(Sweep(**_complete("sweep", groups["sweep"], Sweep)))
+        yield "sweep", draw_sweep(Sweep(**_complete("sweep", groups["sweep"], Sweep)), parameter=name)
     if "benchmark" in groups:
         table = _complete("benchmark", groups["benchmark"], Benchmark)
         words = {name: tuple(map(str, table[name])) for name in ("names", "sense")}

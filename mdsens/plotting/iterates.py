@@ -18,7 +18,7 @@ MARKS = (300, 1000, 3000)
 _NAMES = {"unrolled": VERMILION, "implicit": BLUE}
 
 
-def draw_iterates(iterates: Iterates, *, parameter: str = r"$\theta$", marks: tuple[int, ...] = MARKS) -> Figure:
+def draw_iterates(iterates: Iterates, *, parameter: str = "", marks: tuple[int, ...] = MARKS) -> Figure:
     """Draw the L1 norm of the position sensitivity, and its relative error, over the minimiser's steps.
 
     Thin lines are single starts, thick ones medians over the starts where the derivative is defined; dotted vertical
@@ -26,7 +26,7 @@ def draw_iterates(iterates: Iterates, *, parameter: str = r"$\theta$", marks: tu
 
     Args:
         iterates: The arrays.
-        parameter: The parameter's name.
+        parameter: Name of the parameter theta; empty for theta alone.
         marks: Steps to mark.
 
     Returns:
@@ -38,7 +38,9 @@ def draw_iterates(iterates: Iterates, *, parameter: str = r"$\theta$", marks: tu
         _draw_bundle(norm, iterates.step, iterates.unrolled_l1, "unrolled")
         _draw_bundle(norm, iterates.step, iterates.implicit_l1, "implicit")
         _draw_references(norm, iterates.reference_l1)
-        norm.set_ylabel(r"$\Vert\partial\mathbf{x}/\partial\,$" + parameter + r"$\Vert_1$")
+        norm.set_ylabel(
+            r"$\Vert\partial\mathbf{x}/\partial\theta\Vert_1$" + (f",  $\\theta$ = {parameter}" if parameter else "")
+        )
         _draw_bundle(error, iterates.step, iterates.unrolled_error, "unrolled")
         _draw_bundle(error, iterates.step, iterates.implicit_error, "implicit")
         error.set_ylabel("relative error")

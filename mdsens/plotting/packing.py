@@ -61,16 +61,23 @@ def draw_packing(packing: Packing, arrows: Arrows | None = None, *, remarks: Seq
 
 def draw_discs(axes: Axes, packing: Packing, position: np.ndarray, view: tuple[np.ndarray, np.ndarray]) -> None:
     """Add the discs and the images that show: first those that carry load, then the rattlers, hatched and hollow."""
+    thin = _rim_width(axes, packing.diameter)
     who, shift = geometry.images(position, packing.diameter, packing.box, view).T
     centres = position[who] + geometry.shifts(packing.box)[shift]
     loose = packing.rattlers[who]
     fills = np.array(FILLS)[packing.species % len(FILLS)]
     held = _discs(centres[~loose], packing.diameter[who[~loose]], axes)
-    held.set(facecolor=list(fills[who[~loose]]), edgecolor=_RIM, linewidth=0.5, zorder=1, gid="discs")
+    held.set(facecolor=list(fills[who[~loose]]), edgecolor=_RIM, linewidth=thin, zorder=1, gid="discs")
     axes.add_collection(held, autolim=False)
     free = _discs(centres[loose], packing.diameter[who[loose]], axes)
-    free.set(facecolor="white", edgecolor=GREY, linewidth=0.6, hatch="/////", zorder=1.1, gid="rattlers")
+    free.set(facecolor="white", edgecolor=GREY, linewidth=1.2 * thin, hatch="/////", zorder=1.1, gid="rattlers")
     axes.add_collection(free, autolim=False)
+
+
+def _rim_width(axes: Axes, diameter: np.ndarray) -> float:
+    """Return a line width in points that leaves small discs their colour."""
+    width = 72 * axes.get_position().width * axes.figure.get_figwidth()  # type: ignore[union-attr]
+    return float(min(0.5, 0.05 * diameter.mean() * width / np.ptp(axes.get_xlim())))
 
 
 def _discs(centres: np.ndarray, diameter: np.ndarray, axes: Axes) -> EllipseCollection:

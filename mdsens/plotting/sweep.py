@@ -10,7 +10,7 @@ from mdsens.plotting.records import Sweep
 from mdsens.plotting.style import BLUE, GREEN, INK, PURPLE, SINGLE_COLUMN, VERMILION, label_panel, new_figure, style
 
 
-def draw_sweep(sweep: Sweep, *, parameter: str = r"$\theta$ ($\sigma$)") -> Figure:
+def draw_sweep(sweep: Sweep, *, parameter: str = "") -> Figure:
     """Draw mean energy, its slopes and the mean size of the position sensitivity over the parameter.
 
     Bands are one standard error to either side. The slope panels show the mean total derivative at constant
@@ -19,7 +19,7 @@ def draw_sweep(sweep: Sweep, *, parameter: str = r"$\theta$ ($\sigma$)") -> Figu
 
     Args:
         sweep: The averages.
-        parameter: Label of the horizontal axis.
+        parameter: Name of the parameter theta, a length; empty for theta alone.
 
     Returns:
         The figure, one column wide, four panels.
@@ -39,7 +39,7 @@ def draw_sweep(sweep: Sweep, *, parameter: str = r"$\theta$ ($\sigma$)") -> Figu
         fixed.set_ylabel(r"$\langle\partial E/\partial\theta\rangle_L$ ($\epsilon/\sigma$)")
         _band(magnitude, sweep.theta, sweep.magnitude_mean, sweep.magnitude_sem, GREEN)
         magnitude.set_ylabel(r"$\langle|\partial\mathbf{x}_i/\partial\theta|_L\rangle$")
-        magnitude.set_xlabel(parameter)
+        magnitude.set_xlabel(r"$\theta$" + (f" = {parameter}" if parameter else "") + r" ($\sigma$)")
         _write_counts(energy, sweep)
         for axes, letter in zip(panels, "abcd", strict=True):
             axes.margins(y=0.12)

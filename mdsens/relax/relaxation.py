@@ -9,22 +9,21 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from mdsens.backbone import Network, contact_network
+from mdsens.backbone import Network, contact_network, with_contacts
 from mdsens.energy import PairPotential, Potential, State, energy, max_reach, pressure
 from mdsens.errors import UserError
 from mdsens.hessian import factorise, hessian
-from mdsens.pairs import all_pairs, check_range, neighbor_pairs
+from mdsens.pairs import PairList, check_range, neighbor_pairs, padded_pairs
 from mdsens.relax.fire import SEGMENT, Fire, advance, scales, start
 from mdsens.relax.newton import polish
 from mdsens.results import Verdict
-from mdsens.types import Configuration, PeriodicBox
+from mdsens.types import Box, Configuration, PeriodicBox, Position
 
 _UNJAMMED_PRESSURE = 1e-8  # epsilon/sigma^d
-_FIRST_POLISH = 1e-4  # epsilon/sigma: the contact network has mostly settled there
+_FIRST_POLISH = 3e-4  # epsilon/sigma: the contact network has mostly settled there
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +117,7 @@ def relax(
     """Relax a configuration to a minimum of the energy at fixed box.
 
     FIRE runs in compiled segments; whenever a particle has moved half a skin the pairs are listed anew. Below a largest force
-    of 1e-4 epsilon/sigma Newton steps try to finish from there. Unless the backbone stays as it is, the Hessian is positive
+    of 3e-4 epsilon/sigma Newton steps try to finish from there. Unless the backbone stays as it is, the Hessian is positive
     and they converge, the attempt is forgotten and FIRE goes on, as if nothing had happened, to a tenth of the force.
 
     Args:
@@ -139,23 +138,48 @@ def relax(
     length, unit = (float(scale) for scale in scales(potential, params))
     reach = _checked_reach(potential, params, configuration)
     recorder = _Recorder(progress)
-    state = _listed(State(configuration, potential, params, all_pairs(2)), reach, settings)
-    recorder.keep(state)
+    finder = _Finder(configuration.box, reach, settings)
+    state = State(configuration, potential, params, finder(configuration.position, 0))
+    recorder.keep(configuration.position)
     target = settings.max_force * unit / length
     threshold = max(target, _FIRST_POLISH * unit / length) if settings.newton else target
     minimizer = start(settings.fire, state)
     while True:
-        state, minimizer, verdict = _descend(state, minimizer, reach, threshold, settings, recorder)
+        minimizer, pairs, verdict = _descend(minimizer, state, finder, threshold, settings, recorder)
+        state = _moved(state, minimizer.position, pairs)
         if verdict is not Verdict.CONVERGED or recorder.largest <= target:
             break
-        polished = polish(_listed(state, reach, settings), tolerance=target, longest_step=0.05 * settings.skin * length)
+        polished = polish(state, tolerance=target, longest_step=0.05 * settings.skin * length)
         if polished.max_force[-1] <= target:
-            state = polished.state
+            state = _moved(polished.state, polished.state.position, finder(polished.state.position, len(pairs.mask)))
             recorder.add(polished.energy[1:], polished.max_force[1:], newton=True)
             break
         # not settled yet: forget the attempt and let FIRE go on, so that the minimum reached is FIRE's own
         threshold = max(target, threshold / 10)
-    return _judged(_listed(state, reach, settings), verdict, settings, recorder, time.perf_counter() - begun)
+    return _judged(state, verdict, settings, recorder, begun)
+
+
+def _moved(state: State, position: Position, pairs: PairList) -> State:
+    return eqx.tree_at(lambda s: (s.configuration.position, s.pairs), state, (position, pairs))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Finder:
+    """Lists the pairs within reach plus skin."""
+
+    box: Box
+    reach: float
+    settings: RelaxationSettings
+
+    def __call__(self, position: Position, capacity: int) -> PairList:
+        if not np.isfinite(self.reach):
+            return padded_pairs(np.zeros(0, int), np.zeros(0, int), 1)
+        return neighbor_pairs(position, self.box, self.reach * (1 + self.settings.skin), capacity=capacity)
+
+    @property
+    def allowed(self) -> float:
+        """Distance a particle may move before the list is stale."""
+        return 0.5 * self.settings.skin * self.reach
 
 
 class _Recorder:
@@ -178,9 +202,9 @@ class _Recorder:
         if self._progress is not None:
             self._progress(self.n_fire, self.largest)
 
-    def keep(self, state: State) -> None:
+    def keep(self, position: Position) -> None:
         if not self.path or self.path[-1][0] < self.n_total:
-            self.path.append((self.n_total, np.asarray(state.position)))
+            self.path.append((self.n_total, np.asarray(position)))
 
     def history(self) -> History:
         energies, largest, newton = (np.concatenate(parts) for parts in zip(*self.chunks, strict=True))
@@ -189,42 +213,30 @@ class _Recorder:
 
 
 def _descend(
-    state: State, minimizer: Any, reach: float, threshold: float, settings: RelaxationSettings, recorder: _Recorder
-) -> tuple[State, Any, Verdict]:
-    """Run FIRE down to the threshold, listing pairs anew whenever the skin is used up."""
-    allowed = jnp.asarray(0.5 * settings.skin * reach if np.isfinite(reach) else np.inf)
+    minimizer: Any, state: State, finder: _Finder, threshold: float, settings: RelaxationSettings, recorder: _Recorder
+) -> tuple[Any, PairList, Verdict]:
+    """Run FIRE down to the threshold, listing pairs anew whenever the skin is used up; return where it is, with its pairs."""
+    pairs = finder(minimizer.position, len(state.pairs.mask))
     while True:
-        n_steps = jnp.asarray(min(SEGMENT, settings.max_steps - recorder.n_fire))
-        segment = advance(settings.fire, minimizer, state, jnp.asarray(threshold), allowed, n_steps)
-        minimizer = segment.minimizer
-        state = eqx.tree_at(lambda s: s.configuration.position, state, minimizer.position)
-        steps = int(segment.steps)
+        n_steps = min(SEGMENT, settings.max_steps - recorder.n_fire)
+        segment = advance(settings.fire, minimizer, state, pairs, threshold, finder.allowed, n_steps)
+        minimizer, steps = segment.minimizer, int(segment.steps)
         recorder.add(np.asarray(segment.energy)[:steps], np.asarray(segment.max_force)[:steps], newton=False)
-        largest = float(segment.largest)
-        recorder.largest = largest
-        if not np.isfinite(largest):
-            return state, minimizer, Verdict.NONFINITE
+        recorder.largest = float(segment.largest)
+        pairs = finder(minimizer.position, len(pairs.mask)) if np.isfinite(recorder.largest) else pairs
+        if not np.isfinite(recorder.largest):
+            return minimizer, pairs, Verdict.NONFINITE
         if bool(segment.resting):
-            return state, minimizer, Verdict.CONVERGED
+            return minimizer, pairs, Verdict.CONVERGED
         if recorder.n_fire >= settings.max_steps:
-            return state, minimizer, Verdict.MAX_STEPS
-        recorder.keep(state)
-        state = _listed(state, reach, settings)
-
-
-def _listed(state: State, reach: float, settings: RelaxationSettings) -> State:
-    """Return the state with its pairs listed at its present positions."""
-    if not np.isfinite(reach):
-        return state
-    capacity = state.pairs.mask.shape[0]
-    pairs = neighbor_pairs(state.position, state.configuration.box, reach * (1 + settings.skin), capacity=capacity)
-    return state.with_pairs(pairs)
+            return minimizer, pairs, Verdict.MAX_STEPS
+        recorder.keep(minimizer.position)
 
 
 def _judged(
-    state: State, verdict: Verdict, settings: RelaxationSettings, recorder: _Recorder, seconds: float
+    state: State, verdict: Verdict, settings: RelaxationSettings, recorder: _Recorder, begun: float
 ) -> Relaxation:
-    recorder.keep(state)
+    recorder.keep(state.position)
     network = contact_network(state)
     periodic = isinstance(state.configuration.box, PeriodicBox)
     value = float(_pressure(state)) if periodic else float("nan")
@@ -239,7 +251,7 @@ def _judged(
         pressure=value,
         settings=settings,
         history=recorder.history(),
-        seconds=seconds,
+        seconds=time.perf_counter() - begun,
     )
 
 
@@ -249,7 +261,8 @@ def _kind_of_stationary_point(state: State, network: Network, value: float) -> V
         threshold = _UNJAMMED_PRESSURE * unit / length**state.configuration.dimension
         if not network.backbone.any() or not value >= threshold:
             return Verdict.UNJAMMED
-    return Verdict.SADDLE if factorise(hessian(state)).n_negative else Verdict.CONVERGED
+    matrix = hessian(with_contacts(state, network), network.backbone)
+    return Verdict.SADDLE if factorise(matrix).n_negative else Verdict.CONVERGED
 
 
 def _checked_reach(potential: Potential, params: PyTree, configuration: Configuration) -> float:
@@ -258,7 +271,7 @@ def _checked_reach(potential: Potential, params: PyTree, configuration: Configur
     if np.isfinite(reach):
         check_range(configuration.box, reach)
         closest = neighbor_pairs(configuration.position, configuration.box, 1e-9 * reach)
-        if bool(closest.mask.any()) and closest.mask.shape[0] < configuration.n_particles**2 // 4:
+        if bool(closest.mask.any()):
             i, j = int(closest.i[0]), int(closest.j[0])
             raise UserError(
                 f"particles {i} and {j} lie at the same place (closer than {1e-9 * reach:.1e}); the force between them has no "

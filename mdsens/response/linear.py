@@ -12,11 +12,10 @@ import dataclasses
 import numpy as np
 import scipy.sparse as sp
 
-from mdsens.backbone import Network, contact_network
+from mdsens.backbone import Network, contact_network, with_contacts
 from mdsens.energy import PairPotential, State, forces, max_force
 from mdsens.errors import NumericalError
 from mdsens.hessian import Factor, factorise, hessian
-from mdsens.pairs import padded_pairs, standard_capacity
 from mdsens.relax import Relaxation
 from mdsens.response.null_space import ZeroModes, known_zero_modes, project_out, spectrum_edge
 from mdsens.results import Verdict
@@ -131,8 +130,8 @@ def _factored(state: State, network: Network, largest: float, *, at_any_point: b
     active = np.flatnonzero(network.backbone)
     d = state.configuration.dimension
     unknowns = (active[:, None] * d + np.arange(d)).ravel()
-    loaded = _with_contacts(state, network)
-    matrix = hessian(loaded)[unknowns][:, unknowns].tocsc()
+    loaded = with_contacts(state, network)
+    matrix = hessian(loaded, network.backbone)
     factor = factorise(matrix)
     known, n_translations, n_rotations = known_zero_modes(np.asarray(state.position)[active], state.configuration.box)
     if not isinstance(state.potential, PairPotential):
@@ -155,12 +154,3 @@ def _factored(state: State, network: Network, largest: float, *, at_any_point: b
         smallest_eigenvalue=smallest,
         at_any_point=at_any_point,
     )
-
-
-def _with_contacts(state: State, network: Network) -> State:
-    """Keep the backbone's contacts only: rounding decides which contacts of a rattler exist, so none may count."""
-    if not isinstance(state.potential, PairPotential):
-        return state
-    n = state.configuration.n_particles
-    capacity = standard_capacity(network.n_contacts / n) * n
-    return state.with_pairs(padded_pairs(network.i, network.j, capacity))

@@ -9,6 +9,7 @@ from mdsens.sensitivity.core import (
     position_sensitivity,
     pull_back,
 )
+from mdsens.sensitivity.differentiable import relaxed_position
 from mdsens.sensitivity.records import Certificate, ObservableSensitivity, PositionSensitivity
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "observable_sensitivity",
     "position_sensitivity",
     "pull_back",
+    "relaxed_position",
 ]

@@ -29,14 +29,17 @@ from mdsens.sensitivity.derivatives import (
     adjoint_residual_drift,
     adjoint_slope,
     adjoint_slope_drift,
+    drifts,
+    forward_slope_drift,
     mixed,
-    mixed_drift,
     observable_slopes,
+    slopes_and_forces,
 )
 from mdsens.sensitivity.records import Certificate, ObservableSensitivity, PositionSensitivity
 from mdsens.types import Position, Scalar
 
 _WORST_RESIDUAL = 1e-6
+_ROUNDING = float(np.finfo(float).eps)  # no answer is better than this, however small the remaining step
 _forces = jax.jit(forces)
 
 
@@ -54,14 +57,14 @@ def position_sensitivity(response: LinearResponse, selection: Selection) -> Posi
         NumericalError: When a linear solve misses a relative residual of 1e-6.
     """
     state, tangents = response.state, selection.tangents
-    slopes = np.asarray(mixed(state, tangents))
-    values, residual = _solved(response, -slopes)
-    step = newton_step(response)
-    drift, slope_drift = (np.asarray(part) for part in mixed_drift(state, tangents, jnp.asarray(values), step))
+    slopes, force = (np.asarray(part) for part in slopes_and_forces(state, tangents))
+    solutions, residuals = response.solve(np.concatenate([-slopes, force[None]]))
+    values, residual, step = solutions[:-1], _accepted(residuals[:-1]), solutions[-1]
+    drift, slope_drift, hessian_drift = (np.asarray(part) for part in drifts(state, tangents, values, step))
     change, _ = response.solve(-drift)
     stiffness = abs(response.smallest_eigenvalue)
-    error = _norms(change) + residual * _norms(slopes) / stiffness
-    bound = (_norms(slope_drift) + directional_norm(state, step) * _norms(slopes) / stiffness) / stiffness
+    error = _norms(change) + residual * _norms(slopes) / stiffness + _ROUNDING * _norms(values)
+    bound = (_norms(slope_drift) + hessian_drift * _norms(slopes) / stiffness) / stiffness
     certificate = _certificate(response, residual, error, bound, _norms(values))
     return PositionSensitivity(selection.paths, selection.values, selection.units, values, certificate)
 
@@ -135,10 +138,11 @@ def _forward(
     value, by_position, by_parameters = observable_slopes(observable, response.state)
     slope = np.asarray(by_position)
     values = selection.contract(by_parameters) + positions.values.reshape(len(selection.paths), -1) @ slope.ravel()
-    held = positions.certificate
-    error = held.error * np.linalg.norm(slope)
-    quality = (held.residual, error, held.bound * np.linalg.norm(slope))
-    return _record(response, name, value, selection, values, "forward", quality)
+    held, size = positions.certificate, np.linalg.norm(slope)
+    drift = forward_slope_drift(observable, response.state, selection.tangents, positions.values, newton_step(response))
+    error = held.error * size + np.abs(np.asarray(drift))
+    bound = held.bound * size + np.abs(np.asarray(drift))
+    return _record(response, name, value, selection, values, "forward", (held.residual, error, bound))
 
 
 def _adjoint(response: LinearResponse, observable: Observable, selection: Selection, name: str) -> ObservableSensitivity:
@@ -172,6 +176,7 @@ def _record(
     if not np.isfinite(values).all():
         raise NumericalError(f"the derivative of {name} is not finite at this state: the observable has a kink or a pole there.")
     residual, error, bound = quality
+    error = error + _ROUNDING * np.abs(values)
     certificate = _certificate(response, residual, error, bound, np.abs(values))
     return ObservableSensitivity(
         name, float(value), selection.paths, selection.values, selection.units, values, way, certificate
@@ -180,12 +185,16 @@ def _record(
 
 def _solved(response: LinearResponse, rhs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     solution, residual = response.solve(rhs)
+    return solution, _accepted(residual)
+
+
+def _accepted(residual: np.ndarray) -> np.ndarray:
     if not np.all(residual <= _WORST_RESIDUAL):
         raise NumericalError(
             f"the linear solve left a relative residual of {residual.max():.1e} (at most {_WORST_RESIDUAL:.0e} is accepted): "
             "the state is floppy or marginal; relax further or away from the transition."
         )
-    return solution, residual
+    return residual
 
 
 def _certificate(

@@ -9,6 +9,7 @@ import jax
 from jaxtyping import Array, Float
 
 from mdsens.energy import State, forces, gradient_at
+from mdsens.hessian import directional_row_sum
 from mdsens.parameters import Parameters
 from mdsens.types import Position, Scalar
 
@@ -28,6 +29,20 @@ def mixed(state: State, tangents: Parameters) -> Float[Array, "k n d"]:
         return jax.jvp(along, (state.parameters,), (tangent,))[1]
 
     return jax.vmap(one)(tangents)
+
+
+@jax.jit
+def slopes_and_forces(state: State, tangents: Parameters) -> tuple[Float[Array, "k n d"], Position]:
+    """Return ``mixed`` and the forces in one compiled call."""
+    return mixed(state, tangents), forces(state)
+
+
+@jax.jit
+def drifts(
+    state: State, tangents: Parameters, responses: Float[Array, "k n d"], step: Position
+) -> tuple[Float[Array, "k n d"], Float[Array, "k n d"], Scalar]:
+    """Return both results of ``mixed_drift`` and the bound of the Hessian's change along the step in one compiled call."""
+    return *mixed_drift(state, tangents, responses, step), directional_row_sum(state, step)
 
 
 @jax.jit
@@ -61,6 +76,22 @@ def observable_slopes(observable: Observable, state: State) -> tuple[Scalar, Pos
         state.position, state.parameters
     )
     return value, by_position, by_parameters
+
+
+@eqx.filter_jit
+def forward_slope_drift(
+    observable: Observable, state: State, tangents: Parameters, responses: Float[Array, "k n d"], step: Position
+) -> Float[Array, " k"]:
+    r"""Return the change of :math:`O_p\cdot dp + O_x\cdot J` under a step, J and dp held, shape (k,)."""
+
+    def one(tangent: Parameters, response: Position) -> Scalar:
+        def slope(x: Position) -> Scalar:
+            value = lambda y, p: observable(state.at(y, p))  # noqa: E731
+            return jax.jvp(value, (x, state.parameters), (response, tangent))[1]
+
+        return jax.jvp(slope, (state.position,), (step,))[1]
+
+    return jax.vmap(one)(tangents, responses)
 
 
 @eqx.filter_jit

@@ -17,7 +17,8 @@ class Certificate:
         max_force: Largest force of the state, units of energy per length.
         residual: Relative residual |H y - b|/|b| of every linear solve after projection, shape (k,).
         error: Estimated absolute error of every column (or derivative), shape (k,): the norm of the first-order change
-            of the answer under the remaining step :math:`-H^+ F`, plus :math:`|r|/\lambda_{min}` of the linear solve.
+            of the answer under the remaining step :math:`-H^+ F`, plus :math:`|r|/\lambda_{min}` of the linear solve,
+            plus the rounding unit of the answer itself.
         relative_error: ``error`` over the norm of the answer, shape (k,).
         bound: Blondel et al.'s Theorem 1 at this state, an upper bound of the same error with locally estimated
             constants, shape (k,); looser than ``error`` by orders of magnitude.

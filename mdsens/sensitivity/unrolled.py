@@ -74,8 +74,8 @@ def differentiate_iterates(
     taken, records = 0, []
     for step in steps:
         while taken < step:
-            n_steps = jnp.asarray(min(SEGMENT, step - taken))
-            segment, change = _advance_with_tangent(fire, minimizer, change, state, tangent, jnp.asarray(0.5 * skin * reach), n_steps)
+            n_steps = min(SEGMENT, step - taken)
+            segment, change = _advance_with_tangent(fire, minimizer, change, state, tangent, 0.5 * skin * reach, n_steps)
             minimizer, taken = segment.minimizer, taken + int(segment.steps)
             state = eqx.tree_at(lambda s: s.configuration.position, state, minimizer.position)
             state = _listed(state, reach, skin)
@@ -99,17 +99,17 @@ def _listed(state: State, reach: float, skin: float) -> State:
     )
 
 
-@eqx.filter_jit
+@jax.jit
 def _start_with_tangent(fire: Fire, state: State, tangent: Parameters) -> tuple[PyTree, PyTree]:
     return eqx.filter_jvp(lambda p: start(fire, state.at(state.position, p)), (state.parameters,), (tangent,))
 
 
-@eqx.filter_jit
+@jax.jit
 def _advance_with_tangent(
-    fire: Fire, minimizer: PyTree, change: PyTree, state: State, tangent: Parameters, allowed: jax.Array, n_steps: jax.Array
+    fire: Fire, minimizer: PyTree, change: PyTree, state: State, tangent: Parameters, allowed: float, n_steps: int
 ) -> tuple[PyTree, PyTree]:
     def run(m: PyTree, p: Parameters) -> PyTree:
-        return advance(fire, m, state.at(state.position, p), jnp.asarray(-1.0), allowed, n_steps)
+        return advance(fire, m, state.at(state.position, p), state.pairs, -1.0, allowed, n_steps)
 
     segment, segment_change = eqx.filter_jvp(run, (minimizer, state.parameters), (change, tangent))
     return segment, segment_change.minimizer

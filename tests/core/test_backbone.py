@@ -48,8 +48,8 @@ def test_rattlers_are_removed_recursively():
     shift = position - centre
     shift -= np.round(shift / np.diag(matrix)) * np.diag(matrix)
     crystal = position[np.linalg.norm(shift, axis=1) > 1.6]
-    middle = centre - [0.5, 0.0]
-    chain = np.array([middle, middle + [0.99, 0.0]])
+    middle = centre - np.array([0.5, 0.0])
+    chain = np.array([middle, middle + np.array([0.99, 0.0])])
     found = network(np.vstack([crystal, chain]), matrix)
     np.testing.assert_array_equal(np.flatnonzero(~found.backbone), [len(crystal), len(crystal) + 1])
     assert np.all(found.backbone[found.i] & found.backbone[found.j])

@@ -1,5 +1,6 @@
 """Energy functions written elsewhere, and what a free system cannot have."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,17 +11,41 @@ from mdsens.parameters import Uniform
 from mdsens.types import Configuration, FreeBox
 from potentials.soft_sphere import Params, SoftSphere
 
+N, DENSITY = 7, 0.3
 
-def test_the_notebook_of_jax_md_is_reproduced():
-    # seven soft discs, rho = 0.3, sigma = alpha = 2, key 5 (physics notes: E and row 0 of dE/dsigma)
+
+@pytest.fixture(scope="module")
+def notebook():
+    """Relax the seven discs of jax-md's notebook on implicit differentiation."""
     import jax_md
 
-    n, density = 7, 0.3
-    edge = jnp.sqrt(n / density)
+    edge = jax_md.quantity.box_size_at_number_density(N, DENSITY, 2)
+    with jax.threefry_partitionable(False):  # the generator's layout when the notebook was written
+        key, _ = jax.random.split(jax.random.key(5, impl="threefry2x32"))
+        position = jax.random.uniform(key, (N, 2), maxval=edge)
     displacement, _ = jax_md.space.periodic(edge)
-    law = from_jax_md(jax_md.energy.soft_sphere_pair(displacement, sigma=2.0, alpha=jnp.asarray(2.0)))
-    del law
-    pytest.skip("see below")
+
+    def energy_fn(position, sigma):
+        return jax_md.energy.soft_sphere_pair(displacement, sigma=sigma, alpha=jnp.full((N, N), 2.0))(position)
+
+    configuration = Configuration(position, jnp.zeros(N, int), PeriodicBox.cubic(edge, 2))
+    return relax(from_jax_md(energy_fn), {"sigma": jnp.full((N, N), 2.0)}, configuration)
+
+
+def test_the_energy_is_the_one_in_the_notebook_of_jax_md(notebook):
+    assert notebook.verdict is Verdict.CONVERGED
+    assert notebook.energy == pytest.approx(0.0615943027340254, rel=1e-13)
+
+
+def test_the_derivative_is_the_one_in_the_notebook_of_jax_md(notebook):
+    found = gradient(linear_response(notebook), energy).potential["sigma"][0]
+    printed = [0.0, 0.00297984, 0.00736627, 0.015354, 0.0, 0.015354, 0.00297984]
+    np.testing.assert_allclose(found, printed, atol=5.1e-9)  # half a unit of the last printed digit
+
+
+def test_an_energy_function_has_no_range(notebook):
+    state = notebook.state
+    assert max_reach(state.potential, state.configuration, state.params) == float("inf")
 
 
 @pytest.fixture

@@ -81,7 +81,17 @@ def test_a_sufficient_capacity_is_kept_and_a_small_one_grows():
 
 
 def test_capacities_come_in_a_few_sizes():
-    assert [standard_capacity(least) for least in (0.1, 1, 2, 3, 3.5, 5, 7, 9, 13)] == [1, 1, 2, 3, 4, 6, 8, 12, 16]
+    assert [standard_capacity(least) for least in (0.1, 1.0, 2.0, 3.0, 3.5, 5.0, 7.0, 9.0, 13.0)] == [
+        1,
+        1,
+        2,
+        3,
+        4,
+        6,
+        8,
+        12,
+        16,
+    ]
 
 
 def test_padding_is_masked():
@@ -96,7 +106,6 @@ def test_all_pairs_are_all_pairs():
 
 def test_a_box_smaller_than_twice_the_cutoff_is_refused():
     box = PeriodicBox(np.array([[4.0, 3.9], [0.0, 2.0]]))
-    assert smallest_height(box) == pytest.approx(8.0 / np.hypot(4.0, 3.9), rel=1e-12) or smallest_height(box) < 2.0
     with pytest.raises(UserError, match=r"too small.*reaches 1\.2.*at least 2\.4"):
         check_range(box, 1.2)
     check_range(PeriodicBox(np.diag([2.4, 2.4])), 1.2)

@@ -15,7 +15,7 @@ from mdsens.parameters import (
 )
 
 SPECIES = jnp.array([0, 1, 2, 2, 1])
-I, J = (jnp.asarray(index) for index in np.triu_indices(5, k=1))
+FIRST, SECOND = (jnp.asarray(index) for index in np.triu_indices(5, k=1))
 
 
 @pytest.mark.parametrize("n_species", [1, 2, 3, 4])
@@ -41,18 +41,18 @@ def test_labels_follow_the_entries():
 
 def test_mixing_rules_expand_to_pairs():
     values = jnp.array([1.0, 4.0, 9.0])
-    first, second = values[SPECIES[I]], values[SPECIES[J]]
-    np.testing.assert_array_equal(PerSpecies(values).at(SPECIES, I, J), (first + second) / 2)
-    np.testing.assert_allclose(PerSpecies(values, geometric_mean).at(SPECIES, I, J), np.sqrt(first * second))
+    first, second = values[SPECIES[FIRST]], values[SPECIES[SECOND]]
+    np.testing.assert_array_equal(PerSpecies(values).at(SPECIES, FIRST, SECOND), (first + second) / 2)
+    np.testing.assert_allclose(PerSpecies(values, geometric_mean).at(SPECIES, FIRST, SECOND), np.sqrt(first * second))
     own = jnp.arange(1.0, 6.0)
-    np.testing.assert_array_equal(PerParticle(own).at(SPECIES, I, J), (own[I] + own[J]) / 2)
-    assert Uniform(2.0).at(SPECIES, I, J).shape == ()
+    np.testing.assert_array_equal(PerParticle(own).at(SPECIES, FIRST, SECOND), (own[FIRST] + own[SECOND]) / 2)
+    assert Uniform(2.0).at(SPECIES, FIRST, SECOND).shape == ()
 
 
 def test_each_independent_entry_receives_the_derivative_of_its_own_pairs_once():
     weights = jnp.arange(1.0, 11.0)
-    slope = jax.grad(lambda p: jnp.sum(weights * p.at(SPECIES, I, J)))(PerPair(jnp.ones(6))).values
-    low, high = np.minimum(SPECIES[I], SPECIES[J]), np.maximum(SPECIES[I], SPECIES[J])
+    slope = jax.grad(lambda p: jnp.sum(weights * p.at(SPECIES, FIRST, SECOND)))(PerPair(jnp.ones(6))).values
+    low, high = np.minimum(SPECIES[FIRST], SPECIES[SECOND]), np.maximum(SPECIES[FIRST], SPECIES[SECOND])
     table = {(a, b): 0.0 for a in range(3) for b in range(a, 3)}
     for a, b, weight in zip(low, high, np.asarray(weights), strict=True):
         table[int(a), int(b)] += float(weight)
@@ -61,8 +61,8 @@ def test_each_independent_entry_receives_the_derivative_of_its_own_pairs_once():
 
 def test_a_tree_of_parameters_is_expanded_field_by_field():
     tree = {"sigma": PerSpecies([1.0, 2.0, 3.0]), "strength": jnp.asarray(5.0)}
-    expanded = at_pairs(tree, SPECIES, I, J)
-    assert expanded["sigma"].shape == I.shape
+    expanded = at_pairs(tree, SPECIES, FIRST, SECOND)
+    assert expanded["sigma"].shape == FIRST.shape
     assert float(expanded["strength"]) == 5.0
 
 
@@ -74,5 +74,5 @@ def test_entries_must_be_finite_and_positive(make, value):
 
 
 def test_entries_are_float64():
-    for parameter in (Uniform(1), PerSpecies([1.0, 2.0]), PerPair([1.0, 2.0, 3.0]), PerParticle(np.ones(3))):
+    for parameter in (Uniform(1.0), PerSpecies([1.0, 2.0]), PerPair([1.0, 2.0, 3.0]), PerParticle(np.ones(3))):
         assert parameter.values.dtype == jnp.float64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -11,7 +12,7 @@ import pytest
 
 from mdsens import plotting
 from mdsens.energy import energy, pressure
-from mdsens.io import Run, collect, write_run
+from mdsens.io import Run, StoredRun, collect, read_run, write_run
 from mdsens.parameters import PerSpecies, Uniform
 from mdsens.paths import select
 from mdsens.relax import Relaxation, relax
@@ -23,12 +24,11 @@ from potentials.soft_sphere import Params, SoftSphere
 PATHS = ("soft_sphere.sigma[A]", "soft_sphere.epsilon", "box.length")
 
 
-def relaxed(*, n: int, dimension: int, packing_fraction: float, seed: int) -> Relaxation:
-    """Relax half small (0.6), half large (1) harmonic spheres."""
-    unit = np.pi / 4 if dimension == 2 else np.pi / 6
-    length = (n / 2 * unit * (0.6**dimension + 1) / packing_fraction) ** (1 / dimension)
-    start = jax.random.uniform(jax.random.key(seed), (n, dimension)) * length
-    box = PeriodicBox.cubic(length, dimension)
+def relaxed(*, n: int, packing_fraction: float, seed: int) -> Relaxation:
+    """Relax half small (0.6), half large (1) harmonic discs."""
+    length = (n / 2 * np.pi / 4 * (0.6**2 + 1) / packing_fraction) ** 0.5
+    start = jax.random.uniform(jax.random.key(seed), (n, 2)) * length
+    box = PeriodicBox.cubic(length, 2)
     configuration = Configuration(start, jnp.repeat(jnp.arange(2), n // 2), box, ("A", "B"))
     return relax(SoftSphere(), Params(PerSpecies([0.6, 1.0]), Uniform(1.0)), configuration)
 
@@ -48,14 +48,27 @@ def stored(path: Path, relaxation: Relaxation) -> Path:
 
 @pytest.fixture(scope="session")
 def planar_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    relaxation = relaxed(n=64, dimension=2, packing_fraction=0.86, seed=2)
+    relaxation = relaxed(n=64, packing_fraction=0.86, seed=2)
     return stored(tmp_path_factory.mktemp("planar") / "planar.h5", relaxation)
 
 
 @pytest.fixture(scope="session")
-def spatial_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    relaxation = relaxed(n=80, dimension=3, packing_fraction=0.75, seed=2)
-    return stored(tmp_path_factory.mktemp("spatial") / "spatial.h5", relaxation)
+def spatial_run(planar_run: Path) -> StoredRun:
+    """A run in three dimensions with made-up positions and derivatives: relaxing one takes too long here."""
+    run, generator = read_run(planar_run), np.random.default_rng(0)
+    n, length = len(run.position), 3.0
+    position = generator.uniform(-0.5, length, (n, 3))
+    separation = position[:, None] - position
+    separation -= length * np.round(separation / length)
+    touching = np.linalg.norm(separation, axis=-1) < 0.5 * (run.diameters[:, None] + run.diameters)
+    values = generator.normal(size=(len(PATHS), n, 3))
+    return dataclasses.replace(
+        run,
+        position=position,
+        box_matrix=length * np.eye(3),
+        contacts=np.argwhere(np.triu(touching, k=1)),
+        positions=dataclasses.replace(run.positions, values=values),
+    )
 
 
 @pytest.fixture

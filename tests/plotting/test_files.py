@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 
 from mdsens import plotting
 from mdsens.errors import UserError
-from mdsens.io import collect, write_tables
+from mdsens.io import StoredRun, collect, write_tables
 from mdsens.plotting import figures_for, save
+from mdsens.plotting.files import run_figures
 
 HEADS = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
 
@@ -83,15 +84,17 @@ def test_a_run_gives_its_packings_history_and_table(planar_run: Path, tmp_path: 
     assert sorted(tmp_path.iterdir()) == sorted(written)
 
 
-def test_a_spatial_run_is_drawn_as_a_slab(spatial_run: Path, tmp_path: Path) -> None:
-    assert len(figures_for(spatial_run, tmp_path)) == 5
+def test_a_spatial_run_is_drawn_as_a_slab(spatial_run: StoredRun) -> None:
+    slabs = [figure for name, figure in run_figures(spatial_run) if name.startswith("packing")]
+    assert len(slabs) == 3
+    assert all("slab" in figure.axes[0].texts[0].get_text() for figure in slabs)
 
 
 def test_an_ensemble_gives_the_figures_of_the_groups_it_has(
     iterates: plotting.Iterates, sweep: plotting.Sweep, tmp_path: Path
 ) -> None:
     groups = {"iterates": arrays(iterates), "sweep": arrays(sweep), "starts": {"seed": np.arange(5)}}
-    write_tables(tmp_path / "all.h5", "ensemble", groups, {}, collect("", "", 0, {}))
+    write_tables(tmp_path / "all.h5", "ensemble", groups, {"parameter": "soft_sphere.sigma[A]"}, collect("", "", 0, {}))
     write_tables(tmp_path / "one.h5", "ensemble", {"sweep": groups["sweep"]}, {}, collect("", "", 0, {}))
     assert [path.name for path in figures_for(tmp_path / "all.h5", tmp_path)] == ["all_iterates.png", "all_sweep.png"]
     assert [path.name for path in figures_for(tmp_path / "one.h5", tmp_path)] == ["one_sweep.png"]

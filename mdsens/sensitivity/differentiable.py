@@ -1,0 +1,121 @@
+"""The relaxed positions as a function that JAX differentiates: where relaxation and implicit differentiation meet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, PyTree
+
+from mdsens.backbone import TOUCH
+from mdsens.energy import PairPotential, Potential, State, gradient_at, pair_distances
+from mdsens.implicit import DenseCholesky, NullSpace, root
+from mdsens.pairs import PairList, all_pairs
+from mdsens.parameters import Parameters
+from mdsens.relax import RelaxationSettings, relax
+from mdsens.results import Verdict, check
+from mdsens.types import Configuration, FreeBox, Position, is_concrete
+
+
+def relaxed_position(
+    potential: Potential, configuration: Configuration, settings: RelaxationSettings | None = None
+) -> Callable[[Parameters], Position]:
+    r"""Return the function p -> x*(p), differentiable in every parameter and in the box, any mode, any order.
+
+    The positions solve :math:`\partial U/\partial x = 0` on the backbone; derivatives follow from ``mdsens.implicit.root`` with
+    that condition, in the gauge of ``position_sensitivity`` (backbone mean zero, rattlers zero). Use it inside a loss of your
+    own; ``position_sensitivity`` is faster for large systems and brings a certificate.
+
+    Args:
+        potential: The law.
+        configuration: Where every relaxation starts; its box is replaced by that of the parameters.
+        settings: How to relax.
+
+    Returns:
+        ``position(parameters)`` of shape (n, d). Outside jit a state that is unjammed, a saddle or not converged raises
+        ``NumericalError``; inside jit its positions are NaN.
+
+    Notes:
+        Differentiation uses the list of all pairs and a dense Cholesky factor: memory grows as (n d)^2, for n up to about a
+        thousand. A derivative at a contact that just touches is the one of the present contacts.
+
+    References:
+        M. Blondel et al., NeurIPS 2022, arXiv:2105.15183, eq. 2 and section 4.4.
+    """
+    candidates = all_pairs(configuration.n_particles)
+
+    def state_at(position: Position, parameters: Parameters) -> State:
+        start = Configuration(position, configuration.species, parameters.box, configuration.species_names)
+        return State(start, potential, parameters.potential, candidates)
+
+    def condition(position: Position, parameters: Parameters) -> Position:
+        held = jax.lax.stop_gradient((position, parameters))
+        _, bonds = backbone(state_at(*held))
+        loaded = state_at(position, parameters).with_pairs(PairList(candidates.i, candidates.j, bonds))
+        return gradient_at(loaded, position, parameters)
+
+    def null_space(position: Position, parameters: Parameters) -> NullSpace:
+        held, _ = backbone(state_at(*jax.lax.stop_gradient((position, parameters))))
+        frozen = jnp.broadcast_to(~held[:, None], position.shape)
+        return NullSpace.from_modes(rigid_motions(position, held, free=isinstance(parameters.box, FreeBox)), frozen=frozen)
+
+    def relaxed(position: Position, parameters: Parameters) -> Position:
+        shape = jax.ShapeDtypeStruct(position.shape, position.dtype)
+        if is_concrete(position, parameters):
+            return jnp.asarray(on_host(position, parameters, strict=True))
+        return jax.pure_callback(lambda x, p: on_host(x, p, strict=False), shape, position, parameters, vmap_method="sequential")
+
+    def on_host(position: Position, parameters: Parameters, *, strict: bool) -> np.ndarray:
+        arrays = jax.tree.map(jnp.asarray, parameters)
+        start = Configuration(jnp.asarray(position), configuration.species, arrays.box, configuration.species_names)
+        relaxation = relax(potential, arrays.potential, start, settings)
+        if strict:
+            check(relaxation.verdict)
+        if relaxation.verdict is not Verdict.CONVERGED:
+            return np.full(position.shape, np.nan)
+        return np.asarray(relaxation.state.position)
+
+    solver = root(condition, linear_solver=DenseCholesky(), null_space=null_space)(relaxed)
+    return lambda parameters: solver(configuration.position, parameters)
+
+
+def backbone(state: State) -> tuple[Bool[Array, " n"], Bool[Array, " m"]]:
+    """Return who belongs to the backbone, shape (n,), and which listed pairs are its contacts, shape (m,), inside jit.
+
+    The rule of ``mdsens.backbone.contact_network``; for an ``EnergyFunction`` everybody belongs.
+    """
+    n, pairs, potential = state.configuration.n_particles, state.pairs, state.potential
+    everybody = jnp.ones(n, bool)
+    if not isinstance(potential, PairPotential):
+        return everybody, jnp.asarray(pairs.mask)
+    reach = potential.reach(state.configuration, state.params, pairs)
+    overlap = 1.0 - pair_distances(state.configuration, pairs) / reach
+    touching = pairs.mask & (overlap > (TOUCH if potential.contact else 0.0))
+    least = state.configuration.dimension + 1 if potential.contact else 1
+
+    def pruned(alive: Bool[Array, " n"]) -> Bool[Array, " n"]:
+        bonds = (touching & alive[pairs.i] & alive[pairs.j]).astype(int)
+        counts = jnp.zeros(n, int).at[pairs.i].add(bonds).at[pairs.j].add(bonds)
+        return alive & (counts >= least)
+
+    def unsettled(carry: tuple[Array, Array]) -> Array:
+        return jnp.any(carry[0] != carry[1])
+
+    alive, _ = jax.lax.while_loop(unsettled, lambda carry: (pruned(carry[0]), carry[0]), (pruned(everybody), everybody))
+    return alive, touching & alive[pairs.i] & alive[pairs.j]
+
+
+def rigid_motions(position: Position, held: Bool[Array, " n"], *, free: bool) -> PyTree:
+    """Return translations and, for a free cluster, rotations about the centre of the held particles, shape (k, n, d)."""
+    n, d = position.shape
+    translations = [jnp.broadcast_to(axis, (n, d)) for axis in jnp.eye(d)]
+    if not free:
+        return jnp.stack(translations)
+    centre = jnp.sum(jnp.where(held[:, None], position, 0.0), axis=0) / jnp.sum(held)
+    arm = position - centre
+    rotations = [
+        jnp.zeros((n, d)).at[:, a].set(-arm[:, b]).at[:, b].set(arm[:, a]) for a in range(d) for b in range(a + 1, d)
+    ]
+    return jnp.stack(translations + rotations)
