@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from mdsens.types import Box, Species, is_concrete
 
-Index = Int[Array, " m"]
+Index = Int[Array | np.ndarray, " m"]
 Mixing = Callable[[Array, Array], Array]
 
 

@@ -49,12 +49,22 @@ class Selection:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Entry:
+class Entry:
+    """One number among the parameters.
+
+    Attributes:
+        path: Its name.
+        value: Its value, in its own unit.
+        unit: "length", "energy" or "none".
+        leaf: Index of the array that holds it among the leaves of ``Parameters``.
+        weights: The direction in which it changes within that array, same shape as the array.
+    """
+
     path: str
     value: float
     unit: str
-    leaf: int  # position of the array among the leaves of Parameters
-    weights: np.ndarray  # direction within that array
+    leaf: int
+    weights: np.ndarray
 
 
 def select(state: State, patterns: Sequence[str] | None = None) -> Selection:
@@ -71,14 +81,14 @@ def select(state: State, patterns: Sequence[str] | None = None) -> Selection:
     Raises:
         UserError: When a name matches nothing; the message names the nearest ones.
     """
-    entries = list(_entries(state))
+    known = list(entries(state))
     if patterns is None:
-        chosen = [entry for entry in entries if not entry.path.startswith("box.")]
+        chosen = [entry for entry in known if not entry.path.startswith("box.")]
     else:
-        chosen = [entry for pattern in patterns for entry in _matching(entries, pattern)]
+        chosen = [entry for pattern in patterns for entry in _matching(known, pattern)]
     if not chosen:
         raise UserError(
-            "no parameter was chosen: name at least one, such as " + ", ".join(e.path for e in entries[:3]) + "."
+            "no parameter was chosen: name at least one, such as " + ", ".join(e.path for e in known[:3]) + "."
         )
     return Selection(
         tuple(entry.path for entry in chosen),
@@ -109,13 +119,13 @@ def _field_name(keys: tuple[Any, ...]) -> str:
     return ".".join(str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", key)))) for key in keys)
 
 
-def _matching(entries: list[_Entry], pattern: str) -> list[_Entry]:
+def _matching(known: list[Entry], pattern: str) -> list[Entry]:
     wanted = _canonical(pattern)
-    exact = [entry for entry in entries if _canonical(entry.path) == wanted]
-    found = exact or [entry for entry in entries if entry.path.split("[")[0] == pattern]
+    exact = [entry for entry in known if _canonical(entry.path) == wanted]
+    found = exact or [entry for entry in known if entry.path.split("[")[0] == pattern]
     if found:
         return found
-    names = sorted({entry.path for entry in entries[:200]} | {entry.path.split("[")[0] for entry in entries})
+    names = sorted({entry.path for entry in known[:200]} | {entry.path.split("[")[0] for entry in known})
     near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.3) or names[:5]
     raise UserError(f"there is no parameter {pattern!r}; the nearest are {', '.join(near)}.")
 
@@ -128,7 +138,12 @@ def _canonical(path: str) -> str:
     return head + bracket + ",".join(sorted(inside)) + ("]" if bracket else "")
 
 
-def _entries(state: State) -> Iterator[_Entry]:
+def entries(state: State) -> Iterator[Entry]:
+    """Yield every entry of a state's parameters: the potential's, in the order of their leaves, then the box's.
+
+    The box has the overall ``box.length`` (scaling all lattice vectors) and its single components ``box.matrix[i,j]``;
+    a free system has none.
+    """
     names = state.configuration.species_names
     prefix = state.potential.name
     flat, _ = jax.tree_util.tree_flatten_with_path(state.params, is_leaf=is_pair_parameter)
@@ -139,20 +154,20 @@ def _entries(state: State) -> Iterator[_Entry]:
         labels = node.labels(names) if isinstance(node, PairParameter) else _index_labels(values.shape)
         unit = state.potential.units.get(field, "none")
         for k, (label, value) in enumerate(zip(labels, values.ravel(), strict=True)):
-            yield _Entry(f"{prefix}.{field}{label}", float(value), unit, leaf, _one_hot(values.shape, k))
+            yield Entry(f"{prefix}.{field}{label}", float(value), unit, leaf, _one_hot(values.shape, k))
         leaf += 1
     yield from _box_entries(state, leaf)
 
 
-def _box_entries(state: State, leaf: int) -> Iterator[_Entry]:
+def _box_entries(state: State, leaf: int) -> Iterator[Entry]:
     box = state.configuration.box
     if not isinstance(box, PeriodicBox):
         return
     matrix = np.asarray(box.matrix)
     length = float(np.linalg.det(matrix) ** (1 / len(matrix)))
-    yield _Entry("box.length", length, "length", leaf, matrix / length)
+    yield Entry("box.length", length, "length", leaf, matrix / length)
     for k, label in enumerate(_index_labels(matrix.shape)):
-        yield _Entry(f"box.matrix{label}", float(matrix.ravel()[k]), "length", leaf, _one_hot(matrix.shape, k))
+        yield Entry(f"box.matrix{label}", float(matrix.ravel()[k]), "length", leaf, _one_hot(matrix.shape, k))
 
 
 def _index_labels(shape: tuple[int, ...]) -> list[str]:
@@ -165,7 +180,7 @@ def _one_hot(shape: tuple[int, ...], k: int) -> np.ndarray:
     return direction
 
 
-def _tangents(parameters: Parameters, chosen: list[_Entry]) -> Parameters:
+def _tangents(parameters: Parameters, chosen: list[Entry]) -> Parameters:
     leaves, structure = jax.tree.flatten(parameters)
     stacks = [np.zeros((len(chosen), *leaf.shape)) for leaf in leaves]
     for k, entry in enumerate(chosen):

@@ -63,17 +63,23 @@ class ScaleIdentity:
     violation: float
 
 
-def step_size(response: LinearResponse, relaxation: Relaxation, sensitivity: PositionSensitivity, selection: Selection) -> np.ndarray:
+def step_size(
+    response: LinearResponse, relaxation: Relaxation, sensitivity: PositionSensitivity, selection: Selection
+) -> np.ndarray:
     r"""Choose the step of a central difference for every entry, shape (k,).
 
     A tenth of the smallest backbone gap over its rate, :math:`|g_{ij}|/|dg_{ij}/dp|` with the relative overlap
     :math:`g = 1 - r/\sigma`, so that no contact opens or closes within it; at most 1e-5 of the parameter's value; and so short
     that the sensitivity itself changes by no more than a thousandth (its square is the error of a central difference).
     """
-    largest = np.minimum(_LARGEST_STEP * np.abs(selection.values), _CURVATURE / _growth_rates(response, sensitivity, selection))
+    largest = np.minimum(
+        _LARGEST_STEP * np.abs(selection.values), _CURVATURE / _growth_rates(response, sensitivity, selection)
+    )
     if not isinstance(response.state.potential, PairPotential):
         return largest
-    gaps, rates = (np.asarray(part) for part in _gap_rates(relaxation.state, selection.tangents, jnp.asarray(sensitivity.values)))
+    gaps, rates = (
+        np.asarray(part) for part in _gap_rates(relaxation.state, selection.tangents, jnp.asarray(sensitivity.values))
+    )
     held = response.network.backbone
     pairs = relaxation.state.pairs
     relevant = np.asarray(pairs.mask) & held[np.asarray(pairs.i)] & held[np.asarray(pairs.j)]
@@ -124,9 +130,7 @@ def compare_with_differences(
         One comparison per entry; a step across which the backbone network changes is retried a tenth as long, four times.
     """
     steps = step_size(response, relaxation, sensitivity, selection)
-    return [
-        _difference(relaxation, sensitivity.values[k], selection, k, float(step)) for k, step in enumerate(steps)
-    ]
+    return [_difference(relaxation, sensitivity.values[k], selection, k, float(step)) for k, step in enumerate(steps)]
 
 
 def _difference(relaxation: Relaxation, value: np.ndarray, selection: Selection, k: int, step: float) -> Difference:
@@ -152,7 +156,9 @@ def rerelaxed(relaxation: Relaxation, direction: Parameters, step: float) -> Rel
     state = relaxation.state
     moved = jax.tree.map(lambda p, dp: p + step * dp, state.parameters, direction)
     start = Configuration(state.position, state.configuration.species, moved.box, state.configuration.species_names)
-    settings = dataclasses.replace(relaxation.settings, max_force=min(relaxation.settings.max_force, _TIGHTEST), newton=True)
+    settings = dataclasses.replace(
+        relaxation.settings, max_force=min(relaxation.settings.max_force, _TIGHTEST), newton=True
+    )
     tight = relax(state.potential, moved.potential, start, settings)
     if tight.verdict is Verdict.CONVERGED:
         return tight
@@ -187,7 +193,9 @@ def scale_identities(response: LinearResponse) -> list[ScaleIdentity]:
         found = observable_sensitivity(response, pressure, selection, name="pressure")
         d, value = state.configuration.dimension, found.value
         identities += [
-            ScaleIdentity("sum sigma dP/dsigma + L dP/dL = -d P", float(abs(found.values[0] + d * value) / abs(d * value))),
+            ScaleIdentity(
+                "sum sigma dP/dsigma + L dP/dL = -d P", float(abs(found.values[0] + d * value) / abs(d * value))
+            ),
             ScaleIdentity("sum epsilon dP/depsilon = P", float(abs(found.values[1] - value) / abs(value))),
         ]
     return identities

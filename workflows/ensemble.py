@@ -30,10 +30,16 @@ from workflows.progress import counting_progress
 class EnsembleOptions(Section):
     """The ``[ensemble]`` section."""
 
-    n_starts: int = Field(40, ge=1, le=100_000, description="random starts, with seeds system.seed, system.seed + 1, ...")
+    n_starts: int = Field(
+        40, ge=1, le=100_000, description="random starts, with seeds system.seed, system.seed + 1, ..."
+    )
     parameter: str = Field("soft_sphere.sigma[A]", description="the parameter to differentiate in, by path")
-    checkpoints: tuple[int, ...] = Field((300, 1000, 3000), min_length=1, description="FIRE steps of the table's columns")
-    n_records: int = Field(40, ge=2, le=1000, description="iterates per start, evenly spaced in the logarithm of the step")
+    checkpoints: tuple[int, ...] = Field(
+        (300, 1000, 3000), min_length=1, description="FIRE steps of the table's columns"
+    )
+    n_records: int = Field(
+        40, ge=2, le=1000, description="iterates per start, evenly spaced in the logarithm of the step"
+    )
 
 
 class SweepOptions(Section):
@@ -79,7 +85,9 @@ def refuse_unknown_parameter(config: Config) -> None:
     problem = build_problem(config)
     state = State(problem.configuration, problem.potential, problem.params, all_pairs(2))
     if len(select(state, [config.ensemble.parameter]).paths) != 1:
-        raise UserError(f"ensemble.parameter is {config.ensemble.parameter}; name a single entry, such as soft_sphere.sigma[A].")
+        raise UserError(
+            f"ensemble.parameter is {config.ensemble.parameter}; name a single entry, such as soft_sphere.sigma[A]."
+        )
 
 
 def run_starts(config: Config, members: Path, provenance: io.Provenance) -> tuple[list[Record], np.ndarray]:
@@ -97,7 +105,8 @@ def run_sweep(config: Config, members: Path, provenance: io.Provenance) -> list[
     """Do all starts of all diameters, diameter by diameter."""
     options = config.sweep
     systems_ = [
-        config.system.model_copy(update={"diameters": (diameter, config.system.diameters[1])}) for diameter in options.diameters
+        config.system.model_copy(update={"diameters": (diameter, config.system.diameters[1])})
+        for diameter in options.diameters
     ]
     tasks = [(system, config.seed + k) for system in systems_ for k in range(options.n_starts)]
     work = lambda problem: sweep_member(*as_arguments(problem), config.ensemble.parameter)  # noqa: E731
@@ -109,10 +118,16 @@ def do_members(
     config: Config, tasks: list[Any], work: Any, stage: str, title: str, members: Path, provenance: io.Provenance
 ) -> list[Record]:
     """Run one stage's members with a progress bar; a member is known by everything that decides its numbers."""
-    problems = [config.model_copy(update={"system": system.model_copy(update={"seed": seed})}) for system, seed in tasks]
+    problems = [
+        config.model_copy(update={"system": system.model_copy(update={"seed": seed})}) for system, seed in tasks
+    ]
     common = {"stage": stage, "version": __version__, "parameter": config.ensemble.parameter}
     keys = [
-        json.dumps(common | problem.model_dump(mode="json", include={"system", "potential", "relaxation"}, serialize_as_any=True), sort_keys=True)
+        json.dumps(
+            common
+            | problem.model_dump(mode="json", include={"system", "potential", "relaxation"}, serialize_as_any=True),
+            sort_keys=True,
+        )
         for problem in problems
     ]
     with counting_progress(title, len(keys)) as done:
@@ -154,7 +169,9 @@ def judged(records: list[Record], steps: np.ndarray, checkpoints: tuple[int, ...
     everything = stacked(records)
     errors = {"implicit": everything["implicit_final_error"], "re-relaxed difference": everything["difference_error"]}
     for checkpoint in sorted(checkpoints):
-        errors[f"unrolled, {checkpoint} steps"] = everything["unrolled_error"][:, int(np.searchsorted(steps, checkpoint))]
+        errors[f"unrolled, {checkpoint} steps"] = everything["unrolled_error"][
+            :, int(np.searchsorted(steps, checkpoint))
+        ]
     rows = {method: count_right(error) for method, error in errors.items()}
     columns = next(iter(rows.values()))
     return {"method": np.array(list(rows))} | {name: np.array([row[name] for row in rows.values()]) for name in columns}
@@ -162,11 +179,18 @@ def judged(records: list[Record], steps: np.ndarray, checkpoints: tuple[int, ...
 
 def print_table(right: dict[str, np.ndarray], starts: dict[str, np.ndarray]) -> None:
     """Print who is right and what became of the starts."""
-    table = Table(title="relative error of dx/dp against the dense pseudo-inverse (difference: against the implicit answer)")
+    table = Table(
+        title="relative error of dx/dp against the dense pseudo-inverse (difference: against the implicit answer)"
+    )
     for name in right:
         table.add_column(name.replace("_", " "), justify="left" if name == "method" else "right")
     for row in zip(*right.values(), strict=True):
-        table.add_row(*(f"{entry:.2e}" if name == "worst" else str(entry).removesuffix(".0") for name, entry in zip(right, row, strict=True)))
+        table.add_row(
+            *(
+                f"{entry:.2e}" if name == "worst" else str(entry).removesuffix(".0")
+                for name, entry in zip(right, row, strict=True)
+            )
+        )
     console = Console()
     console.print(table)
     verdicts, counts = np.unique(starts["verdict"], return_counts=True)

@@ -50,14 +50,18 @@ def build_problem(sections: ProblemSections) -> Problem:
     """Build the system and the law that a configuration names."""
     begin = systems.REGISTRY[sections.system.kind].build(sections.system)
     n_species = len(begin.configuration.species_names)
-    potential, params = potentials.REGISTRY[sections.potential.kind].build(sections.potential, begin.diameters, n_species)
+    potential, params = potentials.REGISTRY[sections.potential.kind].build(
+        sections.potential, begin.diameters, n_species
+    )
     return Problem(potential, params, begin.configuration, relaxation_settings(sections.relaxation))
 
 
 def stored_problem(stored: StoredRun, sections: ProblemSections) -> Problem:
     """Build the problem of a results file: the law and parameters it holds, starting from its relaxed positions."""
     template = build_problem(sections)
-    return dataclasses.replace(template, params=restored_params(stored, template.params), configuration=stored.configuration)
+    return dataclasses.replace(
+        template, params=restored_params(stored, template.params), configuration=stored.configuration
+    )
 
 
 def relaxation_settings(options: RelaxationOptions) -> RelaxationSettings:

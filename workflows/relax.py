@@ -25,7 +25,9 @@ def run(arguments: argparse.Namespace) -> int:
     folder = prepare_output(arguments.output)
     problem = build_problem(loaded.config)
     with relaxation_progress() as progress:
-        relaxation = relax(problem.potential, problem.params, problem.configuration, problem.settings, progress=progress)
+        relaxation = relax(
+            problem.potential, problem.params, problem.configuration, problem.settings, progress=progress
+        )
     provenance = io.collect(loaded.text, loaded.resolved, loaded.config.seed, {"relaxation": relaxation.seconds})
     path = folder / f"{loaded.config.output.name}.h5"
     io.write_run(path, io.Run(relaxation, io.no_sensitivity(relaxation), (), provenance), overwrite=True)

@@ -33,9 +33,13 @@ def run(arguments: argparse.Namespace) -> int:
     config = loaded.config
     folder = prepare_output(arguments.output)
     problem = build_problem(config)
-    refuse_unknown_names(State(problem.configuration, problem.potential, problem.params, all_pairs(2)), config.sensitivity)
+    refuse_unknown_names(
+        State(problem.configuration, problem.potential, problem.params, all_pairs(2)), config.sensitivity
+    )
     with relaxation_progress() as progress:
-        relaxation = relax(problem.potential, problem.params, problem.configuration, problem.settings, progress=progress)
+        relaxation = relax(
+            problem.potential, problem.params, problem.configuration, problem.settings, progress=progress
+        )
     path = folder / f"{config.output.name}.h5"
     positions, observables, seconds = differentiate(relaxation, config.sensitivity)
     stages = {"relaxation": relaxation.seconds, "sensitivity": seconds}

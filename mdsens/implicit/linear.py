@@ -8,7 +8,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import lineax as lx  # type: ignore[import-untyped]  # ships no type information
+import lineax as lx
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 _DEFAULT_METHOD = lx.GMRES(rtol=1e-10, atol=1e-10)

@@ -14,7 +14,7 @@ from mdsens.io import certified, h5md
 from mdsens.io.hdf5 import new_file, write_attributes, write_texts
 from mdsens.io.provenance import Provenance, write_provenance
 from mdsens.pairs import PairList
-from mdsens.paths import _entries
+from mdsens.paths import entries
 from mdsens.relax import Relaxation
 from mdsens.sensitivity.records import ObservableSensitivity, PositionSensitivity
 from mdsens.types import PeriodicBox
@@ -112,10 +112,10 @@ def _write_relaxation(file: Any, relaxation: Relaxation) -> None:
 def _write_parameters(file: Any, state: State, diameters: np.ndarray) -> None:
     """Store the potential's name and static fields, every parameter entry and the diameters as ``/parameters``."""
     group = file.create_group("parameters")
-    entries = list(_entries(state))
-    write_texts(group, "paths", [entry.path for entry in entries])
-    write_texts(group, "units", [entry.unit for entry in entries])
-    group["values"] = np.array([entry.value for entry in entries])
+    known = list(entries(state))
+    write_texts(group, "paths", [entry.path for entry in known])
+    write_texts(group, "units", [entry.unit for entry in known])
+    group["values"] = np.array([entry.value for entry in known])
     group["diameters"] = diameters
     write_attributes(group, {"potential": state.potential.name})
     write_attributes(group.create_group("potential_fields"), _static_fields(state.potential))

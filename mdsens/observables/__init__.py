@@ -25,7 +25,9 @@ def packing_fraction(state: State) -> Scalar:
     """
     box, potential = state.configuration.box, state.potential
     if not isinstance(box, PeriodicBox) or not isinstance(potential, PairPotential):
-        raise ValueError("a packing fraction needs a periodic box and a pair potential; leave it out of the observables.")
+        raise ValueError(
+            "a packing fraction needs a periodic box and a pair potential; leave it out of the observables."
+        )
     own = jnp.arange(state.configuration.n_particles)
     diameter = potential.reach(state.configuration, state.params, PairList(own, own, jnp.ones(own.shape, bool)))
     unit_ball = jnp.pi / (4 if box.dimension == 2 else 6)

@@ -1,4 +1,4 @@
-"""FIRE from jax-md in compiled segments between neighbour-list updates on the host."""
+"""FIRE from jax-md in compiled segments; small systems list their neighbours inside, large ones on the host between them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from mdsens.energy import Potential, State, energy_at, forces, max_force
-from mdsens.pairs import PairList
+from mdsens.energy import PairPotential, Potential, State, energy_at, forces, max_force
+from mdsens.pairs import SMALL, PairList, compiled_pairs
 from mdsens.types import Position, Scalar, is_concrete
 
-SEGMENT = 250  # most steps between two looks from the host: progress, history
+SEGMENT = 100  # most steps between two looks from the host: progress, history, path
 
 
 class Fire(eqx.Module):
@@ -37,14 +37,14 @@ class Fire(eqx.Module):
         """Return jax-md's (init, apply) for the energy U/unit with particles of mass 1/length^2."""
         from jax_md import minimize
 
-        def reduced_force(position: Position) -> Position:
-            return forces(state.at(position, state.parameters)) / unit
+        def reduced_force(position: Position, pairs: PairList) -> Position:
+            return forces(state.at(position, state.parameters).with_pairs(pairs)) / unit
 
-        def shift(position: Position, step: Position) -> Position:
+        def shift(position: Position, step: Position, pairs: PairList) -> Position:
             return position + step
 
         init, apply = minimize.fire_descent(reduced_force, shift, dt_start=self.dt_start, dt_max=self.dt_max)
-        return (lambda position: init(position, mass=1.0 / length**2)), apply
+        return (lambda position, pairs: init(position, mass=1.0 / length**2, pairs=pairs)), apply
 
 
 class Segment(eqx.Module):
@@ -55,7 +55,9 @@ class Segment(eqx.Module):
         steps: Steps taken, <= SEGMENT.
         energy: Energy after every step, shape (SEGMENT,), NaN beyond ``steps``.
         max_force: Largest force after every step, same shape.
-        moved: Whether the half-skin test ended the stretch.
+        pairs: The pair list at the end.
+        reference: Positions for which it was made, shape (n, d).
+        stale: Whether the list may lack pairs: the caller must list them before going on.
         largest: Largest force at the end (also when no step was needed).
         resting: Whether forces and momenta are below the tolerance.
     """
@@ -64,7 +66,9 @@ class Segment(eqx.Module):
     steps: Int[Array, ""]
     energy: Float[Array, " s"]
     max_force: Float[Array, " s"]
-    moved: Bool[Array, ""]
+    pairs: PairList
+    reference: Position
+    stale: Bool[Array, ""]
     largest: Scalar
     resting: Bool[Array, ""]
 
@@ -85,52 +89,74 @@ def scales(potential: Potential, params: Any) -> tuple[Scalar | float, Scalar | 
 def start(fire: Fire, state: State) -> Any:
     """Return FIRE's initial state, at rest."""
     init, _ = fire.functions(state, *scales(state.potential, state.params))
-    return init(state.position)
+    return init(state.position, state.pairs)
 
 
 @jax.jit
 def advance(
-    fire: Fire, minimizer: Any, template: State, pairs: PairList, tolerance: float, allowed: float, n_steps: int
+    fire: Fire,
+    minimizer: Any,
+    template: State,
+    pairs: PairList,
+    reference: Position,
+    tolerance: Scalar | float,
+    reach: Scalar | float,
+    skin: Scalar | float,
+    n_steps: Int[Array, ""] | int,
 ) -> Segment:
-    """Run FIRE until it comes to rest, leaves its neighbour list, or has taken ``n_steps``.
+    """Run FIRE until it comes to rest, its pair list is stale, or it has taken ``n_steps``.
 
     At rest means that neither a force nor a momentum (in FIRE's units, where frequencies are of order one) exceeds the
     tolerance: small forces alone also occur on the way through a shallow basin or past a saddle.
 
     Args:
         fire: Settings.
-        minimizer: FIRE's state; its positions are those for which ``pairs`` was listed.
+        minimizer: FIRE's state.
         template: The state whose law, parameters and species are meant; its positions and pairs are not used, so that the
             caller need not rebuild it for every segment.
-        pairs: The pairs.
+        pairs: The pairs within reach plus skin.
+        reference: Positions for which they were listed, shape (n, d).
         tolerance: Largest force and momentum at which to stop, units of energy per length.
-        allowed: Distance a particle may move before the list is stale (half the skin), units of length.
+        reach: Largest interaction range, units of length; infinite for energies without pairs.
+        skin: Extra reach of the list, units of length: it is stale once a particle has moved half of it.
         n_steps: Most steps to take, at most SEGMENT.
     """
-    state = eqx.tree_at(lambda s: (s.configuration.position, s.pairs), template, (minimizer.position, pairs))
+    state = eqx.tree_at(lambda s: s.configuration.position, template, minimizer.position)
     length, unit = jax.lax.stop_gradient(scales(state.potential, state.params))
     _, apply = fire.functions(state, length, unit)
+    lists_inside = state.configuration.n_particles <= SMALL and isinstance(state.potential, PairPotential)
 
-    def displaced(position: Position) -> Bool[Array, ""]:
-        return jnp.max(jnp.sum((position - state.position) ** 2, axis=-1)) > allowed**2
+    def relisted(position: Position, pairs: PairList, reference: Position) -> tuple[PairList, Position, Bool[Array, ""]]:
+        stale = jnp.max(jnp.sum((position - reference) ** 2, axis=-1)) > (0.5 * skin) ** 2
+        if not lists_inside:
+            return pairs, reference, stale
+
+        def anew() -> tuple[PairList, Position, Bool[Array, ""]]:
+            found, overflow = compiled_pairs(position, state.configuration.box, reach + skin, pairs.mask.shape[0])
+            return found, position, overflow
+
+        return jax.lax.cond(stale, anew, lambda: (pairs, reference, jnp.zeros((), bool)))
 
     def at_rest(minimizer: Any) -> Bool[Array, ""]:
         # written so that NaN counts as at rest and ends the loop
         return ~(jnp.maximum(max_force(minimizer.force), max_force(minimizer.momentum)) * unit > tolerance)
 
     def unfinished(segment: Segment) -> Bool[Array, ""]:
-        return (segment.steps < n_steps) & ~segment.resting & ~segment.moved
+        return (segment.steps < n_steps) & ~segment.resting & ~segment.stale
 
     def step(segment: Segment) -> Segment:
-        new = apply(segment.minimizer)
+        new = apply(segment.minimizer, pairs=segment.pairs)
         largest = max_force(new.force) * unit
-        energy = energy_at(state, new.position, state.parameters)
+        energy = energy_at(state.with_pairs(segment.pairs), new.position, state.parameters)
+        pairs, reference, stale = relisted(new.position, segment.pairs, segment.reference)
         return Segment(
             minimizer=new,
             steps=segment.steps + 1,
             energy=segment.energy.at[segment.steps].set(energy),
             max_force=segment.max_force.at[segment.steps].set(largest),
-            moved=displaced(new.position),
+            pairs=pairs,
+            reference=reference,
+            stale=stale,
             largest=largest,
             resting=at_rest(new),
         )
@@ -141,7 +167,9 @@ def advance(
         steps=jnp.zeros((), int),
         energy=blank,
         max_force=blank,
-        moved=displaced(minimizer.position),
+        pairs=jax.tree.map(jnp.asarray, pairs),
+        reference=reference,
+        stale=jnp.zeros((), bool),
         largest=max_force(minimizer.force) * unit,
         resting=at_rest(minimizer),
     )

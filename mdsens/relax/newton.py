@@ -24,20 +24,23 @@ class Polish:
         state: The polished state.
         energy: Energy before the first and after every accepted step, shape (k + 1,).
         max_force: Largest force at the same states, shape (k + 1,).
+        network: Backbone network of the state.
+        settled: Whether at least one step was taken and the network is that of the start.
     """
 
     state: State
     energy: np.ndarray
     max_force: np.ndarray
+    network: Network
+    settled: bool
 
 
 def polish(state: State, *, tolerance: float, longest_step: float, max_steps: int = 12) -> Polish:
     r"""Take Newton steps :math:`\delta = (H + \mu)^{-1} F` until the largest force is below the tolerance.
 
     A step is taken only when the state is plainly inside a basin: the Hessian has no negative eigenvalue (beyond those of
-    loose rattlers), no particle moves by more than ``longest_step``, the energy falls (or, once the predicted gain drowns in
-    rounding, the largest force), and the backbone network survives. Otherwise the polish stops: the caller looks at
-    ``max_force``.
+    loose rattlers), no particle moves by more than ``longest_step``, and the energy falls (or, once the predicted gain drowns
+    in rounding, the largest force). Otherwise the polish stops. The caller looks at ``max_force`` and ``settled``.
 
     Args:
         state: Where to start; ``pairs`` must stay valid for moves of several ``longest_step``.
@@ -46,14 +49,17 @@ def polish(state: State, *, tolerance: float, longest_step: float, max_steps: in
         max_steps: Most steps to take.
     """
     point: _Point | None = _Point.at(state)
-    network = contact_network(state)
+    before = contact_network(state)
     points: list[_Point] = []
     while point is not None:
         points.append(point)
         if not point.max_force > tolerance or len(points) > max_steps:
             break
-        point = _step(point, network, longest_step)
-    return Polish(points[-1].state, np.array([p.energy for p in points]), np.array([p.max_force for p in points]))
+        point = _step(point, before.n_rattlers, longest_step)
+    final = points[-1].state
+    after = contact_network(final)
+    energies, largest = (np.array([getattr(p, name) for p in points]) for name in ("energy", "max_force"))
+    return Polish(final, energies, largest, after, settled=len(points) > 1 and after.same_as(before))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,12 +81,12 @@ def _evaluate(state: State) -> tuple[jax.Array, jax.Array, jax.Array]:
     return energy(state), force, max_force(force)
 
 
-def _step(point: _Point, network: Network, longest_step: float) -> _Point | None:
+def _step(point: _Point, n_rattlers: int, longest_step: float) -> _Point | None:
     try:
         factor = factorise(hessian(point.state))
     except NumericalError:
         return None
-    if factor.n_negative > point.force.shape[1] * network.n_rattlers:
+    if factor.n_negative > point.force.shape[1] * n_rattlers:
         return None
     step = factor.solve(point.force.ravel()).reshape(point.force.shape)
     gain = float(np.vdot(point.force, step))
@@ -91,4 +97,4 @@ def _step(point: _Point, network: Network, longest_step: float) -> _Point | None
         falls = moved.energy < point.energy
     else:
         falls = moved.max_force < point.max_force
-    return moved if falls and contact_network(moved.state).same_as(network) else None
+    return moved if falls else None

@@ -17,7 +17,7 @@ from mdsens.energy import PairPotential, Potential, State, energy, max_reach, pr
 from mdsens.errors import UserError
 from mdsens.hessian import factorise, hessian
 from mdsens.pairs import PairList, check_range, neighbor_pairs, padded_pairs
-from mdsens.relax.fire import SEGMENT, Fire, advance, scales, start
+from mdsens.relax.fire import SEGMENT, Fire, Segment, advance, scales, start
 from mdsens.relax.newton import polish
 from mdsens.results import Verdict
 from mdsens.types import Box, Configuration, PeriodicBox, Position
@@ -144,19 +144,21 @@ def relax(
     target = settings.max_force * unit / length
     threshold = max(target, _FIRST_POLISH * unit / length) if settings.newton else target
     minimizer = start(settings.fire, state)
+    minimum = False
     while True:
         minimizer, pairs, verdict = _descend(minimizer, state, finder, threshold, settings, recorder)
         state = _moved(state, minimizer.position, pairs)
         if verdict is not Verdict.CONVERGED or recorder.largest <= target:
             break
         polished = polish(state, tolerance=target, longest_step=0.05 * settings.skin * length)
-        if polished.max_force[-1] <= target:
+        if polished.settled and polished.max_force[-1] <= target:
+            minimum = polished.network.n_rattlers == 0  # else a negative pivot may have been a rattler's: look again
             state = _moved(polished.state, polished.state.position, finder(polished.state.position, len(pairs.mask)))
             recorder.add(polished.energy[1:], polished.max_force[1:], newton=True)
             break
         # not settled yet: forget the attempt and let FIRE go on, so that the minimum reached is FIRE's own
         threshold = max(target, threshold / 10)
-    return _judged(state, verdict, settings, recorder, begun)
+    return _judged(state, verdict, settings, recorder, begun, minimum=minimum)
 
 
 def _moved(state: State, position: Position, pairs: PairList) -> State:
@@ -174,12 +176,12 @@ class _Finder:
     def __call__(self, position: Position, capacity: int) -> PairList:
         if not np.isfinite(self.reach):
             return padded_pairs(np.zeros(0, int), np.zeros(0, int), 1)
-        return neighbor_pairs(position, self.box, self.reach * (1 + self.settings.skin), capacity=capacity)
+        return neighbor_pairs(position, self.box, self.reach + self.skin, capacity=capacity)
 
     @property
-    def allowed(self) -> float:
-        """Distance a particle may move before the list is stale."""
-        return 0.5 * self.settings.skin * self.reach
+    def skin(self) -> float:
+        """Extra reach, units of length."""
+        return self.settings.skin * self.reach
 
 
 class _Recorder:
@@ -202,6 +204,11 @@ class _Recorder:
         if self._progress is not None:
             self._progress(self.n_fire, self.largest)
 
+    def add_segment(self, segment: Segment) -> None:
+        steps = int(segment.steps)
+        self.add(np.asarray(segment.energy)[:steps], np.asarray(segment.max_force)[:steps], newton=False)
+        self.largest = float(segment.largest)
+
     def keep(self, position: Position) -> None:
         if not self.path or self.path[-1][0] < self.n_total:
             self.path.append((self.n_total, np.asarray(position)))
@@ -216,32 +223,39 @@ def _descend(
     minimizer: Any, state: State, finder: _Finder, threshold: float, settings: RelaxationSettings, recorder: _Recorder
 ) -> tuple[Any, PairList, Verdict]:
     """Run FIRE down to the threshold, listing pairs anew whenever the skin is used up; return where it is, with its pairs."""
-    pairs = finder(minimizer.position, len(state.pairs.mask))
-    while True:
+    pairs, reference = finder(minimizer.position, len(state.pairs.mask)), minimizer.position
+    verdict = None
+    while verdict is None:
         n_steps = min(SEGMENT, settings.max_steps - recorder.n_fire)
-        segment = advance(settings.fire, minimizer, state, pairs, threshold, finder.allowed, n_steps)
-        minimizer, steps = segment.minimizer, int(segment.steps)
-        recorder.add(np.asarray(segment.energy)[:steps], np.asarray(segment.max_force)[:steps], newton=False)
-        recorder.largest = float(segment.largest)
-        pairs = finder(minimizer.position, len(pairs.mask)) if np.isfinite(recorder.largest) else pairs
+        segment = advance(
+            settings.fire, minimizer, state, pairs, reference, threshold, finder.reach, finder.skin, n_steps
+        )
+        minimizer, pairs, reference = segment.minimizer, segment.pairs, segment.reference
+        recorder.add_segment(segment)
         if not np.isfinite(recorder.largest):
-            return minimizer, pairs, Verdict.NONFINITE
-        if bool(segment.resting):
-            return minimizer, pairs, Verdict.CONVERGED
-        if recorder.n_fire >= settings.max_steps:
-            return minimizer, pairs, Verdict.MAX_STEPS
-        recorder.keep(minimizer.position)
+            verdict = Verdict.NONFINITE
+        elif bool(segment.resting):
+            verdict = Verdict.CONVERGED
+        elif recorder.n_fire >= settings.max_steps:
+            verdict = Verdict.MAX_STEPS
+        else:
+            recorder.keep(minimizer.position)
+            if bool(segment.stale):
+                pairs, reference = finder(minimizer.position, len(pairs.mask)), minimizer.position
+    if verdict is not Verdict.NONFINITE:
+        pairs = finder(minimizer.position, len(pairs.mask))
+    return minimizer, pairs, verdict
 
 
 def _judged(
-    state: State, verdict: Verdict, settings: RelaxationSettings, recorder: _Recorder, begun: float
+    state: State, verdict: Verdict, settings: RelaxationSettings, recorder: _Recorder, begun: float, *, minimum: bool
 ) -> Relaxation:
     recorder.keep(state.position)
     network = contact_network(state)
     periodic = isinstance(state.configuration.box, PeriodicBox)
     value = float(_pressure(state)) if periodic else float("nan")
     if verdict is Verdict.CONVERGED:
-        verdict = _kind_of_stationary_point(state, network, value)
+        verdict = _kind_of_stationary_point(state, network, value, minimum=minimum)
     return Relaxation(
         state=state,
         verdict=verdict,
@@ -255,12 +269,14 @@ def _judged(
     )
 
 
-def _kind_of_stationary_point(state: State, network: Network, value: float) -> Verdict:
+def _kind_of_stationary_point(state: State, network: Network, value: float, *, minimum: bool) -> Verdict:
     if isinstance(state.potential, PairPotential) and state.potential.contact:
         length, unit = (float(scale) for scale in scales(state.potential, state.params))
         threshold = _UNJAMMED_PRESSURE * unit / length**state.configuration.dimension
         if not network.backbone.any() or not value >= threshold:
             return Verdict.UNJAMMED
+    if minimum:
+        return Verdict.CONVERGED
     matrix = hessian(with_contacts(state, network), network.backbone)
     return Verdict.SADDLE if factorise(matrix).n_negative else Verdict.CONVERGED
 

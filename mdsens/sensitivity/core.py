@@ -145,7 +145,9 @@ def _forward(
     return _record(response, name, value, selection, values, "forward", (held.residual, error, bound))
 
 
-def _adjoint(response: LinearResponse, observable: Observable, selection: Selection, name: str) -> ObservableSensitivity:
+def _adjoint(
+    response: LinearResponse, observable: Observable, selection: Selection, name: str
+) -> ObservableSensitivity:
     state = response.state
     value, by_position, _ = observable_slopes(observable, state)
     slope = np.asarray(by_position)
@@ -174,7 +176,9 @@ def _record(
     quality: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> ObservableSensitivity:
     if not np.isfinite(values).all():
-        raise NumericalError(f"the derivative of {name} is not finite at this state: the observable has a kink or a pole there.")
+        raise NumericalError(
+            f"the derivative of {name} is not finite at this state: the observable has a kink or a pole there."
+        )
     residual, error, bound = quality
     error = error + _ROUNDING * np.abs(values)
     certificate = _certificate(response, residual, error, bound, np.abs(values))

@@ -59,13 +59,17 @@ def relaxed_position(
     def null_space(position: Position, parameters: Parameters) -> NullSpace:
         held, _ = backbone(state_at(*jax.lax.stop_gradient((position, parameters))))
         frozen = jnp.broadcast_to(~held[:, None], position.shape)
-        return NullSpace.from_modes(rigid_motions(position, held, free=isinstance(parameters.box, FreeBox)), frozen=frozen)
+        return NullSpace.from_modes(
+            rigid_motions(position, held, free=isinstance(parameters.box, FreeBox)), frozen=frozen
+        )
 
     def relaxed(position: Position, parameters: Parameters) -> Position:
         shape = jax.ShapeDtypeStruct(position.shape, position.dtype)
         if is_concrete(position, parameters):
             return jnp.asarray(on_host(position, parameters, strict=True))
-        return jax.pure_callback(lambda x, p: on_host(x, p, strict=False), shape, position, parameters, vmap_method="sequential")
+        return jax.pure_callback(
+            lambda x, p: on_host(x, p, strict=False), shape, position, parameters, vmap_method="sequential"
+        )
 
     def on_host(position: Position, parameters: Parameters, *, strict: bool) -> np.ndarray:
         arrays = jax.tree.map(jnp.asarray, parameters)

@@ -14,7 +14,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Array, Int, PyTree
 
 from mdsens.energy import Potential, State, max_reach
 from mdsens.errors import NumericalError
@@ -23,7 +23,7 @@ from mdsens.parameters import Parameters
 from mdsens.relax.fire import SEGMENT, Fire, advance, start
 from mdsens.response.linear import response_at
 from mdsens.sensitivity.core import forward
-from mdsens.types import Configuration, Position
+from mdsens.types import Configuration, Position, Scalar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,11 +75,15 @@ def differentiate_iterates(
     for step in steps:
         while taken < step:
             n_steps = min(SEGMENT, step - taken)
-            segment, change = _advance_with_tangent(fire, minimizer, change, state, tangent, 0.5 * skin * reach, n_steps)
+            segment, change = _advance_with_tangent(
+                fire, minimizer, change, state, tangent, reach, skin * reach, n_steps
+            )
             minimizer, taken = segment.minimizer, taken + int(segment.steps)
             state = eqx.tree_at(lambda s: s.configuration.position, state, minimizer.position)
             state = _listed(state, reach, skin)
-        records.append((float(segment.largest), np.asarray(state.position), np.asarray(change.position), _implicit(state, tangent)))
+        records.append(
+            (float(segment.largest), np.asarray(state.position), np.asarray(change.position), _implicit(state, tangent))
+        )
     largest, position, unrolled, implicit = (np.stack(part) for part in zip(*records, strict=True))
     return Iterates(np.asarray(steps), largest, position, unrolled, implicit)
 
@@ -106,10 +110,17 @@ def _start_with_tangent(fire: Fire, state: State, tangent: Parameters) -> tuple[
 
 @jax.jit
 def _advance_with_tangent(
-    fire: Fire, minimizer: PyTree, change: PyTree, state: State, tangent: Parameters, allowed: float, n_steps: int
+    fire: Fire,
+    minimizer: PyTree,
+    change: PyTree,
+    state: State,
+    tangent: Parameters,
+    reach: Scalar | float,
+    skin: Scalar | float,
+    n_steps: Int[Array, ""] | int,
 ) -> tuple[PyTree, PyTree]:
     def run(m: PyTree, p: Parameters) -> PyTree:
-        return advance(fire, m, state.at(state.position, p), state.pairs, -1.0, allowed, n_steps)
+        return advance(fire, m, state.at(state.position, p), state.pairs, state.position, -1.0, reach, skin, n_steps)
 
     segment, segment_change = eqx.filter_jvp(run, (minimizer, state.parameters), (change, tangent))
     return segment, segment_change.minimizer

@@ -106,7 +106,13 @@ def sweep_member(
     fraction_by_theta, fraction_by_length = selection.contract(fraction_slopes)
     box_rate = -fraction_by_theta / fraction_by_length
     values = position_sensitivity(linear_response(relaxation), _first(selection)).values[0]
-    results = (by_theta, by_theta + by_length * box_rate, box_rate, np.linalg.norm(values, axis=1).mean(), np.abs(values).sum())
+    results = (
+        by_theta,
+        by_theta + by_length * box_rate,
+        box_rate,
+        np.linalg.norm(values, axis=1).mean(),
+        np.abs(values).sum(),
+    )
     return record | {name: np.array(value) for name, value in zip(names, results, strict=True)}
 
 

@@ -5,10 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mdsens.energy import State, energy, forces, from_jax_md, max_force, pressure
+from mdsens.energy import State, energy, forces, from_jax_md, max_force, max_reach, pressure
 from mdsens.pairs import all_pairs
 from mdsens.parameters import Uniform
-from mdsens.types import Configuration, FreeBox
+from mdsens.relax import relax
+from mdsens.response import linear_response
+from mdsens.results import Verdict
+from mdsens.sensitivity import gradient
+from mdsens.types import Configuration, FreeBox, PeriodicBox
 from potentials.soft_sphere import Params, SoftSphere
 
 N, DENSITY = 7, 0.3

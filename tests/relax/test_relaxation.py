@@ -26,7 +26,7 @@ def problem(start, **options):
 
 
 def discs(**options):
-    return bidisperse.build(bidisperse.Options(**{"n_particles": 48} | options))
+    return bidisperse.build(bidisperse.Options(**{"n_particles": 40} | options))
 
 
 def alike(position, edge):
@@ -43,8 +43,8 @@ PROBLEMS = {
     "independent pairs": lambda: problem(
         discs(), mixing="independent", sigma=(0.6, 0.75, 1.0), epsilon=(1.0, 2.0, 3.0)
     ),
-    "polydisperse": lambda: problem(polydisperse.build(polydisperse.Options(n_particles=48))),
-    "near jamming": lambda: problem(discs(packing_fraction=0.87, n_particles=64)),
+    "polydisperse": lambda: problem(polydisperse.build(polydisperse.Options(n_particles=40))),
+    "near jamming": lambda: problem(discs(packing_fraction=0.87, n_particles=40, seed=2)),
 }
 
 
@@ -212,7 +212,7 @@ def test_progress_reports_steps_and_forces():
 
 def test_the_result_scales_with_the_units():
     # lengths times 3, energies times 7: the same steps, so the same state up to rounding
-    start = discs(n_particles=32)
+    start = discs(n_particles=40)
     law, params, configuration = problem(start)
     small = relax(law, params, configuration)
     scaled = Params(type(params.sigma)(params.sigma.values * 3.0), Uniform(7.0))

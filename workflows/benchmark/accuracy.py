@@ -64,14 +64,34 @@ def accuracy_rows(label: str, found: Sequence[Answer], unjammed: int, failed: in
     """Return the rows on correctness of one packing fraction: worst cases over all jammed packings."""
     total = len(found) + unjammed + failed
     rattling = sum(answer.response.zero_modes.rattlers > 0 for answer in found)
-    note = f"{len(found)} of {total} jammed ({rattling} with rattlers), {unjammed} unjammed and refused, {failed} failed"
+    note = (
+        f"{len(found)} of {total} jammed ({rattling} with rattlers), {unjammed} unjammed and refused, {failed} failed"
+    )
     differences = [_difference(answer) for answer in found]
     cotangents = [_adjoint_errors(answer, seed) for seed, answer in enumerate(found)]
     return [
-        Row(f"{label}: error against the pseudo-inverse, worst", max(map(_reference_error, found)), 1e-9, "at most", note),
+        Row(
+            f"{label}: error against the pseudo-inverse, worst",
+            max(map(_reference_error, found)),
+            1e-9,
+            "at most",
+            note,
+        ),
         Row(f"{label}: against re-relaxed differences, worst", max(differences), 1e-5, "at most"),
-        Row(f"{label}: adjoint - forward, worst", max(c[0] for c in cotangents), 1e-10, "at most", "random and one-hot cotangents"),
-        Row(f"{label}: adjoint of a translation, worst", max(c[1] for c in cotangents), 1e-10, "at most", "relative to the cotangent"),
+        Row(
+            f"{label}: adjoint - forward, worst",
+            max(c[0] for c in cotangents),
+            1e-10,
+            "at most",
+            "random and one-hot cotangents",
+        ),
+        Row(
+            f"{label}: adjoint of a translation, worst",
+            max(c[1] for c in cotangents),
+            1e-10,
+            "at most",
+            "relative to the cotangent",
+        ),
     ]
 
 

@@ -26,7 +26,9 @@ def require_jaxopt() -> Any:
             warnings.simplefilter("ignore")  # it announces that it is no longer maintained
             import jaxopt
     except ImportError:
-        raise UserError("the benchmark's peer is missing: pip install 'mdsens[benchmark]' (or make benchmark).") from None
+        raise UserError(
+            "the benchmark's peer is missing: pip install 'mdsens[benchmark]' (or make benchmark)."
+        ) from None
     return jaxopt
 
 
@@ -66,7 +68,9 @@ class JaxoptPeer:
                 largest = jnp.sqrt(jnp.max(jnp.sum(carry[0].force ** 2, axis=1)))
                 return (largest > tolerance) & (carry[1] < MOST_STEPS)
 
-            final, _ = jax.lax.while_loop(unfinished, lambda c: (apply(c[0]), c[1] + 1), (init(start), jnp.zeros((), int)))
+            final, _ = jax.lax.while_loop(
+                unfinished, lambda c: (apply(c[0]), c[1] + 1), (init(start), jnp.zeros((), int))
+            )
             return jax.lax.stop_gradient(final.position)
 
         def particle_force(position: jax.Array, diameters: jax.Array) -> jax.Array:

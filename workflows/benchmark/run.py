@@ -21,7 +21,9 @@ class BenchmarkOptions(Section):
     """The ``[benchmark]`` section."""
 
     n_starts: int = Field(40, ge=2, le=1000, description="random starts per packing fraction")
-    packing_fractions: tuple[float, ...] = Field((0.98, 0.90, 0.86, 0.84), min_length=1, description="the first one is timed")
+    packing_fractions: tuple[float, ...] = Field(
+        (0.98, 0.90, 0.86, 0.84), min_length=1, description="the first one is timed"
+    )
     parameter: str = Field("soft_sphere.sigma[A]", description="the parameter to differentiate in")
 
 
@@ -64,7 +66,9 @@ def problems(config: Config, fraction: float) -> list[Problem]:
     return [
         build_problem(
             config.model_copy(
-                update={"system": config.system.model_copy(update={"packing_fraction": fraction, "seed": config.seed + k})}
+                update={
+                    "system": config.system.model_copy(update={"packing_fraction": fraction, "seed": config.seed + k})
+                }
             )
         )
         for k in range(config.benchmark.n_starts)

@@ -31,7 +31,9 @@ REPEATS = 5
 def everything_rows(problems: Sequence[Problem], path: str, theta: float) -> list[Row]:
     """Time all relaxations and sensitivities of both, and the sensitivity step alone."""
     configuration = problems[0].configuration
-    peer = JaxoptPeer(np.asarray(configuration.species), float(configuration.box.length), problems[0].settings.max_force)
+    peer = JaxoptPeer(
+        np.asarray(configuration.species), float(configuration.box.length), problems[0].settings.max_force
+    )
     value = jnp.asarray(theta)
 
     def ours(problem: Problem) -> Relaxation:
@@ -81,7 +83,11 @@ def _differentiate(relaxation: Relaxation, path: str) -> Any:
 def jacobian_row(answer: Answer) -> Row:
     """Time the Jacobian to all per-particle diameters of one packing."""
     relaxation, configuration = answer.relaxation, answer.problem.configuration
-    own = jnp.asarray([0.6, 1.0]) if answer.relaxation.state.params.sigma.values.shape != (2,) else relaxation.state.params.sigma.values
+    own = (
+        jnp.asarray([0.6, 1.0])
+        if answer.relaxation.state.params.sigma.values.shape != (2,)
+        else relaxation.state.params.sigma.values
+    )
     diameters = own[configuration.species]
     params = dataclasses.replace(relaxation.state.params, sigma=PerParticle(diameters))
     polydisperse = dataclasses.replace(relaxation, state=_with_params(relaxation, params))
@@ -125,7 +131,8 @@ def memory_row(problem: Problem) -> Row:
         tracemalloc.stop()
     configuration = problem.configuration
     unrolled = [
-        unrolled_memory(np.asarray(configuration.species), float(configuration.box.length), steps) / 1e9 for steps in (300, 1000, 3000)
+        unrolled_memory(np.asarray(configuration.species), float(configuration.box.length), steps) / 1e9
+        for steps in (300, 1000, 3000)
     ]
     (few, small), (many, large) = peaks
     note = (
