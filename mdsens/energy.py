@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, PyTree
 
 from mdsens.pairs import PairList
 from mdsens.parameters import Parameters, at_pairs
-from mdsens.types import Components, Configuration, PeriodicBox, Position, Scalar
+from mdsens.types import Components, Configuration, PeriodicBox, Position, Scalar, replaced
 
 
 class Potential(eqx.Module):
@@ -168,12 +168,17 @@ class State(eqx.Module):
 
     def at(self, position: Position, parameters: Parameters) -> State:
         """Return the state with other positions and parameters (and the same pairs)."""
-        where = lambda s: (s.configuration.position, s.configuration.box, s.params)  # noqa: E731
-        return eqx.tree_at(where, self, (position, parameters.box, parameters.potential))
+        configuration = replaced(self.configuration, {"position": position, "box": parameters.box})
+        return replaced(self, {"configuration": configuration, "params": parameters.potential})
+
+    def moved(self, position: Position, pairs: PairList) -> State:
+        """Return the state at other positions, with the pairs listed there."""
+        configuration = replaced(self.configuration, {"position": position})
+        return replaced(self, {"configuration": configuration, "pairs": pairs})
 
     def with_pairs(self, pairs: PairList) -> State:
         """Return the state with another pair list."""
-        return eqx.tree_at(lambda s: s.pairs, self, pairs)
+        return replaced(self, {"pairs": pairs})
 
 
 def pair_components(configuration: Configuration, pairs: PairList) -> Components:

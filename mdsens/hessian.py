@@ -32,8 +32,8 @@ def hessian(state: State, particles: np.ndarray | None = None) -> sp.csc_array:
 
     Args:
         state: The state.
-        particles: True for the particles whose rows and columns are kept, shape (n,); all by default. Listed pairs must then
-            connect kept particles only.
+        particles: True for the particles whose rows and columns are kept, shape (n,); all by default. Listed pairs must
+            then connect kept particles only.
 
     Returns:
         The matrix, shape (m d, m d) for m kept particles, with every diagonal entry stored.

@@ -10,7 +10,6 @@ import math
 import warnings
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
@@ -18,7 +17,6 @@ from scipy.spatial import KDTree
 
 from mdsens.errors import NumericalError, UserError
 from mdsens.types import Box, PeriodicBox, Position, Scalar
-
 
 SMALL = 300  # particles: up to here all candidate pairs are tested inside compiled code
 
@@ -97,7 +95,7 @@ def compiled_pairs(
     """
     candidates = all_pairs(len(position))
     separation = box.nearest(tuple(x[candidates.i] - x[candidates.j] for x in position.T))
-    counts = jnp.cumsum((sum(c * c for c in separation) < reach**2).astype(jnp.int32))
+    counts = jnp.cumsum(jnp.asarray(sum(c * c for c in separation) < reach**2, jnp.int32))
     # the k-th listed pair is the first candidate up to which k pairs are within reach
     chosen = jnp.searchsorted(counts, jnp.arange(1, capacity + 1, dtype=jnp.int32))
     mask = chosen < len(counts)

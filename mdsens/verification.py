@@ -24,7 +24,7 @@ from mdsens.types import Configuration, PeriodicBox, Position
 _LARGEST_STEP = 1e-5  # of the parameter's value: keeps the curvature error of the difference below 1e-7 or so
 _SMALLEST_STEP = 1e-10
 _SAFETY = 0.1  # of the step at which the first contact is predicted to change
-_CURVATURE = 1e-3  # relative change of the sensitivity over the step; its square is the error of a central difference
+_CURVATURE = 1e-4  # relative change of the sensitivity over the step; its square is the error of a central difference
 _TRIES = 4
 _TIGHTEST = 1e-13
 
@@ -69,8 +69,9 @@ def step_size(
     r"""Choose the step of a central difference for every entry, shape (k,).
 
     A tenth of the smallest backbone gap over its rate, :math:`|g_{ij}|/|dg_{ij}/dp|` with the relative overlap
-    :math:`g = 1 - r/\sigma`, so that no contact opens or closes within it; at most 1e-5 of the parameter's value; and so short
-    that the sensitivity itself changes by no more than a thousandth (its square is the error of a central difference).
+    :math:`g = 1 - r/\sigma`, so that no contact opens or closes within it; at most 1e-5 of the parameter's value; and
+    so short that the sensitivity itself changes by no more than a ten-thousandth (its square is the error of a central
+    difference).
     """
     largest = np.minimum(
         _LARGEST_STEP * np.abs(selection.values), _CURVATURE / _growth_rates(response, sensitivity, selection)
@@ -91,7 +92,7 @@ def step_size(
 
 
 def _growth_rates(response: LinearResponse, sensitivity: PositionSensitivity, selection: Selection) -> np.ndarray:
-    """Return the relative change of every sensitivity per unit of its parameter, through the moving particles, shape (k,)."""
+    """Return the relative change of every sensitivity per unit of its parameter as the particles move, shape (k,)."""
     rates = []
     for k, value in enumerate(sensitivity.values):
         tangent = jax.tree.map(lambda leaf, k=k: leaf[k : k + 1], selection.tangents)
@@ -127,7 +128,8 @@ def compare_with_differences(
         selection: The entries it was computed for.
 
     Returns:
-        One comparison per entry; a step across which the backbone network changes is retried a tenth as long, four times.
+        One comparison per entry; a step across which the backbone network changes is retried a tenth as long, up to
+        three times.
     """
     steps = step_size(response, relaxation, sensitivity, selection)
     return [_difference(relaxation, sensitivity.values[k], selection, k, float(step)) for k, step in enumerate(steps)]
@@ -168,8 +170,10 @@ def rerelaxed(relaxation: Relaxation, direction: Parameters, step: float) -> Rel
 def scale_identities(response: LinearResponse) -> list[ScaleIdentity]:
     r"""Check the exact scale identities of a state relaxed at fixed box, on backbone rows.
 
-    .. math:: \sum_k \sigma_k \frac{dx}{d\sigma_k} + L\frac{dx}{dL} = x - \bar x,\quad \sum_k \epsilon_k\frac{dx}{d\epsilon_k} = 0,
-       \quad \sum_k \sigma_k \frac{dP}{d\sigma_k} + L\frac{dP}{dL} = -d P,\quad \sum_k \epsilon_k\frac{dP}{d\epsilon_k} = P
+    .. math:: \sum_k \sigma_k \frac{dx}{d\sigma_k} + L\frac{dx}{dL} = x - \bar x, \quad
+              \sum_k \epsilon_k\frac{dx}{d\epsilon_k} = 0, \quad
+              \sum_k \sigma_k \frac{dP}{d\sigma_k} + L\frac{dP}{dL} = -d P, \quad
+              \sum_k \epsilon_k\frac{dP}{d\epsilon_k} = P
 
     Returns:
         The identities that apply (none for a potential that does not declare its units).
@@ -204,8 +208,8 @@ def scale_identities(response: LinearResponse) -> list[ScaleIdentity]:
 def dense_reference(state: State, network: Network, tangents: Parameters) -> Float[np.ndarray, "k n d"]:
     """Return dx/dp from the pseudo-inverse of the dense, automatically differentiated backbone Hessian.
 
-    The reference answer of small systems: shares neither the assembly nor the solver with ``LinearResponse``. ``state.pairs``
-    must hold the backbone contacts only (``LinearResponse.state`` does). Memory grows as (n d)^2.
+    The reference answer of small systems: shares neither the assembly nor the solver with ``LinearResponse``.
+    ``state.pairs`` must hold the backbone contacts only (``LinearResponse.state`` does). Memory grows as (n d)^2.
     """
     size = state.position.size
     dense = np.asarray(jax.hessian(energy_at, argnums=1)(state, state.position, state.parameters)).reshape(size, size)

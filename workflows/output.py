@@ -37,7 +37,7 @@ def prepare_output(path: Path | None) -> Path:
 
 
 def draw(path: Path, folder: Path, options: OutputOptions) -> list[Path]:
-    """Draw the figures of a results file from the file, unless the configuration says not to; return what was written."""
+    """Draw the figures of a results file from the file, unless the options say not to; return what was written."""
     if not options.figures:
         return []
     from mdsens.plotting import figures_for

@@ -18,6 +18,7 @@ from mdsens.config.sections import (
     RelaxationOptions,
     Section,
     SensitivityOptions,
+    distinct,
     validate_kind,
 )
 from mdsens.config.validation import ConfigError, nearest, validate
@@ -31,6 +32,7 @@ __all__ = [
     "RelaxationOptions",
     "Section",
     "SensitivityOptions",
+    "distinct",
     "dump_toml",
     "load",
     "load_text",

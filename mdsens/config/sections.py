@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 from pydantic import AfterValidator, Field
@@ -12,6 +12,8 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
 from mdsens.config.validation import ALLOWED, ConfigError, choice_sentence, validate
+
+Value = TypeVar("Value")
 
 
 class Section(pydantic.BaseModel):
@@ -90,15 +92,20 @@ def validate_kind(data: Any, *, registry: Mapping[str, Any], section: str) -> Se
     return validate(options, data, section)
 
 
-def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
-    repeated = sorted({name for name in names if names.count(name) > 1})
+def distinct(values: tuple[Value, ...]) -> tuple[Value, ...]:
+    """Return the values unchanged; for a field as ``Annotated[tuple[...], AfterValidator(distinct)]``.
+
+    Raises:
+        ValueError: When a value appears twice; the message names it.
+    """
+    repeated = sorted({str(value) for value in values if values.count(value) > 1})
     if repeated:
         raise ValueError(f"every entry may appear once, but {', '.join(repeated)} is repeated")
-    return names
+    return values
 
 
 #: One or more different names.
-Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1), AfterValidator(_distinct)]
+Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1), AfterValidator(distinct)]
 PictureFormat = Literal["png", "pdf", "svg"]
 
 
@@ -128,6 +135,6 @@ class OutputOptions(Section):
         json_schema_extra={ALLOWED: "a file name of letters, digits, '_', '-' and '.', without a folder"},
     )
     figures: bool = Field(True, description="whether figures are drawn")
-    formats: Annotated[tuple[PictureFormat, ...], Field(min_length=1), AfterValidator(_distinct)] = Field(
+    formats: Annotated[tuple[PictureFormat, ...], Field(min_length=1), AfterValidator(distinct)] = Field(
         ("png",), description="picture formats"
     )

@@ -16,7 +16,8 @@ from mdsens.types import PeriodicBox, Scalar
 def packing_fraction(state: State) -> Scalar:
     r"""Return the volume of the particles over that of the box, overlaps counted twice.
 
-    .. math:: \phi = \frac{1}{V}\sum_i v_d(\sigma_i), \quad v_2 = \frac{\pi}{4}\sigma^2, \quad v_3 = \frac{\pi}{6}\sigma^3
+    .. math:: \phi = \frac{1}{V}\sum_i v_d(\sigma_i),
+              \quad v_2 = \frac{\pi}{4}\sigma^2, \quad v_3 = \frac{\pi}{6}\sigma^3
 
     with sigma_i the interaction range of a pair of particles like i.
 

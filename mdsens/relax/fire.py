@@ -1,4 +1,4 @@
-"""FIRE from jax-md in compiled segments; small systems list their neighbours inside, large ones on the host between them."""
+"""FIRE from jax-md in compiled segments: small systems list neighbours inside them, large ones on the host between."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def scales(potential: Potential, params: Any) -> tuple[Scalar | float, Scalar | 
 
     def largest(kind: str) -> Any:
         fields = [name for name, unit in potential.units.items() if unit == kind]
-        leaves = [namespace.max(leaf) for name in fields for leaf in jax.tree.leaves(getattr(params, name))]
+        leaves = [namespace.asarray(leaf).max() for name in fields for leaf in jax.tree.leaves(getattr(params, name))]
         return functools.reduce(namespace.maximum, leaves) if leaves else 1.0
 
     return largest("length"), largest("energy")
@@ -112,8 +112,8 @@ def advance(
     Args:
         fire: Settings.
         minimizer: FIRE's state.
-        template: The state whose law, parameters and species are meant; its positions and pairs are not used, so that the
-            caller need not rebuild it for every segment.
+        template: The state whose law, parameters and species are meant; its positions and pairs are not used, so that
+            the caller need not rebuild it for every segment.
         pairs: The pairs within reach plus skin.
         reference: Positions for which they were listed, shape (n, d).
         tolerance: Largest force and momentum at which to stop, units of energy per length.
@@ -121,12 +121,14 @@ def advance(
         skin: Extra reach of the list, units of length: it is stale once a particle has moved half of it.
         n_steps: Most steps to take, at most SEGMENT.
     """
-    state = eqx.tree_at(lambda s: s.configuration.position, template, minimizer.position)
+    state = template.moved(minimizer.position, pairs)
     length, unit = jax.lax.stop_gradient(scales(state.potential, state.params))
     _, apply = fire.functions(state, length, unit)
     lists_inside = state.configuration.n_particles <= SMALL and isinstance(state.potential, PairPotential)
 
-    def relisted(position: Position, pairs: PairList, reference: Position) -> tuple[PairList, Position, Bool[Array, ""]]:
+    def relisted(
+        position: Position, pairs: PairList, reference: Position
+    ) -> tuple[PairList, Position, Bool[Array, ""]]:
         stale = jnp.max(jnp.sum((position - reference) ** 2, axis=-1)) > (0.5 * skin) ** 2
         if not lists_inside:
             return pairs, reference, stale

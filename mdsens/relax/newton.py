@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import equinox as eqx
 import jax
 import numpy as np
 
@@ -38,9 +37,10 @@ class Polish:
 def polish(state: State, *, tolerance: float, longest_step: float, max_steps: int = 12) -> Polish:
     r"""Take Newton steps :math:`\delta = (H + \mu)^{-1} F` until the largest force is below the tolerance.
 
-    A step is taken only when the state is plainly inside a basin: the Hessian has no negative eigenvalue (beyond those of
-    loose rattlers), no particle moves by more than ``longest_step``, and the energy falls (or, once the predicted gain drowns
-    in rounding, the largest force). Otherwise the polish stops. The caller looks at ``max_force`` and ``settled``.
+    A step is taken only when the state is plainly inside a basin: the Hessian has no negative eigenvalue (beyond those
+    of loose rattlers), no particle moves by more than ``longest_step``, and the energy falls (or, once the predicted
+    gain drowns in rounding, the largest force). Otherwise the polish stops. The caller looks at ``max_force`` and
+    ``settled``.
 
     Args:
         state: Where to start; ``pairs`` must stay valid for moves of several ``longest_step``.
@@ -92,9 +92,7 @@ def _step(point: _Point, n_rattlers: int, longest_step: float) -> _Point | None:
     gain = float(np.vdot(point.force, step))
     if not (gain > 0 and np.linalg.norm(step, axis=1).max() <= longest_step):
         return None
-    moved = _Point.at(eqx.tree_at(lambda s: s.configuration.position, point.state, point.state.position + step))
-    if gain > _ROUNDING * abs(point.energy):
-        falls = moved.energy < point.energy
-    else:
-        falls = moved.max_force < point.max_force
+    moved = _Point.at(point.state.moved(point.state.position + step, point.state.pairs))
+    plain = gain > _ROUNDING * abs(point.energy)
+    falls = moved.energy < point.energy if plain else moved.max_force < point.max_force
     return moved if falls else None

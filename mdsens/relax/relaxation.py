@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import PyTree
@@ -116,9 +115,10 @@ def relax(
 ) -> Relaxation:
     """Relax a configuration to a minimum of the energy at fixed box.
 
-    FIRE runs in compiled segments; whenever a particle has moved half a skin the pairs are listed anew. Below a largest force
-    of 3e-4 epsilon/sigma Newton steps try to finish from there. Unless the backbone stays as it is, the Hessian is positive
-    and they converge, the attempt is forgotten and FIRE goes on, as if nothing had happened, to a tenth of the force.
+    FIRE runs in compiled segments; whenever a particle has moved half a skin the pairs are listed anew. Below a largest
+    force of 3e-4 epsilon/sigma Newton steps try to finish from there. Unless the backbone stays as it is, the Hessian
+    is positive and they converge, the attempt is forgotten and FIRE goes on, as if nothing had happened, to a tenth of
+    the force.
 
     Args:
         potential: The law.
@@ -147,22 +147,18 @@ def relax(
     minimum = False
     while True:
         minimizer, pairs, verdict = _descend(minimizer, state, finder, threshold, settings, recorder)
-        state = _moved(state, minimizer.position, pairs)
+        state = state.moved(minimizer.position, pairs)
         if verdict is not Verdict.CONVERGED or recorder.largest <= target:
             break
         polished = polish(state, tolerance=target, longest_step=0.05 * settings.skin * length)
         if polished.settled and polished.max_force[-1] <= target:
             minimum = polished.network.n_rattlers == 0  # else a negative pivot may have been a rattler's: look again
-            state = _moved(polished.state, polished.state.position, finder(polished.state.position, len(pairs.mask)))
+            state = polished.state.with_pairs(finder(polished.state.position, len(pairs.mask)))
             recorder.add(polished.energy[1:], polished.max_force[1:], newton=True)
             break
         # not settled yet: forget the attempt and let FIRE go on, so that the minimum reached is FIRE's own
         threshold = max(target, threshold / 10)
     return _judged(state, verdict, settings, recorder, begun, minimum=minimum)
-
-
-def _moved(state: State, position: Position, pairs: PairList) -> State:
-    return eqx.tree_at(lambda s: (s.configuration.position, s.pairs), state, (position, pairs))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,7 +218,7 @@ class _Recorder:
 def _descend(
     minimizer: Any, state: State, finder: _Finder, threshold: float, settings: RelaxationSettings, recorder: _Recorder
 ) -> tuple[Any, PairList, Verdict]:
-    """Run FIRE down to the threshold, listing pairs anew whenever the skin is used up; return where it is, with its pairs."""
+    """Run FIRE down to the threshold, listing pairs anew whenever the skin is used up; return where it then is."""
     pairs, reference = finder(minimizer.position, len(state.pairs.mask)), minimizer.position
     verdict = None
     while verdict is None:
@@ -290,8 +286,8 @@ def _checked_reach(potential: Potential, params: PyTree, configuration: Configur
         if bool(closest.mask.any()):
             i, j = int(closest.i[0]), int(closest.j[0])
             raise UserError(
-                f"particles {i} and {j} lie at the same place (closer than {1e-9 * reach:.1e}); the force between them has no "
-                "direction: move one of them."
+                f"particles {i} and {j} lie at the same place (closer than {1e-9 * reach:.1e}); the force between them "
+                "has no direction: move one of them."
             )
     return reach
 

@@ -22,6 +22,7 @@ from mdsens.results import Verdict
 
 STATIONARITY = 1e-6  # epsilon/sigma: the largest force that still counts as a relaxed state
 _MOST_REFINEMENTS = 5
+_ROUNDING = 1e-14  # relative residual at which refinement has nothing left to gain
 _SYMMETRIC = 1e-6  # of the matrix norm
 
 
@@ -79,7 +80,7 @@ class LinearResponse:
             left = project_out(self.modes, wanted - self.matrix @ candidate)
             better = np.linalg.norm(left, axis=0) < np.linalg.norm(residual, axis=0)
             solution, residual = np.where(better, candidate, solution), np.where(better, left, residual)
-            if not better.any() or np.all(np.linalg.norm(residual, axis=0) <= 1e-15 * norm):
+            if not better.any() or np.all(np.linalg.norm(residual, axis=0) <= _ROUNDING * norm):
                 break
         full = np.zeros((k, rhs[0].size))
         full[:, self.unknowns] = solution.T

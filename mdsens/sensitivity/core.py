@@ -93,8 +93,8 @@ def observable_sensitivity(
         observable: Any JAX function ``State -> scalar``.
         selection: Parameter entries.
         name: Name for the record.
-        positions: dx/dp of the same selection when it is at hand: the forward way then costs no solve. Otherwise one adjoint
-            solve serves all entries.
+        positions: dx/dp of the same selection when it is at hand: the forward way then costs no solve. Otherwise one
+            adjoint solve serves all entries.
 
     Raises:
         NumericalError: When a linear solve misses its residual or the observable is not finite.
@@ -139,7 +139,8 @@ def _forward(
     slope = np.asarray(by_position)
     values = selection.contract(by_parameters) + positions.values.reshape(len(selection.paths), -1) @ slope.ravel()
     held, size = positions.certificate, np.linalg.norm(slope)
-    drift = forward_slope_drift(observable, response.state, selection.tangents, positions.values, newton_step(response))
+    responses, step = jnp.asarray(positions.values), newton_step(response)
+    drift = forward_slope_drift(observable, response.state, selection.tangents, responses, step)
     error = held.error * size + np.abs(np.asarray(drift))
     bound = held.bound * size + np.abs(np.asarray(drift))
     return _record(response, name, value, selection, values, "forward", (held.residual, error, bound))
@@ -195,8 +196,8 @@ def _solved(response: LinearResponse, rhs: np.ndarray) -> tuple[np.ndarray, np.n
 def _accepted(residual: np.ndarray) -> np.ndarray:
     if not np.all(residual <= _WORST_RESIDUAL):
         raise NumericalError(
-            f"the linear solve left a relative residual of {residual.max():.1e} (at most {_WORST_RESIDUAL:.0e} is accepted): "
-            "the state is floppy or marginal; relax further or away from the transition."
+            f"the linear solve left a relative residual of {residual.max():.1e} (at most {_WORST_RESIDUAL:.0e} is "
+            "accepted): the state is floppy or marginal; relax further or away from the transition."
         )
     return residual
 

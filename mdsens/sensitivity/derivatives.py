@@ -41,7 +41,7 @@ def slopes_and_forces(state: State, tangents: Parameters) -> tuple[Float[Array, 
 def drifts(
     state: State, tangents: Parameters, responses: Float[Array, "k n d"], step: Position
 ) -> tuple[Float[Array, "k n d"], Float[Array, "k n d"], Scalar]:
-    """Return both results of ``mixed_drift`` and the bound of the Hessian's change along the step in one compiled call."""
+    """Return both results of ``mixed_drift`` and the bound of the Hessian's change along the step in one call."""
     return *mixed_drift(state, tangents, responses, step), directional_row_sum(state, step)
 
 

@@ -24,9 +24,10 @@ def relaxed_position(
 ) -> Callable[[Parameters], Position]:
     r"""Return the function p -> x*(p), differentiable in every parameter and in the box, any mode, any order.
 
-    The positions solve :math:`\partial U/\partial x = 0` on the backbone; derivatives follow from ``mdsens.implicit.root`` with
-    that condition, in the gauge of ``position_sensitivity`` (backbone mean zero, rattlers zero). Use it inside a loss of your
-    own; ``position_sensitivity`` is faster for large systems and brings a certificate.
+    The positions solve :math:`\partial U/\partial x = 0` on the backbone; derivatives follow from
+    ``mdsens.implicit.root`` with that condition, in the gauge of ``position_sensitivity`` (backbone mean zero, rattlers
+    zero). Use it inside a loss of your own; ``position_sensitivity`` is faster for large systems and brings a
+    certificate.
 
     Args:
         potential: The law.
@@ -38,8 +39,8 @@ def relaxed_position(
         ``NumericalError``; inside jit its positions are NaN.
 
     Notes:
-        Differentiation uses the list of all pairs and a dense Cholesky factor: memory grows as (n d)^2, for n up to about a
-        thousand. A derivative at a contact that just touches is the one of the present contacts.
+        Differentiation uses the list of all pairs and a dense Cholesky factor: memory grows as (n d)^2, for n up to
+        about a thousand. A derivative at a contact that just touches is the one of the present contacts.
 
     References:
         M. Blondel et al., NeurIPS 2022, arXiv:2105.15183, eq. 2 and section 4.4.
@@ -108,11 +109,11 @@ def backbone(state: State) -> tuple[Bool[Array, " n"], Bool[Array, " m"]]:
         return jnp.any(carry[0] != carry[1])
 
     alive, _ = jax.lax.while_loop(unsettled, lambda carry: (pruned(carry[0]), carry[0]), (pruned(everybody), everybody))
-    return alive, touching & alive[pairs.i] & alive[pairs.j]
+    return alive, jnp.asarray(touching & alive[pairs.i] & alive[pairs.j])
 
 
 def rigid_motions(position: Position, held: Bool[Array, " n"], *, free: bool) -> PyTree:
-    """Return translations and, for a free cluster, rotations about the centre of the held particles, shape (k, n, d)."""
+    """Return translations and, for a free cluster, rotations about the held particles' centre, shape (k, n, d)."""
     n, d = position.shape
     translations = [jnp.broadcast_to(axis, (n, d)) for axis in jnp.eye(d)]
     if not free:

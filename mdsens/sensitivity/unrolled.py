@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PyTree
 
@@ -23,7 +22,7 @@ from mdsens.parameters import Parameters
 from mdsens.relax.fire import SEGMENT, Fire, advance, start
 from mdsens.response.linear import response_at
 from mdsens.sensitivity.core import forward
-from mdsens.types import Configuration, Position, Scalar
+from mdsens.types import Configuration, Scalar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,8 +78,7 @@ def differentiate_iterates(
                 fire, minimizer, change, state, tangent, reach, skin * reach, n_steps
             )
             minimizer, taken = segment.minimizer, taken + int(segment.steps)
-            state = eqx.tree_at(lambda s: s.configuration.position, state, minimizer.position)
-            state = _listed(state, reach, skin)
+            state = _listed(state.moved(minimizer.position, state.pairs), reach, skin)
         records.append(
             (float(segment.largest), np.asarray(state.position), np.asarray(change.position), _implicit(state, tangent))
         )
@@ -88,7 +86,7 @@ def differentiate_iterates(
     return Iterates(np.asarray(steps), largest, position, unrolled, implicit)
 
 
-def _implicit(state: State, tangent: Parameters) -> Position:
+def _implicit(state: State, tangent: Parameters) -> np.ndarray:
     stacked = jax.tree.map(lambda leaf: leaf[None], tangent)
     try:
         return forward(response_at(state), stacked)[0]

@@ -12,8 +12,8 @@ def mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
         values: Samples, shape (..., k); NaN where a member gave no answer.
 
     Returns:
-        Mean, standard error of the mean (sample standard deviation over sqrt(number used)), and the number used, each of
-        shape (...); NaN where fewer than one (two for the error) samples are left.
+        Mean, standard error of the mean (sample standard deviation over sqrt(number used)), and the number used, each
+        of shape (...); NaN where fewer than one (two for the error) samples are left.
     """
     used = np.isfinite(values)
     count = used.sum(axis=-1)

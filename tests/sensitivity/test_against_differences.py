@@ -46,7 +46,11 @@ CASES = {
         {"alpha": 2.5, "epsilon": (1.0, 2.0)},
         [f"{SIGMA}[A]", f"{EPSILON}[B]", "box.length"],
     ),
-    "harmonic with rattlers": ({"n_particles": 40, "packing_fraction": 0.86, "seed": 2}, {}, [f"{SIGMA}[A]", "box.matrix[0,1]"]),
+    "harmonic with rattlers": (
+        {"n_particles": 40, "packing_fraction": 0.86, "seed": 2},
+        {},
+        [f"{SIGMA}[A]", "box.matrix[0,1]"],
+    ),
 }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -35,7 +34,7 @@ class Answer:
 
 
 def answers(problems: Sequence[Problem], path: str, done: Callable[[], None]) -> tuple[list[Answer], int, int]:
-    """Relax every problem; return the answered ones, the number refused as unjammed, and the number that failed otherwise."""
+    """Relax every problem; return the answered ones and how many were refused as unjammed or failed otherwise."""
     found, unjammed, failed = [], 0, 0
     for problem in problems:
         relaxation = relax(problem.potential, problem.params, problem.configuration, problem.settings)
@@ -139,7 +138,8 @@ def certificate_row(found: Sequence[Answer], done: Callable[[], None]) -> tuple[
         done()
     force, true, estimate, bound = np.array(cases).T
     honest = (true <= 2 * estimate) & (2 * estimate <= 20 * true)
-    note = f"{honest.sum()} of {len(cases)} settled states, max force 1e-5 to 1e-11; bound violated in {np.sum(true > bound)}"
+    violated = int(np.sum(true > bound))
+    note = f"{honest.sum()} of {len(cases)} settled states, max force 1e-5 to 1e-11; bound violated in {violated}"
     arrays = {"max_force": force, "true_error": true, "estimate": estimate, "bound": bound}
     return Row("certificate: honest estimates", float(honest.mean()), 0.95, "at least", note), arrays
 
@@ -150,13 +150,3 @@ def _same_basin(stopped: Relaxation, relaxed: Relaxation) -> bool:
     held = relaxed.network.backbone
     moved = moved[held] - moved[held].mean(axis=0)
     return bool(np.abs(moved).max() < 1e-2)
-
-
-def all_diameters(answer: Answer) -> Selection:
-    """Return the selection of every per-particle diameter of an answer's packing (``Answer`` must be polydisperse)."""
-    return select(answer.relaxation.state, ["soft_sphere.sigma"])
-
-
-def block(tree: object) -> None:
-    """Wait for JAX's asynchronous work."""
-    jax.block_until_ready(tree)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mdsens.errors import UserError
+from mdsens.types import Configuration, PeriodicBox
 
 MOST_STEPS = 20_000
 
@@ -32,22 +33,35 @@ def require_jaxopt() -> Any:
     return jaxopt
 
 
+def box_edge(configuration: Configuration) -> float:
+    """Return the edge of a square or cubic periodic box.
+
+    Raises:
+        UserError: When the system is free.
+    """
+    if not isinstance(configuration.box, PeriodicBox):
+        raise UserError("the benchmark's system is free; its peer needs a periodic box.")
+    return float(configuration.box.length)
+
+
 class JaxoptPeer:
     """Relaxation and sensitivity of a bidisperse packing with jax-md and jaxopt alone.
 
     Attributes:
-        relax: ``relax(start, theta) -> position``, jitted: jax-md's FIRE with all pairs until the largest force is below
-            the tolerance.
+        relax: ``relax(start, theta) -> position``, jitted: jax-md's FIRE with all pairs until the largest force is
+            below the tolerance.
         tangent: ``tangent(position, theta) -> dx/dtheta``, jitted: ``jaxopt.implicit_diff.root_jvp`` with BiCGSTAB.
-        jacobian: ``jacobian(position, diameters) -> dx/d diameters``, jitted: ``root_jvp`` vmapped over one-hot tangents.
+        jacobian: ``jacobian(position, diameters) -> dx/d diameters``, jitted: ``root_jvp`` vmapped over one-hot
+            tangents.
     """
 
-    def __init__(self, species: np.ndarray, edge: float, tolerance: float) -> None:
+    def __init__(self, configuration: Configuration, tolerance: float) -> None:
+        species = np.asarray(configuration.species)
         jaxopt = require_jaxopt()
         from jax_md import energy, minimize, space
         from jaxopt import linear_solve
 
-        displacement, shift = space.periodic(edge)
+        displacement, shift = space.periodic(box_edge(configuration))
         solve = linear_solve.solve_bicgstab
         kinds = jnp.asarray(species)
 
@@ -89,12 +103,12 @@ class JaxoptPeer:
         )
 
 
-def unrolled_memory(species: np.ndarray, edge: float, n_steps: int) -> int:
-    """Return the bytes of temporaries that reverse mode through ``n_steps`` unrolled FIRE steps needs (compiled, not run)."""
+def unrolled_memory(configuration: Configuration, n_steps: int) -> int:
+    """Return the bytes of temporaries that reverse mode through ``n_steps`` of FIRE needs (compiled, not run)."""
     from jax_md import energy, minimize, space
 
-    displacement, shift = space.periodic(edge)
-    kinds = jnp.asarray(species)
+    displacement, shift = space.periodic(box_edge(configuration))
+    kinds = configuration.species
 
     def final_sum(theta: jax.Array, start: jax.Array) -> jax.Array:
         mean = 0.5 * (theta + 1.0)
@@ -103,6 +117,9 @@ def unrolled_memory(species: np.ndarray, edge: float, n_steps: int) -> int:
         state, _ = jax.lax.scan(lambda s, _: (apply(s), None), init(start), None, length=n_steps)
         return jnp.sum(state.position**2)
 
-    start = jnp.zeros((len(species), 2))
+    start = jnp.zeros_like(configuration.position)
     compiled = jax.jit(jax.grad(final_sum)).lower(jnp.array(0.6), start).compile()
-    return int(compiled.memory_analysis().temp_size_in_bytes)
+    analysis = compiled.memory_analysis()
+    if analysis is None:
+        raise UserError("XLA gives no memory analysis on this device: run the benchmark on a CPU or a GPU.")
+    return int(analysis.temp_size_in_bytes)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from typing import Annotated
 
 from pydantic import Field
 
+import potentials
+import systems
 from mdsens import io
 from mdsens.config import OutputOptions, Section, load
+from mdsens.errors import UserError
 from workflows.benchmark.accuracy import accuracy_rows, answers, certificate_row
 from workflows.benchmark.peers import require_jaxopt
 from workflows.benchmark.rows import Row, as_arrays, print_rows
@@ -21,7 +25,7 @@ class BenchmarkOptions(Section):
     """The ``[benchmark]`` section."""
 
     n_starts: int = Field(40, ge=2, le=1000, description="random starts per packing fraction")
-    packing_fractions: tuple[float, ...] = Field(
+    packing_fractions: tuple[Annotated[float, Field(gt=0, le=5)], ...] = Field(
         (0.98, 0.90, 0.86, 0.84), min_length=1, description="the first one is timed"
     )
     parameter: str = Field("soft_sphere.sigma[A]", description="the parameter to differentiate in")
@@ -38,8 +42,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure, print, save, draw; return 1 when a target is missed."""
     loaded = load(arguments.config, schema=Config, overrides=arguments.overrides)
     config, options = loaded.config, loaded.config.benchmark
-    folder = prepare_output(arguments.output)
+    refuse_what_the_peer_lacks(config)
     require_jaxopt()
+    folder = prepare_output(arguments.output)
     rows: list[Row] = []
     first = None
     for fraction in options.packing_fractions:
@@ -59,6 +64,22 @@ def run(arguments: argparse.Namespace) -> int:
     io.write_tables(path, "benchmark", groups, {"n_starts": options.n_starts}, provenance, overwrite=True)
     announce(path, draw(path, folder, config.output))
     return 0 if all(row.reached for row in rows) else 1
+
+
+def refuse_what_the_peer_lacks(config: Config) -> None:
+    """Refuse systems and laws that the peer does not know.
+
+    Raises:
+        UserError: With what is needed.
+    """
+    system, law = config.system, config.potential
+    alike = isinstance(system, systems.bidisperse.Options) and isinstance(law, potentials.soft_sphere.Options)
+    plain = alike and (law.alpha, law.mixing, law.sigma, law.epsilon) == (2.0, "additive", None, 1.0)
+    if not (plain and system.diameters[1] == 1.0 and config.benchmark.parameter == "soft_sphere.sigma[A]"):
+        raise UserError(
+            "the benchmark's peer knows bidisperse, harmonic, additive discs of epsilon 1 whose species B has diameter "
+            "1, and soft_sphere.sigma[A]: start from workflows/benchmark.toml."
+        )
 
 
 def problems(config: Config, fraction: float) -> list[Problem]:

@@ -10,10 +10,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mdsens.energy import State
 from mdsens.observables import energy
 from mdsens.parameters import PerParticle
 from mdsens.paths import select
@@ -30,10 +32,7 @@ REPEATS = 5
 
 def everything_rows(problems: Sequence[Problem], path: str, theta: float) -> list[Row]:
     """Time all relaxations and sensitivities of both, and the sensitivity step alone."""
-    configuration = problems[0].configuration
-    peer = JaxoptPeer(
-        np.asarray(configuration.species), float(configuration.box.length), problems[0].settings.max_force
-    )
+    peer = JaxoptPeer(problems[0].configuration, problems[0].settings.max_force)
     value = jnp.asarray(theta)
 
     def ours(problem: Problem) -> Relaxation:
@@ -52,11 +51,16 @@ def everything_rows(problems: Sequence[Problem], path: str, theta: float) -> lis
         warm_ours = np.median([_seconds(lambda: list(pool.map(ours, problems))) for _ in range(3)])
     warm_theirs = _seconds(lambda: [theirs(problem) for problem in problems])
     relaxed = [ours(problem) for problem in problems[:10]]
-    step_ours = np.median([_seconds(lambda r=r: _differentiate(r, path)) for r in relaxed for _ in range(REPEATS)])
-    positions = [relaxation.state.position for relaxation in relaxed]
-    step_theirs = np.median(
-        [_seconds(lambda x=x: jax.block_until_ready(peer.tangent(x, value))) for x in positions for _ in range(2)]
-    )
+
+    def our_step(relaxation: Relaxation) -> float:
+        return _seconds(lambda: _differentiate(relaxation, path))
+
+    def their_step(relaxation: Relaxation) -> float:
+        position = relaxation.state.position
+        return _seconds(lambda: jax.block_until_ready(peer.tangent(position, value)))
+
+    step_ours = np.median([our_step(relaxation) for relaxation in relaxed for _ in range(REPEATS)])
+    step_theirs = np.median([their_step(relaxation) for relaxation in relaxed for _ in range(2)])
     n = len(problems)
     return [
         Row(
@@ -64,7 +68,8 @@ def everything_rows(problems: Sequence[Problem], path: str, theta: float) -> lis
             float(warm_theirs / warm_ours),
             10,
             "at least",
-            f"warm {warm_ours:.2f} s against {warm_theirs:.1f} s; first call with compilation {cold_ours:.1f} s and {cold_theirs:.1f} s",
+            f"warm {warm_ours:.2f} s against {warm_theirs:.1f} s; "
+            f"first call with compilation {cold_ours:.1f} s and {cold_theirs:.1f} s",
         ),
         Row(
             "sensitivity with certificate, our time / root_jvp's",
@@ -83,19 +88,14 @@ def _differentiate(relaxation: Relaxation, path: str) -> Any:
 def jacobian_row(answer: Answer) -> Row:
     """Time the Jacobian to all per-particle diameters of one packing."""
     relaxation, configuration = answer.relaxation, answer.problem.configuration
-    own = (
-        jnp.asarray([0.6, 1.0])
-        if answer.relaxation.state.params.sigma.values.shape != (2,)
-        else relaxation.state.params.sigma.values
-    )
-    diameters = own[configuration.species]
+    diameters = relaxation.state.params.sigma.values[configuration.species]
     params = dataclasses.replace(relaxation.state.params, sigma=PerParticle(diameters))
     polydisperse = dataclasses.replace(relaxation, state=_with_params(relaxation, params))
 
     def ours() -> Any:
         return position_sensitivity(linear_response(polydisperse), select(polydisperse.state, ["soft_sphere.sigma"]))
 
-    peer = JaxoptPeer(np.asarray(configuration.species), float(configuration.box.length), 1e-12)
+    peer = JaxoptPeer(configuration, 1e-12)
     position = relaxation.state.position
     theirs = lambda: jax.block_until_ready(peer.jacobian(position, diameters))  # noqa: E731
     first, _ = ours(), theirs()
@@ -108,18 +108,17 @@ def jacobian_row(answer: Answer) -> Row:
         seconds_theirs / seconds_ours,
         20,
         "at least",
-        f"{seconds_ours:.3f} s (certificate included) against {seconds_theirs:.1f} s; columns of A sum to dx/dtheta to {mismatch:.0e}",
+        f"{seconds_ours:.3f} s (certificate included) against {seconds_theirs:.1f} s; "
+        f"columns of A sum to dx/dtheta to {mismatch:.0e}",
     )
 
 
-def _with_params(relaxation: Relaxation, params: Any) -> Any:
-    import equinox as eqx
-
+def _with_params(relaxation: Relaxation, params: Any) -> State:
     return eqx.tree_at(lambda state: state.params, relaxation.state, params)
 
 
 def memory_row(problem: Problem) -> Row:
-    """Compare the adjoint's memory after few and after many relaxation steps; print reverse mode through the minimiser beside."""
+    """Compare the adjoint's memory after few and many relaxation steps; reverse mode through the minimiser beside."""
     peaks = []
     for force in (1e-6, 1e-13):
         settings = dataclasses.replace(problem.settings, max_force=force, newton=False)
@@ -129,11 +128,7 @@ def memory_row(problem: Problem) -> Row:
         _adjoint(relaxation)
         peaks.append((len(relaxation.history.energy), tracemalloc.get_traced_memory()[1]))
         tracemalloc.stop()
-    configuration = problem.configuration
-    unrolled = [
-        unrolled_memory(np.asarray(configuration.species), float(configuration.box.length), steps) / 1e9
-        for steps in (300, 1000, 3000)
-    ]
+    unrolled = [unrolled_memory(problem.configuration, steps) / 1e9 for steps in (300, 1000, 3000)]
     (few, small), (many, large) = peaks
     note = (
         f"{large / 1e6:.1f} MB after {few} and after {many} steps; reverse mode through 300/1000/3000 unrolled steps: "
