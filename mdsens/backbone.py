@@ -39,6 +39,11 @@ class Network:
         return len(self.i)
 
     @property
+    def n_backbone(self) -> int:
+        """Number of backbone particles."""
+        return int(np.sum(self.backbone))
+
+    @property
     def n_rattlers(self) -> int:
         """Number of rattlers."""
         return int(np.sum(~self.backbone))

@@ -73,6 +73,18 @@ def _pair_stiffness(state: State) -> Float[Array, "m d d"]:
     return jnp.where(pairs.mask[:, None, None], stiffness, 0.0)
 
 
+def dense_hessian(state: State) -> Float[Array, "m m"]:
+    """Return d2U/dx2 of all particles as a dense matrix, shape (n d, n d), inside compiled code."""
+    n, d = state.position.shape
+    if not isinstance(state.potential, PairPotential):
+        return _dense_hessian(state).reshape(n * d, n * d)
+    blocks, i, j = _pair_stiffness(state), state.pairs.i, state.pairs.j
+    pieces = (
+        jnp.zeros((n, n, d, d)).at[i, i].add(blocks).at[j, j].add(blocks).at[i, j].add(-blocks).at[j, i].add(-blocks)
+    )
+    return pieces.transpose(0, 2, 1, 3).reshape(n * d, n * d)
+
+
 @jax.jit
 def _dense_hessian(state: State) -> Float[Array, "n d n d"]:
     return jax.hessian(energy_at, argnums=1)(state, state.position, state.parameters)

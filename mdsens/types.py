@@ -43,9 +43,9 @@ def is_concrete(*arrays: object) -> bool:
 
 
 def replaced(module: Module, changes: Mapping[str, object]) -> Module:
-    """Return a copy of a module with some fields changed and no check run again: 30 times faster than ``eqx.tree_at``."""
+    """Return a copy of a module with some fields changed, unchecked: 30 times faster than ``eqx.tree_at``."""
     copy = object.__new__(type(module))
-    for field in dataclasses.fields(module):  # type: ignore[arg-type]
+    for field in dataclasses.fields(module):
         value = changes[field.name] if field.name in changes else getattr(module, field.name)
         object.__setattr__(copy, field.name, value)
     return copy

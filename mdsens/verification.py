@@ -7,10 +7,12 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from mdsens.backbone import Network
-from mdsens.energy import PairPotential, State, energy_at, pair_distances, pressure
+from mdsens.derivatives import mixed, mixed_drift
+from mdsens.energy import PairPotential, Potential, State, energy_at, forces, max_reach, pair_distances, pressure
+from mdsens.pairs import neighbor_pairs
 from mdsens.parameters import Parameters
 from mdsens.paths import Selection, scaling_direction
 from mdsens.relax import Relaxation, RelaxationSettings, relax
@@ -18,13 +20,13 @@ from mdsens.response import LinearResponse
 from mdsens.results import Verdict
 from mdsens.sensitivity import PositionSensitivity, forward
 from mdsens.sensitivity.core import observable_sensitivity
-from mdsens.sensitivity.derivatives import mixed, mixed_drift
 from mdsens.types import Configuration, PeriodicBox, Position
 
 _LARGEST_STEP = 1e-5  # of the parameter's value: keeps the curvature error of the difference below 1e-7 or so
 _SMALLEST_STEP = 1e-10
 _SAFETY = 0.1  # of the step at which the first contact is predicted to change
 _CURVATURE = 1e-4  # relative change of the sensitivity over the step; its square is the error of a central difference
+_NEGLIGIBLE = 1e-3  # of |x - mean|/|p|: smaller sensitivities (zero, by symmetry or scale) are compared with this
 _TRIES = 4
 _TIGHTEST = 1e-13
 
@@ -36,7 +38,8 @@ class Difference:
     Attributes:
         path: The parameter entry.
         step: The step h, units of the parameter.
-        relative_difference: |difference quotient - sensitivity| / |sensitivity| over the backbone, mean removed.
+        relative_difference: |difference quotient - sensitivity| / |sensitivity| over the backbone, mean removed; where
+            the sensitivity is negligible, over a thousandth of |x - mean|/|p|.
         same_network: Whether the backbone network was the same at both ends; when not, the difference proves nothing.
     """
 
@@ -69,13 +72,12 @@ def step_size(
     r"""Choose the step of a central difference for every entry, shape (k,).
 
     A tenth of the smallest backbone gap over its rate, :math:`|g_{ij}|/|dg_{ij}/dp|` with the relative overlap
-    :math:`g = 1 - r/\sigma`, so that no contact opens or closes within it; at most 1e-5 of the parameter's value; and
-    so short that the sensitivity itself changes by no more than a ten-thousandth (its square is the error of a central
-    difference).
+    :math:`g = 1 - r/\sigma`, so that no contact opens or closes within it; at most 1e-5 of the parameter's value
+    (for components of the box: of its length); and so short that the sensitivity itself changes by no more than a
+    ten-thousandth (its square is the error of a central difference).
     """
-    largest = np.minimum(
-        _LARGEST_STEP * np.abs(selection.values), _CURVATURE / _growth_rates(response, sensitivity, selection)
-    )
+    sizes = _natural_sizes(response.state, selection)
+    largest = np.minimum(_LARGEST_STEP * sizes, _CURVATURE / _growth_rates(response, sensitivity, selection))
     if not isinstance(response.state.potential, PairPotential):
         return largest
     gaps, rates = (
@@ -88,17 +90,32 @@ def step_size(
         return largest
     with np.errstate(divide="ignore"):
         limits = np.min(np.abs(gaps[relevant]) / np.abs(rates[:, relevant]), axis=1)
-    return np.clip(_SAFETY * limits, _SMALLEST_STEP * np.abs(selection.values), largest)
+    return np.maximum(np.minimum(_SAFETY * limits, largest), _SMALLEST_STEP * sizes)
+
+
+def _natural_sizes(state: State, selection: Selection) -> np.ndarray:
+    """Return |p| of every entry, but the box's length for its components and 1 for other zeros, shape (k,)."""
+    sizes, box = np.abs(selection.values), state.configuration.box
+    if isinstance(box, PeriodicBox):
+        sizes = np.where([path.startswith("box.") for path in selection.paths], float(box.length), sizes)
+    return np.where(sizes > 0, sizes, 1.0)
+
+
+def _negligible(state: State, network: Network, selection: Selection) -> np.ndarray:
+    """Return the norm below which a sensitivity is too small to be compared with itself, shape (k,)."""
+    position = np.asarray(state.position)[network.backbone]
+    spread = float(np.linalg.norm(position - position.mean(axis=0)))
+    return _NEGLIGIBLE * spread / _natural_sizes(state, selection)
 
 
 def _growth_rates(response: LinearResponse, sensitivity: PositionSensitivity, selection: Selection) -> np.ndarray:
     """Return the relative change of every sensitivity per unit of its parameter as the particles move, shape (k,)."""
-    rates = []
+    rates, floors = [], _negligible(response.state, response.network, selection)
     for k, value in enumerate(sensitivity.values):
         tangent = jax.tree.map(lambda leaf, k=k: leaf[k : k + 1], selection.tangents)
         drift, _ = mixed_drift(response.state, tangent, jnp.asarray(value[None]), jnp.asarray(value))
         change, _ = response.solve(-np.asarray(drift))
-        rates.append(np.linalg.norm(change) / max(np.linalg.norm(value), np.finfo(float).tiny))
+        rates.append(np.linalg.norm(change) / max(np.linalg.norm(value), floors[k]))
     return np.maximum(rates, np.finfo(float).tiny)
 
 
@@ -148,8 +165,8 @@ def _difference(relaxation: Relaxation, value: np.ndarray, selection: Selection,
     held = relaxation.network.backbone
     quotient = (np.asarray(ends[0].state.position) - np.asarray(ends[1].state.position))[held] / (2 * step)
     quotient -= quotient.mean(axis=0)
-    expected = value[held]
-    distance = np.linalg.norm(quotient - expected) / max(np.linalg.norm(expected), np.finfo(float).tiny)
+    expected, floor = value[held], _negligible(relaxation.state, relaxation.network, selection)[k]
+    distance = np.linalg.norm(quotient - expected) / max(np.linalg.norm(expected), floor)
     return Difference(selection.paths[k], step, float(distance), same)
 
 
@@ -165,6 +182,13 @@ def rerelaxed(relaxation: Relaxation, direction: Parameters, step: float) -> Rel
     if tight.verdict is Verdict.CONVERGED:
         return tight
     return relax(state.potential, moved.potential, start, dataclasses.replace(settings, max_force=1e-12))
+
+
+def largest_force(potential: Potential, params: PyTree, configuration: Configuration) -> float:
+    """Return the largest Euclidean norm of a particle's force, units of energy per length, on a list made afresh."""
+    reach = max_reach(potential, configuration, params)
+    state = State(configuration, potential, params, neighbor_pairs(configuration.position, configuration.box, reach))
+    return float(np.linalg.norm(np.asarray(forces(state)), axis=1).max())
 
 
 def scale_identities(response: LinearResponse) -> list[ScaleIdentity]:
@@ -228,6 +252,7 @@ __all__ = [
     "ScaleIdentity",
     "compare_with_differences",
     "dense_reference",
+    "largest_force",
     "rerelaxed",
     "scale_identities",
     "step_size",

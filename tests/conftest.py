@@ -8,6 +8,7 @@ import pytest
 # Before JAX and matplotlib are imported, here and in the processes that tests start.
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command does
 
 import jax
 from jaxtyping import install_import_hook

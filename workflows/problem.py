@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Annotated, Any
 
+import pydantic
 from jaxtyping import PyTree
 
 import potentials
@@ -22,6 +24,15 @@ class ProblemSections(Section):
     system: Annotated[Any, RegistrySection(systems.REGISTRY, "system")]
     potential: Annotated[Any, RegistrySection(potentials.REGISTRY, "potential")]
     relaxation: RelaxationOptions = RelaxationOptions()
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _name_output(cls, data: Any) -> Any:
+        """Let an ``[output]`` section without a name keep the workflow's own."""
+        output = data.get("output") if isinstance(data, Mapping) else None
+        if not isinstance(output, Mapping) or "output" not in cls.model_fields:
+            return data
+        return {**data, "output": {"name": cls.model_fields["output"].default.name, **output}}
 
     @property
     def seed(self) -> int:

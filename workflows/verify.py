@@ -13,9 +13,9 @@ from mdsens.paths import select
 from mdsens.relax import relax
 from mdsens.response import linear_response
 from mdsens.results import check
-from mdsens.sensitivity import position_sensitivity
-from mdsens.verification import compare_with_differences, scale_identities
-from workflows.problem import build_problem, stored_problem
+from mdsens.sensitivity import PositionSensitivity, position_sensitivity
+from mdsens.verification import compare_with_differences, largest_force, scale_identities
+from workflows.problem import Problem, build_problem, stored_problem
 from workflows.sensitivity import Config
 
 DIFFERENCE_TOLERANCE = 1e-5
@@ -42,8 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     positions = position_sensitivity(response, selection)
     agree = True
     if stored is not None:
-        distance = float(np.linalg.norm(positions.values - stored.positions.values) / np.linalg.norm(positions.values))
-        agree &= _line("stored values against recomputed ones", distance, STORED_TOLERANCE)
+        agree &= _stored_lines(stored, problem, positions, relaxation.force_unit)
     for found in compare_with_differences(response, relaxation, positions, selection):
         label = f"d x/d {found.path} against re-relaxed differences, h = {found.step:.1e}"
         agree &= _line(label, found.relative_difference, DIFFERENCE_TOLERANCE)
@@ -53,6 +52,15 @@ def run(arguments: argparse.Namespace) -> int:
         agree &= _line(identity.statement, identity.violation, IDENTITY_TOLERANCE)
     print("verified" if agree else "NOT verified")
     return 0 if agree else 1
+
+
+def _stored_lines(stored: io.StoredRun, problem: Problem, positions: PositionSensitivity, force_unit: float) -> bool:
+    """Check that the stored state is the relaxed one and that its derivatives are those found now."""
+    force = largest_force(problem.potential, problem.params, problem.configuration) / force_unit
+    agree = _line("largest force at the stored positions, epsilon/sigma", force, problem.settings.max_force)
+    size = max(float(np.linalg.norm(positions.values)), float(np.linalg.norm(stored.positions.values)))
+    distance = float(np.linalg.norm(positions.values - stored.positions.values)) / (size or 1.0)
+    return agree & _line("stored values against recomputed ones", distance, STORED_TOLERANCE)
 
 
 def _line(label: str, value: float, tolerance: float) -> bool:

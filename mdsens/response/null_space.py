@@ -13,7 +13,7 @@ from mdsens.types import Box, PeriodicBox
 
 _DENSE_BELOW = 64  # unknowns
 _RANK_TOLERANCE = 1e-8
-_ZERO = 1e-9  # of the matrix norm: an eigenvalue below it counts as zero
+ZERO = 1e-9  # of the matrix norm: an eigenvalue below it counts as zero
 _BLOCK = 6
 
 
@@ -103,7 +103,7 @@ def spectrum_edge(matrix: sp.csc_array, factor: Factor, modes: np.ndarray) -> tu
     while True:
         null = np.hstack([modes, found])
         values, vectors = _smallest(matrix, factor, null, count)
-        zero = np.abs(values) < _ZERO * factor.norm
+        zero = np.abs(values) < ZERO * factor.norm
         if not zero.any():
             return float(values[np.argmin(np.abs(values))]), found
         fresh, _ = np.linalg.qr(project_out(null, vectors[:, zero]))
@@ -130,6 +130,6 @@ def _dense_edge(matrix: sp.csc_array, factor: Factor, modes: np.ndarray) -> tupl
     size = matrix.shape[0]
     basis = np.linalg.svd(modes, full_matrices=True)[0][:, modes.shape[1] :] if modes.shape[1] else np.eye(size)
     values, vectors = np.linalg.eigh(basis.T @ (matrix @ basis))
-    zero = np.abs(values) < _ZERO * factor.norm
+    zero = np.abs(values) < ZERO * factor.norm
     rest = values[~zero]
     return (float(rest[np.argmin(np.abs(rest))]) if rest.size else float("inf")), basis @ vectors[:, zero]

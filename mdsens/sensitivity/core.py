@@ -18,22 +18,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mdsens.derivatives import mixed
 from mdsens.energy import State, forces
 from mdsens.errors import NumericalError
 from mdsens.hessian import directional_norm
 from mdsens.parameters import Parameters
 from mdsens.paths import Selection
 from mdsens.response import LinearResponse
+from mdsens.response.linear import norms
 from mdsens.sensitivity.derivatives import (
     Observable,
     adjoint_residual_drift,
     adjoint_slope,
     adjoint_slope_drift,
-    drifts,
     forward_slope_drift,
-    mixed,
     observable_slopes,
-    slopes_and_forces,
 )
 from mdsens.sensitivity.records import Certificate, ObservableSensitivity, PositionSensitivity
 from mdsens.types import Position, Scalar
@@ -56,17 +55,13 @@ def position_sensitivity(response: LinearResponse, selection: Selection) -> Posi
     Raises:
         NumericalError: When a linear solve misses a relative residual of 1e-6.
     """
-    state, tangents = response.state, selection.tangents
-    slopes, force = (np.asarray(part) for part in slopes_and_forces(state, tangents))
-    solutions, residuals = response.solve(np.concatenate([-slopes, force[None]]))
-    values, residual, step = solutions[:-1], _accepted(residuals[:-1]), solutions[-1]
-    drift, slope_drift, hessian_drift = (np.asarray(part) for part in drifts(state, tangents, values, step))
-    change, _ = response.solve(-drift)
-    stiffness = abs(response.smallest_eigenvalue)
-    error = _norms(change) + residual * _norms(slopes) / stiffness + _ROUNDING * _norms(values)
-    bound = (_norms(slope_drift) + hessian_drift * _norms(slopes) / stiffness) / stiffness
-    certificate = _certificate(response, residual, error, bound, _norms(values))
-    return PositionSensitivity(selection.paths, selection.values, selection.units, values, certificate)
+    found = response.forward(selection.tangents)
+    residual, stiffness = _accepted(found.residual), abs(response.smallest_eigenvalue)
+    size = norms(found.values)
+    error = found.change + residual * found.slope / stiffness + _ROUNDING * size
+    bound = (found.slope_drift + found.hessian_drift * found.slope / stiffness) / stiffness
+    certificate = _certificate(response, residual, error, bound, size)
+    return PositionSensitivity(selection.paths, selection.values, selection.units, found.values, certificate)
 
 
 def forward(response: LinearResponse, tangents: Parameters) -> np.ndarray:
@@ -159,7 +154,7 @@ def _adjoint(
     change, _ = response.solve(np.asarray(adjoint_residual_drift(observable, state, adjoint, step))[None])
     drift = adjoint_slope_drift(observable, state, adjoint, jnp.asarray(change[0]), step)
     stiffness = abs(response.smallest_eigenvalue)
-    mixed_norms = _norms(np.asarray(mixed(state, selection.tangents)))
+    mixed_norms = norms(np.asarray(mixed(state, selection.tangents)))
     error = np.abs(selection.contract(drift)) + residual[0] * np.linalg.norm(slope) * mixed_norms / stiffness
     wobble = directional_norm(state, step) * np.linalg.norm(slope) / stiffness
     bound = np.abs(selection.contract(drift)) + wobble * mixed_norms / stiffness
@@ -194,6 +189,10 @@ def _solved(response: LinearResponse, rhs: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def _accepted(residual: np.ndarray) -> np.ndarray:
+    if not np.isfinite(residual).all():
+        raise NumericalError(
+            "a derivative of the law or of the observable is not finite at this state: it has a kink or a pole there."
+        )
     if not np.all(residual <= _WORST_RESIDUAL):
         raise NumericalError(
             f"the linear solve left a relative residual of {residual.max():.1e} (at most {_WORST_RESIDUAL:.0e} is "
@@ -212,13 +211,9 @@ def _certificate(
         relative_error=error / np.where(size > 0, size, 1.0),
         bound=bound,
         smallest_eigenvalue=response.smallest_eigenvalue,
-        largest_eigenvalue=response.factor.norm,
+        largest_eigenvalue=response.norm,
         zero_modes=response.zero_modes,
         one_sided=response.network.one_sided,
         at_any_point=response.at_any_point,
         method=response.method,
     )
-
-
-def _norms(fields: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(fields.reshape(len(fields), -1), axis=1)

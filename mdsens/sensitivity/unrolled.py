@@ -20,7 +20,7 @@ from mdsens.errors import NumericalError
 from mdsens.pairs import all_pairs, neighbor_pairs
 from mdsens.parameters import Parameters
 from mdsens.relax.fire import SEGMENT, Fire, advance, start
-from mdsens.response.linear import response_at
+from mdsens.response import response_at
 from mdsens.sensitivity.core import forward
 from mdsens.types import Configuration, Scalar
 

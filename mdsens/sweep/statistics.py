@@ -22,4 +22,4 @@ def mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
     squares = np.where(used, (values - mean[..., None]) ** 2, 0.0).sum(axis=-1)
     variance = np.divide(squares, count - 1, out=np.full(count.shape, np.nan), where=count > 1)
     error = np.sqrt(np.divide(variance, count, out=np.full(count.shape, np.nan), where=count > 0))
-    return mean, error, count
+    return mean, np.asarray(error), np.asarray(count)

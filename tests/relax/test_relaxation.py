@@ -39,11 +39,13 @@ def alike(position, edge):
 PROBLEMS = {
     "harmonic 2D": lambda: problem(discs()),
     "Hertzian 2D": lambda: problem(discs(), alpha=2.5),
-    "harmonic 3D": lambda: problem(discs(dimension=3, packing_fraction=0.8)),
+    "Hertzian 3D": lambda: problem(
+        discs(n_particles=32, dimension=3, packing_fraction=0.8), alpha=2.5, epsilon=(1.0, 2.0)
+    ),
     "independent pairs": lambda: problem(
         discs(), mixing="independent", sigma=(0.6, 0.75, 1.0), epsilon=(1.0, 2.0, 3.0)
     ),
-    "polydisperse": lambda: problem(polydisperse.build(polydisperse.Options(n_particles=40))),
+    "polydisperse": lambda: problem(polydisperse.build(polydisperse.Options(n_particles=40)), alpha=2.5),
     "near jamming": lambda: problem(discs(packing_fraction=0.87, n_particles=40, seed=2)),
 }
 

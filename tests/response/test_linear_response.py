@@ -17,15 +17,16 @@ from potentials import soft_sphere
 from systems import bidisperse
 
 
-def relaxed(settings=None, alpha=2.0, **options):
+def relaxed(settings=None, potential=None, **options):
     start = bidisperse.build(bidisperse.Options(**options))
-    law, params = soft_sphere.build(soft_sphere.Options(alpha=alpha), start.diameters, 2)
+    law, params = soft_sphere.build(soft_sphere.Options(**(potential or {})), start.diameters, 2)
     return relax(law, params, start.configuration, settings)
 
 
+HERTZIAN = {"alpha": 2.5, "epsilon": (1.0, 2.0)}
 PACKINGS = {
     "harmonic 2D": {"n_particles": 40},
-    "Hertzian 3D": {"n_particles": 32, "dimension": 3, "packing_fraction": 0.8, "alpha": 2.5},
+    "Hertzian 3D": {"n_particles": 32, "dimension": 3, "packing_fraction": 0.8, "potential": HERTZIAN},
     "with rattlers": {"n_particles": 40, "packing_fraction": 0.86, "seed": 2},
 }
 
@@ -85,8 +86,7 @@ def test_zero_modes_and_stiffness_are_counted(response, dense):
     assert (response.zero_modes.translations, response.zero_modes.rotations, response.zero_modes.floppy) == (d, 0, 0)
     assert f"{d} translations" in str(response.zero_modes)
     assert response.smallest_eigenvalue == pytest.approx(values[d], rel=1e-5)
-    assert values[-1] <= response.factor.norm * (1 + 1e-12)
-    np.testing.assert_allclose(response.modes.T @ response.modes, np.eye(d), atol=1e-12)
+    assert values[-1] <= response.norm * (1 + 1e-12)
 
 
 def test_the_answer_to_no_force_is_nothing(response):

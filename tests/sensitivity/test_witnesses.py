@@ -12,7 +12,7 @@ from mdsens.paths import select
 from mdsens.relax import RelaxationSettings, relax
 from mdsens.response import linear_response
 from mdsens.results import Verdict, check
-from mdsens.sensitivity import observable_sensitivity, position_sensitivity
+from mdsens.sensitivity import forward, gradient, observable_sensitivity, position_sensitivity
 from potentials import soft_sphere
 from systems import bidisperse, hexagonal
 
@@ -31,7 +31,7 @@ def test_differentiating_an_unrolled_descent_gives_the_same():
     response = linear_response(relaxation)
     selection = select(state, ["soft_sphere.sigma[A]", "box.length"])
     expected = position_sensitivity(response, selection).values
-    rate = 1.0 / response.factor.norm
+    rate = 1.0 / response.norm
     # the slowest mode decays as exp(-steps rate lambda_min); forty e-folds leave rounding only
     steps = int(40.0 / (rate * response.smallest_eigenvalue))
 
@@ -62,19 +62,21 @@ def test_a_hexagonal_crystal_has_the_closed_form(alpha):
     assert relaxation.pressure == pytest.approx(value, rel=1e-12)
     selection = select(relaxation.state, ["soft_sphere.sigma", "soft_sphere.epsilon", "box.length"])
     response = linear_response(relaxation)
-    found = observable_sensitivity(response, pressure, selection, name="pressure")
+    found = selection.contract(gradient(response, pressure))
     per_length = r / float(start.configuration.box.length)
-    np.testing.assert_allclose(found.values, [by_sigma, value / epsilon, by_r * per_length], rtol=1e-10)
+    np.testing.assert_allclose(found, [by_sigma, value / epsilon, by_r * per_length], rtol=1e-10)
     if alpha == 2.0:
         assert by_sigma == pytest.approx(np.sqrt(3) * epsilon / r * (-1 / sigma**2 + 2 * r / sigma**3), rel=1e-12)
-    positions = position_sensitivity(response, selection).values
+    positions = forward(response, selection.tangents)
     np.testing.assert_allclose(positions[:2], 0.0, atol=1e-11)  # by symmetry nothing moves
     centred = np.asarray(relaxation.state.position)
     centred = (centred - centred.mean(axis=0)) / float(start.configuration.box.length)
     np.testing.assert_allclose(positions[2], centred, atol=1e-10)  # the crystal swells with its box
 
 
-@pytest.fixture(scope="module", params=[{}, {"alpha": 2.5}], ids=["harmonic", "Hertzian"])
+@pytest.fixture(
+    scope="module", params=[{}, pytest.param({"alpha": 2.5}, marks=pytest.mark.slow)], ids=["harmonic", "Hertzian"]
+)
 def reference(request):
     options = {"n_particles": 40, "seed": 2}
     relaxation = packing(potential=request.param, **options)
@@ -99,8 +101,10 @@ def test_the_error_estimate_of_a_state_stopped_early_is_honest(reference, max_fo
     assert np.all(true <= 2 * estimate)
     assert np.all(2 * estimate <= 20 * true)
     assert np.all(true <= found.certificate.bound)
-    onward = observable_sensitivity(response, pressure, selection)
-    assert np.linalg.norm(onward.values - observed.values) <= 2 * np.linalg.norm(onward.certificate.error) + 1e-13
+    adjoint = observable_sensitivity(response, pressure, selection)
+    assert adjoint.way == "adjoint"
+    change = np.linalg.norm(adjoint.values - observed.values)
+    assert change <= 2 * np.linalg.norm(adjoint.certificate.error) + 1e-13
 
 
 def test_an_unjammed_state_has_no_sensitivity():
@@ -122,7 +126,7 @@ def test_an_iterate_is_answered_only_with_a_label():
 def test_an_observable_with_a_pole_is_refused():
     relaxation = packing(n_particles=40)
     selection = select(relaxation.state, ["soft_sphere.sigma[A]"])
-    with pytest.raises(NumericalError, match=r"spike.*not finite"):
+    with pytest.raises(NumericalError, match="not finite"):
         observable_sensitivity(
             linear_response(relaxation),
             lambda state: jnp.sqrt(jnp.sum((state.position - jax.lax.stop_gradient(state.position)) ** 2)),

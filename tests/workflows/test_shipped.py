@@ -1,0 +1,66 @@
+"""The ready-made configurations: each loads, builds its system, names known parameters, and explains every key."""
+
+import importlib
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import workflows
+from mdsens.config import load
+from mdsens.energy import State
+from mdsens.observables import named_observable
+from mdsens.pairs import all_pairs
+from mdsens.paths import select
+from workflows.cli import COMMANDS
+from workflows.problem import build_problem
+
+FILES = sorted(Path(workflows.__file__).parent.glob("*.toml"))
+MODULES = {"benchmark": "workflows.benchmark.run"}
+
+
+def schema(path):
+    return importlib.import_module(MODULES.get(path.stem, f"workflows.{path.stem}")).Config
+
+
+def test_every_command_that_reads_a_configuration_has_one():
+    wanted = {name for name, command in COMMANDS.items() if command.overridable and name != "verify"}
+    assert {path.stem for path in FILES} == wanted
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_shipped_file_builds_its_problem(path):
+    config = load(path, schema=schema(path), overrides=[]).config
+    problem = build_problem(config)
+    state = State(problem.configuration, problem.potential, problem.params, all_pairs(2))
+    assert config.output.name == path.stem
+    if path.stem == "sensitivity":
+        select(state, config.sensitivity.parameters)
+        for name in config.sensitivity.observables:
+            named_observable(name)
+    elif path.stem != "relax":
+        select(state, [getattr(config, path.stem).parameter])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_key_of_a_shipped_file_has_a_comment(path):
+    text = path.read_text()
+    lines = [line for line in text.splitlines() if re.match(r"\w+ *=", line)]
+    n_keys = sum(len(section) for section in tomllib.loads(text).values())
+    assert len(lines) == n_keys
+    assert [line for line in lines if not re.search(r" # \S", line)] == []
+    assert f"mdsens {path.stem} workflows/{path.name}" in text  # how to run it
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_shipped_file_shows_every_section_of_its_schema(path):
+    assert tomllib.loads(path.read_text()).keys() == schema(path).model_fields.keys()
+
+
+def test_the_shipped_ensemble_is_the_seed_experiment():
+    path = next(path for path in FILES if path.stem == "ensemble")
+    config = load(path, schema=schema(path), overrides=[]).config
+    assert (config.ensemble.n_starts, config.ensemble.checkpoints) == (40, (300, 1000, 3000))
+    assert (config.system.n_particles, config.system.diameters) == (128, (0.6, 1.0))
+    assert (len(config.sweep.diameters), config.sweep.diameters[0], config.sweep.diameters[-1]) == (10, 0.4, 1.0)
