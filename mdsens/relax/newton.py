@@ -5,13 +5,19 @@ from __future__ import annotations
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.scipy.linalg import cho_solve
+from jaxtyping import Array
 
 from mdsens.backbone import Network, contact_network
 from mdsens.energy import State, energy, forces, max_force
 from mdsens.errors import NumericalError
-from mdsens.hessian import factorise, hessian
+from mdsens.hessian import SHIFT, dense_hessian, factorise, hessian
+from mdsens.types import Position
 
+_Trial = tuple[Array, Array, Array, Array, Array]  # step, positions after it, energy, forces, largest force there
+_DENSE_BELOW = 600  # unknowns
 _ROUNDING = 1e-13  # relative rounding error of an energy, below which it cannot judge a step
 
 
@@ -82,17 +88,46 @@ def _evaluate(state: State) -> tuple[jax.Array, jax.Array, jax.Array]:
 
 
 def _step(point: _Point, n_rattlers: int, longest_step: float) -> _Point | None:
+    dense = point.state.position.size <= _DENSE_BELOW
+    found = _dense_step(point.state) if dense else None
+    if found is None or (n_rattlers > 0 and not bool(jnp.isfinite(found[0]).all())):
+        found = _sparse_step(point, n_rattlers)
+    return None if found is None else _accepted(point, found, longest_step)
+
+
+def _accepted(point: _Point, found: _Trial, longest_step: float) -> _Point | None:
+    step, moved, value, force, largest = (np.asarray(part) for part in found)
+    gain = float(np.vdot(point.force, step))
+    if not (gain > 0 and np.linalg.norm(step, axis=1).max() <= longest_step):
+        return None  # NaN, where the factorisation failed, ends here, too
+    falls = value < point.energy if gain > _ROUNDING * abs(point.energy) else largest < point.max_force
+    if not falls:
+        return None
+    return _Point(point.state.moved(jnp.asarray(moved), point.state.pairs), force, float(value), float(largest))
+
+
+@jax.jit
+def _dense_step(state: State) -> _Trial:
+    """Take the step in one compiled call; NaN where the shifted Hessian is not positive definite."""
+    matrix = dense_hessian(state)
+    shift = SHIFT * jnp.max(jnp.sum(jnp.abs(matrix), axis=0))
+    lower = jnp.linalg.cholesky(matrix + shift * jnp.eye(len(matrix)))
+    step = cho_solve((lower, True), forces(state).ravel()).reshape(state.position.shape)
+    return _trial(state, step)
+
+
+def _sparse_step(point: _Point, n_rattlers: int) -> _Trial | None:
     try:
         factor = factorise(hessian(point.state))
     except NumericalError:
         return None
     if factor.n_negative > point.force.shape[1] * n_rattlers:
         return None
-    step = factor.solve(point.force.ravel()).reshape(point.force.shape)
-    gain = float(np.vdot(point.force, step))
-    if not (gain > 0 and np.linalg.norm(step, axis=1).max() <= longest_step):
-        return None
-    moved = _Point.at(point.state.moved(point.state.position + step, point.state.pairs))
-    plain = gain > _ROUNDING * abs(point.energy)
-    falls = moved.energy < point.energy if plain else moved.max_force < point.max_force
-    return moved if falls else None
+    return _trial(point.state, jnp.asarray(factor.solve(point.force.ravel()).reshape(point.force.shape)))
+
+
+@jax.jit
+def _trial(state: State, step: Position) -> _Trial:
+    moved = state.position + step
+    value, force, largest = _evaluate(state.moved(moved, state.pairs))
+    return step, moved, value, force, largest

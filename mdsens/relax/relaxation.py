@@ -151,8 +151,10 @@ def relax(
         if verdict is not Verdict.CONVERGED or recorder.largest <= target:
             break
         polished = polish(state, tolerance=target, longest_step=0.05 * settings.skin * length)
-        if polished.settled and polished.max_force[-1] <= target:
-            minimum = polished.network.n_rattlers == 0  # else a negative pivot may have been a rattler's: look again
+        # with rattlers, a negative pivot on the way may have been theirs or the backbone's: look again, without them
+        arrived = polished.settled and polished.max_force[-1] <= target
+        if arrived and (polished.network.n_rattlers == 0 or _is_minimum(polished.state, polished.network)):
+            minimum = True
             state = polished.state.with_pairs(finder(polished.state.position, len(pairs.mask)))
             recorder.add(polished.energy[1:], polished.max_force[1:], newton=True)
             break
@@ -273,8 +275,14 @@ def _kind_of_stationary_point(state: State, network: Network, value: float, *, m
             return Verdict.UNJAMMED
     if minimum:
         return Verdict.CONVERGED
-    matrix = hessian(with_contacts(state, network), network.backbone)
-    return Verdict.SADDLE if factorise(matrix).n_negative else Verdict.CONVERGED
+    return Verdict.CONVERGED if _is_minimum(state, network) else Verdict.SADDLE
+
+
+def _is_minimum(state: State, network: Network) -> bool:
+    """Return whether the Hessian of the backbone has no negative eigenvalue; true when there is no backbone."""
+    if not network.backbone.any():
+        return True
+    return not factorise(hessian(with_contacts(state, network), network.backbone)).n_negative
 
 
 def _checked_reach(potential: Potential, params: PyTree, configuration: Configuration) -> float:
