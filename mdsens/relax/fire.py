@@ -15,7 +15,7 @@ from mdsens.energy import PairPotential, Potential, State, energy_at, forces, ma
 from mdsens.pairs import SMALL, PairList, compiled_pairs
 from mdsens.types import Position, Scalar, is_concrete
 
-SEGMENT = 100  # most steps between two looks from the host: progress, history, path
+SEGMENT = 200  # most steps between two looks from the host: progress, history, path
 
 
 class Fire(eqx.Module):
@@ -126,18 +126,12 @@ def advance(
     _, apply = fire.functions(state, length, unit)
     lists_inside = state.configuration.n_particles <= SMALL and isinstance(state.potential, PairPotential)
 
-    def relisted(
-        position: Position, pairs: PairList, reference: Position
-    ) -> tuple[PairList, Position, Bool[Array, ""]]:
-        stale = jnp.max(jnp.sum((position - reference) ** 2, axis=-1)) > (0.5 * skin) ** 2
-        if not lists_inside:
-            return pairs, reference, stale
-
-        def anew() -> tuple[PairList, Position, Bool[Array, ""]]:
-            found, overflow = compiled_pairs(position, state.configuration.box, reach + skin, pairs.mask.shape[0])
-            return found, position, overflow
-
-        return jax.lax.cond(stale, anew, lambda: (pairs, reference, jnp.zeros((), bool)))
+    def relisted(segment: Segment) -> Segment:
+        found, overflow = compiled_pairs(
+            segment.minimizer.position, state.configuration.box, reach + skin, pairs.mask.shape[0]
+        )
+        where = lambda s: (s.pairs, s.reference, s.stale)  # noqa: E731
+        return eqx.tree_at(where, segment, (found, segment.minimizer.position, overflow))
 
     def at_rest(minimizer: Any) -> Bool[Array, ""]:
         # written so that NaN counts as at rest and ends the loop
@@ -150,18 +144,22 @@ def advance(
         new = apply(segment.minimizer, pairs=segment.pairs)
         largest = max_force(new.force) * unit
         energy = energy_at(state.with_pairs(segment.pairs), new.position, state.parameters)
-        pairs, reference, stale = relisted(new.position, segment.pairs, segment.reference)
+        moved = jnp.max(jnp.sum((new.position - segment.reference) ** 2, axis=-1))
         return Segment(
             minimizer=new,
             steps=segment.steps + 1,
             energy=segment.energy.at[segment.steps].set(energy),
             max_force=segment.max_force.at[segment.steps].set(largest),
-            pairs=pairs,
-            reference=reference,
-            stale=stale,
+            pairs=segment.pairs,
+            reference=segment.reference,
+            stale=moved > (0.5 * skin) ** 2,
             largest=largest,
             resting=at_rest(new),
         )
+
+    def stretch(segment: Segment) -> Segment:
+        done = jax.lax.while_loop(unfinished, step, segment)
+        return jax.lax.cond(done.stale, relisted, lambda same: same, done) if lists_inside else done
 
     blank = jnp.full(SEGMENT, jnp.nan)
     first = Segment(
@@ -175,4 +173,4 @@ def advance(
         largest=max_force(minimizer.force) * unit,
         resting=at_rest(minimizer),
     )
-    return jax.lax.while_loop(unfinished, step, first)
+    return jax.lax.while_loop(unfinished, stretch, first)

@@ -111,7 +111,7 @@ def _dense_step(state: State) -> _Trial:
     """Take the step in one compiled call; NaN where the shifted Hessian is not positive definite."""
     matrix = dense_hessian(state)
     shift = SHIFT * jnp.max(jnp.sum(jnp.abs(matrix), axis=0))
-    lower = jnp.linalg.cholesky(matrix + shift * jnp.eye(len(matrix)))
+    lower = jax.lax.linalg.cholesky(matrix + shift * jnp.eye(len(matrix)), symmetrize_input=False)
     step = cho_solve((lower, True), forces(state).ravel()).reshape(state.position.shape)
     return _trial(state, step)
 

@@ -116,7 +116,8 @@ def _factor(state: State, held: Bool[Array, " n"], modes: Float[Array, "k m"]) -
     matrix = dense_hessian(state)
     mask = jnp.repeat(held, state.configuration.dimension).astype(float)
     norm = jnp.max(jnp.sum(jnp.abs(matrix), axis=0))
-    lower = jnp.linalg.cholesky(matrix + norm * (modes.T @ modes) + norm * jnp.diag(1.0 - mask))
+    lifted = matrix + norm * (modes.T @ modes) + norm * jnp.diag(1.0 - mask)
+    lower = jax.lax.linalg.cholesky(lifted, symmetrize_input=False)
     factored = _Factored(matrix, lower, modes, mask)
     return factored, norm, _smallest_eigenvalue(factored)
 

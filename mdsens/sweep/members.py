@@ -15,6 +15,11 @@ Record = Mapping[str, np.ndarray | str]
 _GROUP = "member"
 
 
+def default_workers() -> int:
+    """Return one thread more than there are processors: one computes while another prepares its next call."""
+    return (os.cpu_count() or 1) + 1
+
+
 def run_members(
     keys: Sequence[str],
     work: Callable[[int], Record],
@@ -33,7 +38,7 @@ def run_members(
         work: Does member number k and returns its arrays.
         folder: Where the members' files live; an interrupted run finds there what it had finished.
         provenance: Written into every member's file.
-        n_workers: Members at a time; by default one per processor.
+        n_workers: Members at a time; ``default_workers()`` by default.
         done: Called after every member, for progress.
 
     Returns:
@@ -50,7 +55,7 @@ def run_members(
         return io.read_tables(path).groups[_GROUP]
 
     results: dict[int, Record] = {}
-    with ThreadPoolExecutor(n_workers or os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(n_workers or default_workers()) as pool:
         futures = {pool.submit(member, k): k for k in range(len(keys))}
         try:
             for future in as_completed(futures):

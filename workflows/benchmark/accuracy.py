@@ -69,6 +69,7 @@ def accuracy_rows(label: str, found: Sequence[Answer], unjammed: int, failed: in
     differences = [_difference(answer) for answer in found]
     cotangents = [_adjoint_errors(answer, seed) for seed, answer in enumerate(found)]
     return [
+        Row(f"{label}: starts neither answered nor unjammed", failed, 0, "at most"),
         Row(
             f"{label}: error against the pseudo-inverse, worst",
             max(map(_reference_error, found)),

@@ -15,7 +15,7 @@ from mdsens.errors import UserError
 from workflows.benchmark.accuracy import accuracy_rows, answers, certificate_row
 from workflows.benchmark.peers import require_jaxopt
 from workflows.benchmark.rows import Row, as_arrays, print_rows
-from workflows.benchmark.speed import everything_rows, jacobian_row, memory_row
+from workflows.benchmark.speed import everything_rows, first_call, jacobian_row, memory_row
 from workflows.output import announce, draw, prepare_output
 from workflows.problem import Problem, ProblemSections, build_problem
 from workflows.progress import counting_progress
@@ -45,6 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     refuse_what_the_peer_lacks(config)
     require_jaxopt()
     folder = prepare_output(arguments.output)
+    timed = problems(config, options.packing_fractions[0])
+    cold = first_call(timed[0], options.parameter)
     rows: list[Row] = []
     first = None
     for fraction in options.packing_fractions:
@@ -54,8 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         first = first or found
     with counting_progress("certificates", len(first or [])) as done:
         row, certificates = certificate_row(first or [], done)
-    timed = problems(config, options.packing_fractions[0])
-    rows += [row, *everything_rows(timed, options.parameter, config.system.diameters[0])]
+    rows += [row, *everything_rows(timed, options.parameter, config.system.diameters[0], cold_ours=cold)]
     rows += [jacobian_row((first or [])[0]), memory_row(timed[0])]
     print_rows(rows)
     path = folder / f"{config.output.name}.h5"

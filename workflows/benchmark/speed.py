@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 import tracemalloc
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from mdsens.paths import select
 from mdsens.relax import Relaxation, relax
 from mdsens.response import linear_response
 from mdsens.sensitivity import gradient, position_sensitivity
+from mdsens.sweep import default_workers
 from workflows.benchmark.accuracy import Answer
 from workflows.benchmark.peers import JaxoptPeer, unrolled_memory
 from workflows.benchmark.rows import Row
@@ -30,30 +30,34 @@ from workflows.problem import Problem
 REPEATS = 5
 
 
-def everything_rows(problems: Sequence[Problem], path: str, theta: float) -> list[Row]:
+def first_call(problem: Problem, path: str) -> float:
+    """Return the seconds of the very first relaxation and sensitivity, compilation (or JAX's cache of it) included."""
+    return _seconds(lambda: _relax_and_differentiate(problem, path))
+
+
+def everything_rows(problems: Sequence[Problem], path: str, theta: float, *, cold_ours: float) -> list[Row]:
     """Time all relaxations and sensitivities of both, and the sensitivity step alone."""
     peer = JaxoptPeer(problems[0].configuration, problems[0].settings.max_force)
     value = jnp.asarray(theta)
 
     def ours(problem: Problem) -> Relaxation:
-        relaxation = relax(problem.potential, problem.params, problem.configuration, problem.settings)
-        _differentiate(relaxation, path)
-        return relaxation
+        return _relax_and_differentiate(problem, path)
 
     def theirs(problem: Problem) -> jax.Array:
         position = peer.relax(problem.configuration.position, value)
         return jax.block_until_ready(peer.tangent(position, value))
 
-    cold_ours, cold_theirs = _seconds(lambda: ours(problems[0])), _seconds(lambda: theirs(problems[0]))
+    cold_theirs = _seconds(lambda: theirs(problems[0]))
     for problem in problems:  # every shape that occurs is compiled before the clock starts
         ours(problem)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(default_workers()) as pool:
         warm_ours = np.median([_seconds(lambda: list(pool.map(ours, problems))) for _ in range(3)])
     warm_theirs = _seconds(lambda: [theirs(problem) for problem in problems])
     relaxed = [ours(problem) for problem in problems[:10]]
 
     def our_step(relaxation: Relaxation) -> float:
-        return _seconds(lambda: _differentiate(relaxation, path))
+        selection = select(relaxation.state, [path])  # root_jvp is handed its tangent, too
+        return _seconds(lambda: position_sensitivity(linear_response(relaxation), selection))
 
     def their_step(relaxation: Relaxation) -> float:
         position = relaxation.state.position
@@ -81,8 +85,10 @@ def everything_rows(problems: Sequence[Problem], path: str, theta: float) -> lis
     ]
 
 
-def _differentiate(relaxation: Relaxation, path: str) -> Any:
-    return position_sensitivity(linear_response(relaxation), select(relaxation.state, [path]))
+def _relax_and_differentiate(problem: Problem, path: str) -> Relaxation:
+    relaxation = relax(problem.potential, problem.params, problem.configuration, problem.settings)
+    position_sensitivity(linear_response(relaxation), select(relaxation.state, [path]))
+    return relaxation
 
 
 def jacobian_row(answer: Answer) -> Row:
