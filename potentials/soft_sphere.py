@@ -10,7 +10,7 @@ doi:10.1103/PhysRevE.68.011306, eq. 1.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -20,6 +20,9 @@ from pydantic import Field
 from mdsens.config import Section
 from mdsens.energy import PairPotential
 from mdsens.parameters import PairParameter, PerPair, PerParticle, PerSpecies, Uniform, geometric_mean
+
+
+Positive = Annotated[float, Field(gt=0)]
 
 
 class Params(eqx.Module):
@@ -88,10 +91,10 @@ class Options(Section):
     mixing: Literal["additive", "independent"] = Field(
         "additive", description="sigma of unlike species: mean of the two diameters, or an independent entry"
     )
-    sigma: tuple[float, ...] | None = Field(
+    sigma: tuple[Positive, ...] | None = Field(
         None, description="diameters; default: those of the system. independent: AA, AB, BB, ..."
     )
-    epsilon: float | tuple[float, ...] = Field(
+    epsilon: Positive | tuple[Positive, ...] = Field(
         1.0, description="energy scale: one number, one per species (geometric mean), or one per pair (AA, AB, BB, ...)"
     )
 

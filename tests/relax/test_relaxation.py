@@ -159,6 +159,12 @@ def test_too_few_steps_are_reported():
     assert found.max_force > 1e-6
 
 
+def test_newton_steps_do_not_end_on_a_saddle_when_there_are_rattlers():
+    packings = [relax(*problem(discs(n_particles=32, packing_fraction=0.86, seed=seed))) for seed in range(12)]
+    assert sum(packing.network.n_rattlers > 0 for packing in packings) >= 5
+    assert {packing.verdict for packing in packings} == {Verdict.CONVERGED}
+
+
 def test_a_symmetric_unstable_arrangement_is_a_saddle():
     # a square lattice of equal discs: every force vanishes by symmetry, but it shears into a hexagonal one
     lattice = np.stack(np.meshgrid(np.arange(6), np.arange(6)), axis=-1).reshape(-1, 2) * 0.9

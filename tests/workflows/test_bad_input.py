@@ -33,7 +33,7 @@ CASES = {
     "negative diameter": (["--system.diameters", "[-0.6, 1.0]"], ["system.diameters", "-0.6", "> 0"]),
     "NaN diameter": (["--system.diameters", "[nan, 1.0]"], ["system.diameters", "nan"]),
     "NaN sigma": (["--potential.sigma", "[nan, 1.0]"], ["sigma", "nan"]),
-    "negative sigma": (["--potential.sigma", "[-0.6, 1.0]"], ["[-0.6, 1.0]", "greater than 0"]),
+    "negative sigma": (["--potential.sigma", "[-0.6, 1.0]"], ["potential.sigma[0]", "-0.6", "> 0"]),
     "small box": (["--system.n_particles", "4"], ["box is too small", "at least 2"]),
     "unknown parameter": (
         ["--sensitivity.parameters", '["soft_sphere.sgima[A]"]'],
