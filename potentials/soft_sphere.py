@@ -21,7 +21,6 @@ from mdsens.config import Section
 from mdsens.energy import PairPotential
 from mdsens.parameters import PairParameter, PerPair, PerParticle, PerSpecies, Uniform, geometric_mean
 
-
 Positive = Annotated[float, Field(gt=0)]
 
 
