@@ -183,7 +183,7 @@ def test_prepare_jax_does_without_a_cache_that_cannot_be_made(tmp_path: Path, mo
     monkeypatch.setattr(jax.config, "update", changes.__setitem__)
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "file" / "cache"))
     cli.prepare_jax()
-    assert changes == {"jax_enable_x64": True}
+    assert changes == {"jax_enable_x64": True, "jax_cpu_enable_async_dispatch": False}
 
 
 def test_prepare_output_makes_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
