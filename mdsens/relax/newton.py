@@ -1,4 +1,4 @@
-"""The last digits: Newton steps with a sparse direct factor, taken only where nothing can go wrong."""
+"""The last digits: Newton steps with a direct factor (dense for small systems), taken only where nothing can go wrong."""
 
 from __future__ import annotations
 
