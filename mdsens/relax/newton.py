@@ -1,4 +1,4 @@
-"""The last digits: Newton steps with a direct factor (dense for small systems), taken only where nothing can go wrong."""
+"""The last digits: Newton steps with a direct factor (dense for small systems), taken only where it is safe."""
 
 from __future__ import annotations
 
