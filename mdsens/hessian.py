@@ -1,4 +1,4 @@
-r"""The Hessian of the energy as a sparse matrix, and a direct factor of it.
+r"""The Hessian of the energy: as blocks of pairs, and as a sparse matrix.
 
 For a pair law, with :math:`n = r_{ij}/|r_{ij}|`, every pair adds the block
 
@@ -16,15 +16,42 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
-import scipy.sparse.linalg as spla
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from mdsens.energy import PairPotential, State, energy_at, pair_components
-from mdsens.errors import NumericalError
 from mdsens.parameters import at_pairs
 from mdsens.types import Scalar
 
-SHIFT = 1e-10  # of the largest eigenvalue: makes the factor exist, biases nothing once refined (measured: 6e-12)
+
+@dataclasses.dataclass(frozen=True)
+class PairBlocks:
+    """The Hessian of a pair law, pair by pair.
+
+    Attributes:
+        blocks: K of every pair that has stiffness, shape (m, d, d), units of energy per length squared.
+        i: Number of its first particle, counted among the kept ones, shape (m,).
+        j: Number of its second particle, shape (m,).
+        n_particles: Number of kept particles.
+    """
+
+    blocks: np.ndarray
+    i: np.ndarray
+    j: np.ndarray
+    n_particles: int
+
+
+def pair_blocks(state: State, particles: np.ndarray | None = None) -> PairBlocks:
+    """Return the Hessian of a pair law by its pairs.
+
+    Args:
+        state: The state; its potential is a pair law.
+        particles: As for ``hessian``.
+    """
+    kept = np.ones(state.configuration.n_particles, bool) if particles is None else particles
+    blocks, live = (np.asarray(part) for part in _live_stiffness(state))
+    number = np.cumsum(kept) - 1
+    i, j = (number[np.asarray(index)[live]] for index in (state.pairs.i, state.pairs.j))
+    return PairBlocks(blocks[live], i, j, int(kept.sum()))
 
 
 def hessian(state: State, particles: np.ndarray | None = None) -> sp.csc_array:
@@ -38,19 +65,12 @@ def hessian(state: State, particles: np.ndarray | None = None) -> sp.csc_array:
     Returns:
         The matrix, shape (m d, m d) for m kept particles, with every diagonal entry stored.
     """
-    n = state.configuration.n_particles
-    kept = np.ones(n, bool) if particles is None else particles
-    if not isinstance(state.potential, PairPotential):
-        size = state.position.size
-        unknowns = np.repeat(kept, state.configuration.dimension)
-        dense = np.asarray(_dense_hessian(state)).reshape(size, size)[np.ix_(unknowns, unknowns)]
-        return _assemble_dense(dense)
-    mask = np.asarray(state.pairs.mask)
-    blocks = np.asarray(_pair_stiffness(state))
-    live = mask & np.any(blocks != 0.0, axis=(1, 2))
-    number = np.cumsum(kept) - 1
-    i, j = (number[np.asarray(index)[live]] for index in (state.pairs.i, state.pairs.j))
-    return _assemble(blocks[live], i, j, int(kept.sum()))
+    if isinstance(state.potential, PairPotential):
+        return assemble(pair_blocks(state, particles))
+    kept = np.ones(state.configuration.n_particles, bool) if particles is None else particles
+    size = state.position.size
+    unknowns = np.repeat(kept, state.configuration.dimension)
+    return _assemble_dense(np.asarray(_dense_hessian(state)).reshape(size, size)[np.ix_(unknowns, unknowns)])
 
 
 @jax.jit
@@ -73,16 +93,11 @@ def _pair_stiffness(state: State) -> Float[Array, "m d d"]:
     return jnp.where(pairs.mask[:, None, None], stiffness, 0.0)
 
 
-def dense_hessian(state: State) -> Float[Array, "m m"]:
-    """Return d2U/dx2 of all particles as a dense matrix, shape (n d, n d), inside compiled code."""
-    n, d = state.position.shape
-    if not isinstance(state.potential, PairPotential):
-        return _dense_hessian(state).reshape(n * d, n * d)
-    blocks, i, j = _pair_stiffness(state), state.pairs.i, state.pairs.j
-    pieces = (
-        jnp.zeros((n, n, d, d)).at[i, i].add(blocks).at[j, j].add(blocks).at[i, j].add(-blocks).at[j, i].add(-blocks)
-    )
-    return pieces.transpose(0, 2, 1, 3).reshape(n * d, n * d)
+@jax.jit
+def _live_stiffness(state: State) -> tuple[Float[Array, "m d d"], Bool[Array, " m"]]:
+    """Return the blocks of the listed pairs, and which of them are real pairs with stiffness."""
+    blocks = _pair_stiffness(state)
+    return blocks, jnp.any(blocks != 0.0, axis=(1, 2)) & state.pairs.mask
 
 
 @jax.jit
@@ -123,9 +138,11 @@ def _dense_drift(state: State, step: Float[Array, "n d"]) -> Float[Array, "n d n
     return jax.jvp(lambda x: _dense_hessian(state.at(x, state.parameters)), (state.position,), (step,))[1]
 
 
-def _assemble(blocks: np.ndarray, i: np.ndarray, j: np.ndarray, n_particles: int) -> sp.csc_array:
+def assemble(pairs: PairBlocks) -> sp.csc_array:
+    """Return the sparse matrix of a Hessian given by its pairs, every diagonal entry stored."""
+    blocks, i, j = pairs.blocks, pairs.i, pairs.j
     dimension = blocks.shape[-1]
-    size = n_particles * dimension
+    size = pairs.n_particles * dimension
     component = np.arange(dimension)
     rows = np.stack([i, j, i, j])[:, :, None, None] * dimension + component[:, None]
     columns = np.stack([i, j, j, i])[:, :, None, None] * dimension + component[None, :]
@@ -141,64 +158,3 @@ def _assemble(blocks: np.ndarray, i: np.ndarray, j: np.ndarray, n_particles: int
 def _assemble_dense(matrix: np.ndarray) -> sp.csc_array:
     rows, columns = np.nonzero((matrix != 0) | np.eye(len(matrix), dtype=bool))
     return sp.csc_array(sp.coo_array((matrix[rows, columns], (rows, columns)), shape=matrix.shape))
-
-
-@dataclasses.dataclass(frozen=True)
-class Factor:
-    """A symmetric-mode LU factor of H + shift.
-
-    Attributes:
-        lu: SciPy's SuperLU object.
-        shift: What was added to the diagonal, units of the matrix.
-        norm: Largest absolute row sum of H, an upper bound of its largest eigenvalue.
-        n_negative: Number of negative eigenvalues of H + shift (Sylvester's law on the pivots).
-    """
-
-    lu: spla.SuperLU
-    shift: float
-    norm: float
-    n_negative: int
-
-    def solve(self, rhs: np.ndarray) -> np.ndarray:
-        """Return (H + shift)^-1 rhs for one or many right-hand sides (columns)."""
-        return self.lu.solve(np.ascontiguousarray(rhs))
-
-
-def factorise(matrix: sp.csc_array, *, relative_shift: float = SHIFT) -> Factor:
-    """Factor H + shift with the pivots taken from the diagonal, shift = relative_shift x max row sum.
-
-    Args:
-        matrix: Symmetric sparse matrix, shape (m, m).
-        relative_shift: Shift in units of the matrix norm, > 0 for singular matrices.
-
-    Returns:
-        The factor.
-
-    Raises:
-        NumericalError: When the matrix holds a non-finite number or stays singular.
-        ValueError: When a diagonal entry is not stored.
-    """
-    columns = np.repeat(np.arange(matrix.shape[1]), np.diff(matrix.indptr))
-    norm = float(np.bincount(columns, np.abs(matrix.data), minlength=1).max())
-    if not np.isfinite(norm):
-        raise NumericalError(
-            "the Hessian holds infinite or NaN entries: particles overlap completely or a parameter is wrong."
-        )
-    shift = relative_shift * (norm or 1.0)
-    diagonal = matrix.indices == columns
-    if np.count_nonzero(diagonal) < matrix.shape[0]:
-        raise ValueError("every diagonal entry of the matrix must be stored: add explicit zeros where there are none.")
-    data = np.where(diagonal, matrix.data + shift, matrix.data)
-    shifted = sp.csc_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
-    try:
-        lu = spla.splu(shifted, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
-    except RuntimeError as error:
-        raise NumericalError(f"the shifted Hessian is exactly singular ({error}): raise the shift.") from error
-    return Factor(lu, shift, norm, _count_negative(lu, shifted))
-
-
-def _count_negative(lu: spla.SuperLU, matrix: sp.csc_array) -> int:
-    if np.array_equal(lu.perm_r, lu.perm_c):
-        return int(np.sum(lu.U.diagonal() < 0))
-    # a zero pivot made SuperLU leave the diagonal, so the pivots no longer show the inertia
-    return int(np.sum(np.linalg.eigvalsh(matrix.toarray()) < 0))

@@ -1,4 +1,4 @@
-"""The last digits: Newton steps with a direct factor (dense for small systems), taken only where it is safe."""
+"""The last digits: Newton steps with a direct factor, taken only where it is safe."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.linalg import cho_solve
 from jaxtyping import Array
 
 from mdsens.backbone import Network, contact_network
 from mdsens.energy import State, energy, forces, max_force
 from mdsens.errors import NumericalError
-from mdsens.hessian import SHIFT, dense_hessian, factorise, hessian
+from mdsens.factor import factorise
 from mdsens.types import Position
 
-_Trial = tuple[Array, Array, Array, Array, Array]  # step, positions after it, energy, forces, largest force there
-_DENSE_BELOW = 600  # unknowns
+_Moved = tuple[Array, Array, Array, Array]  # positions, energy, forces, largest force
 _ROUNDING = 1e-13  # relative rounding error of an energy, below which it cannot judge a step
 
 
@@ -88,18 +86,21 @@ def _evaluate(state: State) -> tuple[jax.Array, jax.Array, jax.Array]:
 
 
 def _step(point: _Point, n_rattlers: int, longest_step: float) -> _Point | None:
-    dense = point.state.position.size <= _DENSE_BELOW
-    found = _dense_step(point.state) if dense else None
-    if found is None or (n_rattlers > 0 and not bool(jnp.isfinite(found[0]).all())):
-        found = _sparse_step(point, n_rattlers)
-    return None if found is None else _accepted(point, found, longest_step)
+    try:
+        factor = factorise(point.state)
+    except NumericalError:
+        return None
+    if factor.n_negative > point.force.shape[1] * n_rattlers:
+        return None
+    step = factor.solve(point.force.reshape(-1, 1)).reshape(point.force.shape)
+    return _accepted(point, step, longest_step)
 
 
-def _accepted(point: _Point, found: _Trial, longest_step: float) -> _Point | None:
-    step, moved, value, force, largest = (np.asarray(part) for part in found)
+def _accepted(point: _Point, step: np.ndarray, longest_step: float) -> _Point | None:
     gain = float(np.vdot(point.force, step))
     if not (gain > 0 and np.linalg.norm(step, axis=1).max() <= longest_step):
-        return None  # NaN, where the factorisation failed, ends here, too
+        return None  # NaN ends here, too
+    moved, value, force, largest = (np.asarray(part) for part in _trial(point.state, step))
     falls = value < point.energy if gain > _ROUNDING * abs(point.energy) else largest < point.max_force
     if not falls:
         return None
@@ -107,27 +108,6 @@ def _accepted(point: _Point, found: _Trial, longest_step: float) -> _Point | Non
 
 
 @jax.jit
-def _dense_step(state: State) -> _Trial:
-    """Take the step in one compiled call; NaN where the shifted Hessian is not positive definite."""
-    matrix = dense_hessian(state)
-    shift = SHIFT * jnp.max(jnp.sum(jnp.abs(matrix), axis=0))
-    lower = jax.lax.linalg.cholesky(matrix + shift * jnp.eye(len(matrix)), symmetrize_input=False)
-    step = cho_solve((lower, True), forces(state).ravel()).reshape(state.position.shape)
-    return _trial(state, step)
-
-
-def _sparse_step(point: _Point, n_rattlers: int) -> _Trial | None:
-    try:
-        factor = factorise(hessian(point.state))
-    except NumericalError:
-        return None
-    if factor.n_negative > point.force.shape[1] * n_rattlers:
-        return None
-    return _trial(point.state, jnp.asarray(factor.solve(point.force.ravel()).reshape(point.force.shape)))
-
-
-@jax.jit
-def _trial(state: State, step: Position) -> _Trial:
+def _trial(state: State, step: np.ndarray | Position) -> _Moved:
     moved = state.position + step
-    value, force, largest = _evaluate(state.moved(moved, state.pairs))
-    return step, moved, value, force, largest
+    return moved, *_evaluate(state.moved(moved, state.pairs))

@@ -14,7 +14,7 @@ from jaxtyping import PyTree
 from mdsens.backbone import Network, contact_network, with_contacts
 from mdsens.energy import PairPotential, Potential, State, energy, max_reach, pressure
 from mdsens.errors import UserError
-from mdsens.hessian import factorise, hessian
+from mdsens.factor import Factor, factorise
 from mdsens.pairs import PairList, check_range, neighbor_pairs, padded_pairs
 from mdsens.relax.fire import SEGMENT, Fire, Segment, advance, scales, start
 from mdsens.relax.newton import polish
@@ -86,6 +86,8 @@ class Relaxation:
         settings: What was asked for.
         history: The way there.
         seconds: Wall time.
+        factor: The factored Hessian of the backbone by which the state was judged, at ``state`` itself; None where
+            nothing was judged (an unjammed or unconverged state). Linear response goes on from it.
     """
 
     state: State
@@ -97,6 +99,7 @@ class Relaxation:
     settings: RelaxationSettings
     history: History
     seconds: float
+    factor: Factor | None
 
     @property
     def force_unit(self) -> float:
@@ -144,23 +147,24 @@ def relax(
     target = settings.max_force * unit / length
     threshold = max(target, _FIRST_POLISH * unit / length) if settings.newton else target
     minimizer = start(settings.fire, state)
-    minimum = False
+    factor = None
     while True:
         minimizer, pairs, verdict = _descend(minimizer, state, finder, threshold, settings, recorder)
         state = state.moved(minimizer.position, pairs)
         if verdict is not Verdict.CONVERGED or recorder.largest <= target:
             break
         polished = polish(state, tolerance=target, longest_step=0.05 * settings.skin * length)
-        # with rattlers, a negative pivot on the way may have been theirs or the backbone's: look again, without them
-        arrived = polished.settled and polished.max_force[-1] <= target
-        if arrived and (polished.network.n_rattlers == 0 or _is_minimum(polished.state, polished.network)):
-            minimum = True
-            state = polished.state.with_pairs(finder(polished.state.position, len(pairs.mask)))
-            recorder.add(polished.energy[1:], polished.max_force[1:], newton=True)
-            break
+        if polished.settled and polished.max_force[-1] <= target:
+            # pivots on the way may have been those of rattlers: the backbone at the final state decides
+            factor = _backbone_factor(polished.state, polished.network)
+            if factor is not None and not factor.n_negative:
+                state = polished.state.with_pairs(finder(polished.state.position, len(pairs.mask)))
+                recorder.add(polished.energy[1:], polished.max_force[1:], newton=True)
+                break
+            factor = None
         # not settled yet: forget the attempt and let FIRE go on, so that the minimum reached is FIRE's own
         threshold = max(target, threshold / 10)
-    return _judged(state, verdict, settings, recorder, begun, minimum=minimum)
+    return _judged(state, verdict, settings, recorder, begun, factor)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,14 +250,23 @@ def _descend(
 
 
 def _judged(
-    state: State, verdict: Verdict, settings: RelaxationSettings, recorder: _Recorder, begun: float, *, minimum: bool
+    state: State,
+    verdict: Verdict,
+    settings: RelaxationSettings,
+    recorder: _Recorder,
+    begun: float,
+    factor: Factor | None,
 ) -> Relaxation:
     recorder.keep(state.position)
     network = contact_network(state)
     periodic = isinstance(state.configuration.box, PeriodicBox)
     value = float(_pressure(state)) if periodic else float("nan")
     if verdict is Verdict.CONVERGED:
-        verdict = _kind_of_stationary_point(state, network, value, minimum=minimum)
+        if _is_unjammed(state, network, value):
+            verdict, factor = Verdict.UNJAMMED, None
+        else:
+            factor = factor or _backbone_factor(state, network)
+            verdict = Verdict.SADDLE if factor is not None and factor.n_negative else Verdict.CONVERGED
     return Relaxation(
         state=state,
         verdict=verdict,
@@ -264,25 +277,22 @@ def _judged(
         settings=settings,
         history=recorder.history(),
         seconds=time.perf_counter() - begun,
+        factor=factor,
     )
 
 
-def _kind_of_stationary_point(state: State, network: Network, value: float, *, minimum: bool) -> Verdict:
-    if isinstance(state.potential, PairPotential) and state.potential.contact:
-        length, unit = (float(scale) for scale in scales(state.potential, state.params))
-        threshold = _UNJAMMED_PRESSURE * unit / length**state.configuration.dimension
-        if not network.backbone.any() or not value >= threshold:
-            return Verdict.UNJAMMED
-    if minimum:
-        return Verdict.CONVERGED
-    return Verdict.CONVERGED if _is_minimum(state, network) else Verdict.SADDLE
+def _is_unjammed(state: State, network: Network, value: float) -> bool:
+    """Return whether a packing has no rigid backbone or carries no pressure."""
+    if not (isinstance(state.potential, PairPotential) and state.potential.contact):
+        return False
+    length, unit = (float(scale) for scale in scales(state.potential, state.params))
+    threshold = _UNJAMMED_PRESSURE * unit / length**state.configuration.dimension
+    return not network.backbone.any() or not value >= threshold
 
 
-def _is_minimum(state: State, network: Network) -> bool:
-    """Return whether the Hessian of the backbone has no negative eigenvalue; true when there is no backbone."""
-    if not network.backbone.any():
-        return True
-    return not factorise(hessian(with_contacts(state, network), network.backbone)).n_negative
+def _backbone_factor(state: State, network: Network) -> Factor | None:
+    """Factor the Hessian of the backbone; None when there is no backbone."""
+    return factorise(with_contacts(state, network), network.backbone) if network.backbone.any() else None
 
 
 def _checked_reach(potential: Potential, params: PyTree, configuration: Configuration) -> float:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from mdsens.backbone import Network, contact_network, with_contacts
-from mdsens.energy import State, forces, max_force
+from mdsens.energy import PairPotential, State, forces, max_force
 from mdsens.errors import NumericalError
+from mdsens.factor import Factor, factorise
 from mdsens.relax import Relaxation
-from mdsens.response.dense import dense_response
 from mdsens.response.linear import LinearResponse
-from mdsens.response.sparse import sparse_response
+from mdsens.response.null_space import ZeroModes, known_zero_modes, spectrum_edge
 from mdsens.results import Verdict
 
 STATIONARITY = 1e-6  # epsilon/sigma: the largest force that still counts as a relaxed state
+_SYMMETRIC = 1e-6  # of the matrix norm: a motion that changes the gradient by less is a symmetry
 
 
 def linear_response(
     relaxation: Relaxation, *, stationarity: float = STATIONARITY, at_any_point: bool = False
 ) -> LinearResponse:
-    """Factor the Hessian of a relaxed state: densely up to 600 unknowns, else sparsely.
+    """Return the response of a relaxed state, from the factor by which it was judged a minimum.
 
     Args:
         relaxation: The relaxed state with its verdict.
@@ -33,12 +36,15 @@ def linear_response(
     """
     if not at_any_point:
         _refuse(relaxation, stationarity)
-    return _factored(relaxation.state, relaxation.network, relaxation.max_force, at_any_point=at_any_point)
+    loaded = with_contacts(relaxation.state, relaxation.network)
+    return _response(loaded, relaxation.network, relaxation.factor, relaxation.max_force, at_any_point=at_any_point)
 
 
 def response_at(state: State) -> LinearResponse:
     """Factor the Hessian at any state, stationary or not, labelled ``at_any_point``; pairs must hold all in range."""
-    return _factored(state, contact_network(state), float(max_force(forces(state))), at_any_point=True)
+    network = contact_network(state)
+    largest = float(max_force(forces(state)))
+    return _response(with_contacts(state, network), network, None, largest, at_any_point=True)
 
 
 def _refuse(relaxation: Relaxation, stationarity: float) -> None:
@@ -53,9 +59,35 @@ def _refuse(relaxation: Relaxation, stationarity: float) -> None:
         )
 
 
-def _factored(state: State, network: Network, largest: float, *, at_any_point: bool) -> LinearResponse:
+def _response(
+    loaded: State, network: Network, factor: Factor | None, largest: float, *, at_any_point: bool
+) -> LinearResponse:
     if not network.backbone.any():
         raise NumericalError(f"no sensitivity: {Verdict.UNJAMMED.sentence}")
-    loaded = with_contacts(state, network)
-    dense = None if at_any_point else dense_response(loaded, network, largest)
-    return dense or sparse_response(loaded, network, largest, at_any_point=at_any_point)
+    factor = factor or factorise(loaded, network.backbone)
+    if factor.n_negative and not at_any_point:
+        raise NumericalError(f"no sensitivity: {Verdict.SADDLE.sentence}")
+    known, n_translations, n_rotations = _symmetries(loaded, network, factor)
+    smallest, floppy = spectrum_edge(factor, known)
+    return LinearResponse(
+        state=loaded,
+        network=network,
+        max_force=largest,
+        zero_modes=ZeroModes(n_translations, n_rotations, network.n_rattlers, floppy.shape[1]),
+        smallest_eigenvalue=smallest,
+        at_any_point=at_any_point,
+        factor=factor,
+        unknowns=np.flatnonzero(np.repeat(network.backbone, loaded.configuration.dimension)),
+        modes=np.hstack([known, floppy]) if floppy.size else known,
+    )
+
+
+def _symmetries(state: State, network: Network, factor: Factor) -> tuple[np.ndarray, int, int]:
+    """Return the rigid motions that cost no energy, and how many of them are translations and rotations."""
+    position = np.asarray(state.position)[network.backbone]
+    known, n_translations, n_rotations = known_zero_modes(position, state.configuration.box)
+    if isinstance(state.potential, PairPotential):
+        return known, n_translations, n_rotations
+    # an external field breaks symmetries; what it leaves must still annihilate the Hessian
+    free = np.linalg.norm(factor.product(known), axis=0) <= _SYMMETRIC * factor.norm
+    return known[:, free], int(free[:n_translations].sum()), int(free[n_translations:].sum())

@@ -1,0 +1,211 @@
+r"""Direct factors of a Hessian, ready to solve and to multiply: banded Cholesky for small ones, sparse LU for others.
+
+Both factor :math:`H + \mu` with a shift far below the smallest non-zero eigenvalue, because translations (and loose
+rattlers) make H singular; whoever solves refines with the product :math:`H v`, so that the shift leaves no trace.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+
+import numpy as np
+import scipy.sparse as sp
+import scipy.sparse.linalg as spla
+from scipy.linalg import blas, lapack
+from scipy.sparse.csgraph import reverse_cuthill_mckee
+
+from mdsens.energy import PairPotential, State
+from mdsens.errors import NumericalError
+from mdsens.hessian import PairBlocks, assemble, hessian, pair_blocks
+
+SHIFT = 1e-10  # of the largest eigenvalue: makes the factor exist, biases nothing once refined (measured: 6e-12)
+SMALL = 600  # unknowns: up to here a band is factored faster than a sparse matrix
+
+
+@dataclasses.dataclass(frozen=True)
+class Factor(ABC):
+    r"""A symmetric matrix H and a direct factor of :math:`H + \mu`.
+
+    Attributes:
+        size: Number of unknowns m.
+        shift: :math:`\mu`, units of the matrix.
+        norm: Largest absolute row sum of H, an upper bound of its largest eigenvalue.
+        n_negative: Number of negative eigenvalues of :math:`H + \mu`.
+    """
+
+    size: int
+    shift: float
+    norm: float
+    n_negative: int
+
+    @property
+    @abstractmethod
+    def method(self) -> str:
+        """How the matrix was factored, in words."""
+
+    @abstractmethod
+    def product(self, columns: np.ndarray) -> np.ndarray:
+        """Return H times columns, shape (m, k)."""
+
+    @abstractmethod
+    def solve(self, columns: np.ndarray) -> np.ndarray:
+        r"""Return :math:`(H + \mu)^{-1}` times columns, shape (m, k)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BandedCholesky(Factor):
+    """LAPACK's Cholesky factor of the matrix in an order that keeps neighbours together.
+
+    Attributes:
+        order: Which unknown stands where, shape (m,).
+        band: Lower band of the ordered matrix, band[r, c] = H[c + r, c], shape (b + 1, m).
+        lower: Lower band of the factor, same shape.
+    """
+
+    order: np.ndarray
+    band: np.ndarray
+    lower: np.ndarray
+
+    @property
+    def method(self) -> str:
+        """How the matrix was factored, in words."""
+        return "banded Cholesky"
+
+    def product(self, columns: np.ndarray) -> np.ndarray:
+        """Return H times columns."""
+        image = np.empty_like(columns)
+        width = len(self.band) - 1
+        for column in range(columns.shape[1]):
+            image[self.order, column] = blas.dsbmv(width, 1.0, self.band, columns[self.order, column], lower=1)
+        return image
+
+    def solve(self, columns: np.ndarray) -> np.ndarray:
+        """Return the shifted inverse times columns."""
+        solution = np.empty_like(columns)
+        solution[self.order] = lapack.dpbtrs(self.lower, columns[self.order], lower=1)[0]
+        return solution
+
+
+@dataclasses.dataclass(frozen=True)
+class SparseLU(Factor):
+    """SuperLU's factor in symmetric mode, pivots taken from the diagonal.
+
+    Attributes:
+        matrix: H, with every diagonal entry stored.
+        lu: The factor.
+    """
+
+    matrix: sp.csc_array
+    lu: spla.SuperLU
+
+    @property
+    def method(self) -> str:
+        """How the matrix was factored, in words."""
+        return "sparse LU (SuperLU, symmetric mode)"
+
+    def product(self, columns: np.ndarray) -> np.ndarray:
+        """Return H times columns."""
+        return np.asarray(self.matrix @ columns)
+
+    def solve(self, columns: np.ndarray) -> np.ndarray:
+        """Return the shifted inverse times columns."""
+        return self.lu.solve(np.ascontiguousarray(columns))
+
+
+def factorise(state: State, particles: np.ndarray | None = None) -> Factor:
+    """Factor the Hessian of a state: as a band where it is small and has no negative eigenvalue, else sparsely.
+
+    Args:
+        state: The state.
+        particles: True for the particles whose rows and columns are kept, as for ``mdsens.hessian.hessian``.
+
+    Raises:
+        NumericalError: When the Hessian holds a non-finite number or stays singular.
+    """
+    if not isinstance(state.potential, PairPotential):
+        return sparse_lu(hessian(state, particles))
+    pairs = pair_blocks(state, particles)
+    small = 0 < pairs.n_particles * state.configuration.dimension <= SMALL
+    banded = banded_cholesky(pairs) if small else None
+    return banded or sparse_lu(assemble(pairs))
+
+
+def banded_cholesky(pairs: PairBlocks) -> BandedCholesky | None:
+    """Factor H + shift as a band, or return None where it is not positive definite or holds a non-finite number."""
+    n, d = pairs.n_particles, pairs.blocks.shape[-1]
+    order = _neighbours_together(pairs)
+    rank = np.empty(n, np.intp)
+    rank[order] = np.arange(n)
+    band = _band(pairs, rank[pairs.i], rank[pairs.j])
+    norm = float(blas.dsbmv(len(band) - 1, 1.0, np.abs(band), np.ones(n * d), lower=1).max())
+    shift = SHIFT * (norm or 1.0)
+    shifted = band.copy(order="F")
+    shifted[0] += shift
+    lower, failed = lapack.dpbtrf(shifted, lower=1, overwrite_ab=1)
+    if failed or not np.isfinite(norm):
+        return None
+    unknowns = (order[:, None] * d + np.arange(d)).ravel()
+    return BandedCholesky(n * d, shift, norm, 0, unknowns, band, lower)
+
+
+def _neighbours_together(pairs: PairBlocks) -> np.ndarray:
+    """Return the reverse Cuthill-McKee order of the particles."""
+    row, column = np.concatenate([pairs.i, pairs.j]), np.concatenate([pairs.j, pairs.i])
+    by_row = np.argsort(row, kind="stable")
+    starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=pairs.n_particles))])
+    graph = sp.csr_array((np.ones(len(row)), column[by_row], starts), shape=(pairs.n_particles, pairs.n_particles))
+    return reverse_cuthill_mckee(graph, symmetric_mode=True)
+
+
+def _band(pairs: PairBlocks, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    """Add every pair's four blocks to a lower band in which its particles have the numbers i and j."""
+    n, d = pairs.n_particles, pairs.blocks.shape[-1]
+    low, high = np.minimum(i, j), np.maximum(i, j)
+    height = d * (int((high - low).max(initial=0)) + 1)
+    below, column = np.tril_indices(d)
+    every = np.arange(d)
+    on_diagonal = (d * np.concatenate([i, j])[:, None] + column) * height + (below - column)
+    off_diagonal = (d * low[:, None, None] + every) * height + d * (high - low)[:, None, None] + every[:, None] - every
+    places = np.concatenate([on_diagonal.ravel(), off_diagonal.ravel()])
+    triangle = pairs.blocks[:, below, column].ravel()
+    values = np.concatenate([triangle, triangle, -pairs.blocks.ravel()])
+    return np.bincount(places, values, minlength=height * d * n).reshape(d * n, height).T
+
+
+def sparse_lu(matrix: sp.csc_array, *, relative_shift: float = SHIFT) -> SparseLU:
+    """Factor H + shift with the pivots taken from the diagonal, shift = relative_shift x max row sum.
+
+    Args:
+        matrix: Symmetric sparse matrix, shape (m, m), every diagonal entry stored.
+        relative_shift: Shift in units of the matrix norm, > 0 for singular matrices.
+
+    Raises:
+        NumericalError: When the matrix holds a non-finite number or stays singular.
+        ValueError: When a diagonal entry is not stored.
+    """
+    columns = np.repeat(np.arange(matrix.shape[1]), np.diff(matrix.indptr))
+    norm = float(np.bincount(columns, np.abs(matrix.data), minlength=1).max())
+    if not np.isfinite(norm):
+        raise NumericalError(
+            "the Hessian holds infinite or NaN entries: particles overlap completely or a parameter is wrong."
+        )
+    shift = relative_shift * (norm or 1.0)
+    diagonal = matrix.indices == columns
+    if np.count_nonzero(diagonal) < matrix.shape[0]:
+        raise ValueError("every diagonal entry of the matrix must be stored: add explicit zeros where there are none.")
+    data = np.where(diagonal, matrix.data + shift, matrix.data)
+    shifted = sp.csc_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
+    try:
+        lu = spla.splu(shifted, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+    except RuntimeError as error:
+        raise NumericalError(f"the shifted Hessian is exactly singular ({error}): raise the shift.") from error
+    return SparseLU(matrix.shape[0], shift, norm, _count_negative(lu, shifted), matrix, lu)
+
+
+def _count_negative(lu: spla.SuperLU, matrix: sp.csc_array) -> int:
+    """Count negative pivots: by Sylvester's law as many as there are negative eigenvalues."""
+    if np.array_equal(lu.perm_r, lu.perm_c):
+        return int(np.sum(lu.U.diagonal() < 0))
+    # a zero pivot made SuperLU leave the diagonal, so the pivots no longer show the inertia
+    return int(np.sum(np.linalg.eigvalsh(matrix.toarray()) < 0))

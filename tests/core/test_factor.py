@@ -1,0 +1,81 @@
+"""Direct factors: banded and sparse ones agree with dense algebra and with each other."""
+
+import jax
+import numpy as np
+import pytest
+
+from mdsens.errors import NumericalError
+from mdsens.factor import SHIFT, SMALL, BandedCholesky, PairBlocks, SparseLU, banded_cholesky, factorise, sparse_lu
+from mdsens.hessian import assemble, hessian, pair_blocks
+from mdsens.relax import relax
+from potentials import soft_sphere
+from systems import bidisperse
+
+
+@pytest.fixture(scope="module", params=[2, 3], ids=["2D", "3D"])
+def relaxation(request):
+    options = bidisperse.Options(n_particles=40, dimension=request.param, packing_fraction=0.9)
+    start = bidisperse.build(options)
+    law, params = soft_sphere.build(soft_sphere.Options(), start.diameters, 2)
+    return relax(law, params, start.configuration)
+
+
+@pytest.fixture(scope="module", params=["banded", "sparse"])
+def factor(request, relaxation):
+    kind = {
+        "banded": lambda: banded_cholesky(pair_blocks(relaxation.state)),
+        "sparse": lambda: sparse_lu(hessian(relaxation.state)),
+    }
+    return kind[request.param]()
+
+
+def test_product_and_norm_are_those_of_the_matrix(factor, relaxation):
+    dense = hessian(relaxation.state).toarray()
+    columns = np.random.default_rng(0).standard_normal((factor.size, 3))
+    np.testing.assert_allclose(factor.product(columns), dense @ columns, atol=1e-13)
+    assert factor.norm == pytest.approx(np.abs(dense).sum(axis=1).max(), rel=1e-13)
+    assert factor.shift == SHIFT * factor.norm
+
+
+def test_solve_inverts_the_shifted_matrix(factor, relaxation):
+    shifted = hessian(relaxation.state).toarray() + factor.shift * np.eye(factor.size)
+    columns = np.random.default_rng(1).standard_normal((factor.size, 3))
+    # backward stable: the residual is rounding times |H| |y|, and |y| reaches 1/shift along the translations
+    solution = factor.solve(columns)
+    assert np.abs(shifted @ solution - columns).max() < 1e-13 * factor.norm * np.abs(solution).max()
+
+
+def test_small_minima_get_a_band_and_others_a_sparse_factor(relaxation):
+    assert isinstance(relaxation.factor, BandedCholesky)
+    assert relaxation.factor.n_negative == 0
+    start = bidisperse.build(bidisperse.Options(n_particles=SMALL // 2 + 1, seed=1))
+    law, params = soft_sphere.build(soft_sphere.Options(), start.diameters, 2)
+    large = relax(law, params, start.configuration)
+    assert isinstance(large.factor, SparseLU)
+
+
+def test_negative_eigenvalues_are_counted():
+    # three particles in a triangle joined by one stiff, one soft and one negative spring
+    angles = np.array([0.0, 2.0, 4.0])
+    normals = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    blocks = np.array([2.0, 1.0, -3.0])[:, None, None] * normals[:, :, None] * normals[:, None, :]
+    pairs = PairBlocks(blocks, np.array([0, 0, 1]), np.array([1, 2, 2]), 3)
+    assert banded_cholesky(pairs) is None
+    expected = np.linalg.eigvalsh(assemble(pairs).toarray())
+    assert sparse_lu(assemble(pairs)).n_negative == np.sum(expected < -1e-9) == 1
+
+
+def test_a_random_state_is_factored_whatever_its_inertia(relaxation):
+    state = relaxation.state
+    displaced = state.moved(
+        state.position + 0.3 * jax.random.normal(jax.random.key(0), state.position.shape), state.pairs
+    )
+    values = np.linalg.eigvalsh(hessian(displaced).toarray())
+    assert factorise(displaced).n_negative == np.sum(values < -1e-9) > 0
+
+
+def test_infinite_entries_are_refused():
+    pairs = PairBlocks(np.full((1, 2, 2), np.nan), np.array([0]), np.array([1]), 2)
+    assert banded_cholesky(pairs) is None
+    with pytest.raises(NumericalError, match="infinite or NaN"):
+        sparse_lu(assemble(pairs))
