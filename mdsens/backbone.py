@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import jax
 import numpy as np
@@ -98,7 +99,7 @@ def with_contacts(state: State, network: Network) -> State:
     if not isinstance(state.potential, PairPotential):
         return state
     n = state.configuration.n_particles
-    capacity = standard_capacity(network.n_contacts / n) * n
+    capacity = math.ceil(standard_capacity(network.n_contacts / n) * n)
     return state.with_pairs(padded_pairs(network.i, network.j, capacity))
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import NamedTuple
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
@@ -21,7 +21,7 @@ from mdsens.types import Box, PeriodicBox, Position, Scalar
 SMALL = 300  # particles: up to here all candidate pairs are tested inside compiled code
 
 
-class PairList(eqx.Module):
+class PairList(NamedTuple):
     """Unordered pairs (i, j), each at most once, padded with masked entries i = j = 0.
 
     Attributes:
@@ -29,7 +29,8 @@ class PairList(eqx.Module):
         j: Second particle, same shape.
         mask: True for real pairs, False for padding, same shape.
 
-    Lists made on the host hold NumPy arrays, which compiled functions take faster than a copy to the device would be.
+    Lists made on the host hold NumPy arrays, which compiled functions take faster than a copy to the device would be;
+    a tuple, because it is made anew so often that a module's construction would be felt.
     """
 
     i: Int[Array | np.ndarray, " m"]
@@ -64,8 +65,8 @@ def neighbor_pairs(position: Position | np.ndarray, box: Box, reach: float, *, c
         box: The space; when the reach exceeds half its smallest height, all pairs are returned (the nearest image still
             decides the distance).
         reach: Largest distance of a listed pair, units of length, > 0.
-        capacity: Number of entries to pad to. A list that does not fit is allocated anew with at least a quarter to
-            spare, in a few standard sizes, so that a list never overflows silently and compiled code is mostly reused.
+        capacity: Number of entries to pad to. A list that does not fit is allocated anew with at least a twentieth
+            to spare, in a few standard sizes, so that lists never overflow silently and compiled code is mostly reused.
 
     Returns:
         The pair list.
@@ -73,7 +74,7 @@ def neighbor_pairs(position: Position | np.ndarray, box: Box, reach: float, *, c
     pairs = _search(np.asarray(position), box, reach)
     n = len(position)
     if len(pairs) > capacity:
-        capacity = min(standard_capacity(1.25 * len(pairs) / n) * n, max(1, n * (n - 1) // 2))
+        capacity = min(math.ceil(standard_capacity(1.05 * len(pairs) / n) * n), max(1, n * (n - 1) // 2))
     return padded_pairs(pairs[:, 0], pairs[:, 1], capacity)
 
 
@@ -104,10 +105,10 @@ def compiled_pairs(
     return PairList(i, j, mask), counts[-1] > capacity
 
 
-def standard_capacity(least: float) -> int:
-    """Return the smallest of 1, 2, 3, 4, 6, 8, 12, 16, ... (2^k and 3 2^k) that is at least ``least``."""
-    power = 2 ** max(0, math.ceil(math.log2(max(least, 1))))
-    return power * 3 // 4 if power >= 4 and power * 3 // 4 >= least else power
+def standard_capacity(least: float) -> float:
+    """Return the smallest of 1, 1.25, ..., 2, 2.5, ..., 4, 5, 6, 7, 8, 10, ... (four steps per octave) >= ``least``."""
+    unit = 2.0 ** (math.floor(math.log2(max(least, 1.0))) - 2)
+    return math.ceil(max(least, 1.0) / unit) * unit
 
 
 def smallest_height(box: PeriodicBox) -> float:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jax.scipy.linalg import cho_solve
+from jaxtyping import Array, Bool, Float
 
 from mdsens.backbone import Network, contact_network
-from mdsens.energy import State, energy, forces, max_force
+from mdsens.energy import PairPotential, State, energy, forces, max_force
 from mdsens.errors import NumericalError
-from mdsens.factor import factorise
-from mdsens.types import Position
+from mdsens.factor import SHIFT, SMALL, factorise
+from mdsens.hessian import dense_hessian
+from mdsens.types import Position, Scalar
 
-_Moved = tuple[Array, Array, Array, Array]  # positions, energy, forces, largest force
 _ROUNDING = 1e-13  # relative rounding error of an energy, below which it cannot judge a step
 
 
@@ -46,68 +49,105 @@ def polish(state: State, *, tolerance: float, longest_step: float, max_steps: in
     gain drowns in rounding, the largest force). Otherwise the polish stops. The caller looks at ``max_force`` and
     ``settled``.
 
+    Small systems take their steps in one compiled loop (a dense factor); what it refuses, because rattlers make the
+    Hessian indefinite, and larger systems are stepped from the host with a factor that knows its inertia.
+
     Args:
-        state: Where to start; ``pairs`` must stay valid for moves of several ``longest_step``.
+        state: Where to start; ``pairs`` must stay valid for moves of ``max_steps`` times ``longest_step``.
         tolerance: Largest force to reach, units of energy per length.
         longest_step: Cap on a particle's move per step, units of length.
         max_steps: Most steps to take.
     """
-    point: _Point | None = _Point.at(state)
     before = contact_network(state)
-    points: list[_Point] = []
-    while point is not None:
-        points.append(point)
-        if not point.max_force > tolerance or len(points) > max_steps:
-            break
-        point = _step(point, before.n_rattlers, longest_step)
-    final = points[-1].state
+    small = isinstance(state.potential, PairPotential) and state.position.size <= SMALL
+    point, energies, largest = _run(state, tolerance, longest_step, max_steps if small else 0)
+    trail = [pair for pair in zip(energies.tolist(), largest.tolist(), strict=True) if np.isfinite(pair[0])]
+    if before.n_rattlers or not small:
+        while trail and trail[-1][1] > tolerance and len(trail) <= max_steps:
+            step = _step(state.moved(point.position, state.pairs), point.force, before.n_rattlers)
+            if step is None:
+                break
+            point, taken = _after(state, point, step, longest_step)
+            if not taken:
+                break
+            trail.append((float(point.energy), float(point.max_force)))
+    final = state.moved(point.position, state.pairs)
     after = contact_network(final)
-    energies, largest = (np.array([getattr(p, name) for p in points]) for name in ("energy", "max_force"))
-    return Polish(final, energies, largest, after, settled=len(points) > 1 and after.same_as(before))
+    energy_trail, force_trail = np.array(trail).reshape(-1, 2).T
+    return Polish(final, energy_trail, force_trail, after, settled=len(trail) > 1 and after.same_as(before))
 
 
-@dataclasses.dataclass(frozen=True)
-class _Point:
-    state: State
-    force: np.ndarray
-    energy: float
-    max_force: float
+class _Point(NamedTuple):
+    """Where a Newton iteration stands."""
 
-    @classmethod
-    def at(cls, state: State) -> _Point:
-        value, force, largest = _evaluate(state)
-        return cls(state, np.asarray(force), float(value), float(largest))
+    position: Position
+    force: Position
+    energy: Scalar
+    max_force: Scalar
 
 
 @jax.jit
-def _evaluate(state: State) -> tuple[jax.Array, jax.Array, jax.Array]:
-    force = forces(state)
-    return energy(state), force, max_force(force)
+def _evaluated(state: State, position: Position) -> _Point:
+    here = state.moved(position, state.pairs)
+    force = forces(here)
+    return _Point(position, force, energy(here), max_force(force))
 
 
-def _step(point: _Point, n_rattlers: int, longest_step: float) -> _Point | None:
+@jax.jit
+def _after(
+    state: State, point: _Point, step: Position | np.ndarray, longest_step: Scalar | float
+) -> tuple[_Point, Bool[Array, ""]]:
+    """Return the point after a step and whether the step may be taken; else the point as it was."""
+    gain = jnp.vdot(point.force, step)
+    short = (gain > 0) & (jnp.max(jnp.sum(step**2, axis=1)) <= longest_step**2)  # NaN is not short
+    new = _evaluated(state, point.position + step)
+    visible = gain > _ROUNDING * jnp.abs(point.energy)
+    falls = jnp.where(visible, new.energy < point.energy, new.max_force < point.max_force)
+    taken = short & falls
+    return jax.tree.map(lambda a, b: jnp.where(taken, a, b), new, point), taken
+
+
+@functools.partial(jax.jit, static_argnames="max_steps")
+def _run(
+    state: State, tolerance: Scalar | float, longest_step: Scalar | float, max_steps: int
+) -> tuple[_Point, Float[Array, " k"], Float[Array, " k"]]:
+    """Take steps with a dense factor; return the last point and the energies and forces of all, NaN beyond the last."""
+    blank = jnp.full(max_steps + 1, jnp.nan)
+    first = _evaluated(state, state.position)
+    if not max_steps:
+        return first, first.energy[None], first.max_force[None]
+
+    def unfinished(carry: tuple[_Point, Array, Array, Array, Array]) -> Array:
+        point, _, _, k, taken = carry
+        return taken & (point.max_force > tolerance) & (k < max_steps)
+
+    def step(carry: tuple[_Point, Array, Array, Array, Array]) -> tuple[_Point, Array, Array, Array, Array]:
+        point, energies, largest, k, _ = carry
+        matrix = dense_hessian(state.moved(point.position, state.pairs))
+        shift = SHIFT * jnp.max(jnp.sum(jnp.abs(matrix), axis=0))
+        lower = jax.lax.linalg.cholesky(matrix + shift * jnp.eye(len(matrix)), symmetrize_input=False)
+        direction = cho_solve((lower, True), point.force.ravel()).reshape(point.force.shape)
+        new, taken = _after(state, point, direction, longest_step)
+        k = k + taken
+        return new, energies.at[k].set(new.energy), largest.at[k].set(new.max_force), k, taken
+
+    begin = (
+        first,
+        blank.at[0].set(first.energy),
+        blank.at[0].set(first.max_force),
+        jnp.zeros((), int),
+        jnp.array(True),
+    )
+    point, energies, largest, _, _ = jax.lax.while_loop(unfinished, step, begin)
+    return point, energies, largest
+
+
+def _step(state: State, force: Position, n_rattlers: int) -> np.ndarray | None:
+    """Return the Newton step, or None where the Hessian has more negative eigenvalues than rattlers could give it."""
     try:
-        factor = factorise(point.state)
+        factor = factorise(state)
     except NumericalError:
         return None
-    if factor.n_negative > point.force.shape[1] * n_rattlers:
+    if factor.n_negative > force.shape[1] * n_rattlers:
         return None
-    step = factor.solve(point.force.reshape(-1, 1)).reshape(point.force.shape)
-    return _accepted(point, step, longest_step)
-
-
-def _accepted(point: _Point, step: np.ndarray, longest_step: float) -> _Point | None:
-    gain = float(np.vdot(point.force, step))
-    if not (gain > 0 and np.linalg.norm(step, axis=1).max() <= longest_step):
-        return None  # NaN ends here, too
-    moved, value, force, largest = (np.asarray(part) for part in _trial(point.state, step))
-    falls = value < point.energy if gain > _ROUNDING * abs(point.energy) else largest < point.max_force
-    if not falls:
-        return None
-    return _Point(point.state.moved(jnp.asarray(moved), point.state.pairs), force, float(value), float(largest))
-
-
-@jax.jit
-def _trial(state: State, step: np.ndarray | Position) -> _Moved:
-    moved = state.position + step
-    return moved, *_evaluate(state.moved(moved, state.pairs))
+    return factor.solve(np.asarray(force).reshape(-1, 1)).reshape(force.shape)

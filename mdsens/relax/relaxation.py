@@ -8,21 +8,22 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
 from mdsens.backbone import Network, contact_network, with_contacts
-from mdsens.energy import PairPotential, Potential, State, energy, max_reach, pressure
+from mdsens.energy import PairPotential, Potential, State, energy, max_reach, pair_distances, pressure
 from mdsens.errors import UserError
 from mdsens.factor import Factor, factorise
 from mdsens.pairs import PairList, check_range, neighbor_pairs, padded_pairs
 from mdsens.relax.fire import SEGMENT, Fire, Segment, advance, scales, start
 from mdsens.relax.newton import polish
 from mdsens.results import Verdict
-from mdsens.types import Box, Configuration, PeriodicBox, Position
+from mdsens.types import Box, Configuration, PeriodicBox, Position, Scalar
 
 _UNJAMMED_PRESSURE = 1e-8  # epsilon/sigma^d
-_FIRST_POLISH = 3e-4  # epsilon/sigma: the contact network has mostly settled there
+_FIRST_POLISH = 1e-4  # epsilon/sigma: the contact network has mostly settled there
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +120,7 @@ def relax(
     """Relax a configuration to a minimum of the energy at fixed box.
 
     FIRE runs in compiled segments; whenever a particle has moved half a skin the pairs are listed anew. Below a largest
-    force of 3e-4 epsilon/sigma Newton steps try to finish from there. Unless the backbone stays as it is, the Hessian
+    force of 1e-4 epsilon/sigma Newton steps try to finish from there. Unless the backbone stays as it is, the Hessian
     is positive and they converge, the attempt is forgotten and FIRE goes on, as if nothing had happened, to a tenth of
     the force.
 
@@ -143,28 +144,29 @@ def relax(
     recorder = _Recorder(progress)
     finder = _Finder(configuration.box, reach, settings)
     state = State(configuration, potential, params, finder(configuration.position, 0))
+    _refuse_coincident(state, reach)
     recorder.keep(configuration.position)
     target = settings.max_force * unit / length
     threshold = max(target, _FIRST_POLISH * unit / length) if settings.newton else target
     minimizer = start(settings.fire, state)
-    factor = None
+    network, factor = None, None
     while True:
         minimizer, pairs, verdict = _descend(minimizer, state, finder, threshold, settings, recorder)
         state = state.moved(minimizer.position, pairs)
         if verdict is not Verdict.CONVERGED or recorder.largest <= target:
             break
-        polished = polish(state, tolerance=target, longest_step=0.05 * settings.skin * length)
+        polished = polish(state, tolerance=target, longest_step=0.04 * min(settings.skin * length, finder.skin))
         if polished.settled and polished.max_force[-1] <= target:
             # pivots on the way may have been those of rattlers: the backbone at the final state decides
             factor = _backbone_factor(polished.state, polished.network)
             if factor is not None and not factor.n_negative:
-                state = polished.state.with_pairs(finder(polished.state.position, len(pairs.mask)))
+                state, network = polished.state, polished.network
                 recorder.add(polished.energy[1:], polished.max_force[1:], newton=True)
                 break
             factor = None
         # not settled yet: forget the attempt and let FIRE go on, so that the minimum reached is FIRE's own
         threshold = max(target, threshold / 10)
-    return _judged(state, verdict, settings, recorder, begun, factor)
+    return _judged(state, verdict, settings, recorder, begun, network or contact_network(state), factor)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,8 +226,11 @@ class _Recorder:
 def _descend(
     minimizer: Any, state: State, finder: _Finder, threshold: float, settings: RelaxationSettings, recorder: _Recorder
 ) -> tuple[Any, PairList, Verdict]:
-    """Run FIRE down to the threshold, listing pairs anew whenever the skin is used up; return where it then is."""
-    pairs, reference = finder(minimizer.position, len(state.pairs.mask)), minimizer.position
+    """Run FIRE down to the threshold, listing pairs anew whenever the skin is used up; return where it then is.
+
+    The state's pairs must have been listed at the minimizer's position; those returned were listed at the last one.
+    """
+    pairs, reference = state.pairs, minimizer.position
     verdict = None
     while verdict is None:
         n_steps = min(SEGMENT, settings.max_steps - recorder.n_fire)
@@ -255,12 +260,11 @@ def _judged(
     settings: RelaxationSettings,
     recorder: _Recorder,
     begun: float,
+    network: Network,
     factor: Factor | None,
 ) -> Relaxation:
     recorder.keep(state.position)
-    network = contact_network(state)
-    periodic = isinstance(state.configuration.box, PeriodicBox)
-    value = float(_pressure(state)) if periodic else float("nan")
+    height, value = (float(part) for part in _energy_and_pressure(state))
     if verdict is Verdict.CONVERGED:
         if _is_unjammed(state, network, value):
             verdict, factor = Verdict.UNJAMMED, None
@@ -271,7 +275,7 @@ def _judged(
         state=state,
         verdict=verdict,
         network=network,
-        energy=float(_energy(state)),
+        energy=height,
         max_force=recorder.largest,
         pressure=value,
         settings=settings,
@@ -296,19 +300,28 @@ def _backbone_factor(state: State, network: Network) -> Factor | None:
 
 
 def _checked_reach(potential: Potential, params: PyTree, configuration: Configuration) -> float:
-    """Return the interaction range after refusing coincident particles and boxes that are too small."""
+    """Return the interaction range after refusing boxes that are too small for it."""
     reach = max_reach(potential, configuration, params)
     if np.isfinite(reach):
         check_range(configuration.box, reach)
-        closest = neighbor_pairs(configuration.position, configuration.box, 1e-9 * reach)
-        if bool(closest.mask.any()):
-            i, j = int(closest.i[0]), int(closest.j[0])
-            raise UserError(
-                f"particles {i} and {j} lie at the same place (closer than {1e-9 * reach:.1e}); the force between them "
-                "has no direction: move one of them."
-            )
     return reach
 
 
-_pressure = jax.jit(pressure)
-_energy = jax.jit(energy)
+def _refuse_coincident(state: State, reach: float) -> None:
+    distances = np.asarray(_distances(state.configuration, state.pairs))
+    closest = int(np.argmin(distances))
+    if bool(state.pairs.mask[closest]) and distances[closest] < 1e-9 * reach:
+        i, j = int(state.pairs.i[closest]), int(state.pairs.j[closest])
+        raise UserError(
+            f"particles {i} and {j} lie at the same place (closer than {1e-9 * reach:.1e}); the force between them "
+            "has no direction: move one of them."
+        )
+
+
+_distances = jax.jit(pair_distances)
+
+
+@jax.jit
+def _energy_and_pressure(state: State) -> tuple[Scalar, Scalar]:
+    """Return the energy and the pressure, which is NaN for a free system."""
+    return energy(state), pressure(state) if isinstance(state.configuration.box, PeriodicBox) else jnp.full((), jnp.nan)

@@ -50,9 +50,12 @@ def everything_rows(problems: Sequence[Problem], path: str, theta: float, *, col
     cold_theirs = _seconds(lambda: theirs(problems[0]))
     for problem in problems:  # every shape that occurs is compiled before the clock starts
         ours(problem)
+    rounds = []
     with ThreadPoolExecutor(default_workers()) as pool:
-        warm_ours = np.median([_seconds(lambda: list(pool.map(ours, problems))) for _ in range(3)])
-    warm_theirs = _seconds(lambda: [theirs(problem) for problem in problems])
+        for _ in range(REPEATS):  # in turns, so that a busy machine slows both
+            theirs_now = _seconds(lambda: [theirs(problem) for problem in problems])
+            rounds.append((_seconds(lambda: list(pool.map(ours, problems))), theirs_now))
+    warm_ours, warm_theirs = np.median(rounds, axis=0)
     relaxed = [ours(problem) for problem in problems[:10]]
 
     def our_step(relaxation: Relaxation) -> float:
