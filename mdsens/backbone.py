@@ -6,6 +6,7 @@ import dataclasses
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Array, Float
@@ -100,7 +101,8 @@ def with_contacts(state: State, network: Network) -> State:
         return state
     n = state.configuration.n_particles
     capacity = math.ceil(standard_capacity(network.n_contacts / n) * n)
-    return state.with_pairs(padded_pairs(network.i, network.j, capacity))
+    # on the device: many compiled calls follow, and each would copy a list of NumPy arrays
+    return state.with_pairs(jax.tree.map(jnp.asarray, padded_pairs(network.i, network.j, capacity)))
 
 
 def _prune(i: np.ndarray, j: np.ndarray, n: int, least: int) -> np.ndarray:

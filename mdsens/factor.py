@@ -25,19 +25,24 @@ SMALL = 600  # unknowns: up to here a band is factored faster than a sparse matr
 
 @dataclasses.dataclass(frozen=True)
 class Factor(ABC):
-    r"""A symmetric matrix H and a direct factor of :math:`H + \mu`.
+    r"""A symmetric matrix H and a direct factor of :math:`H + \mu`, both in an order of the factor's choice.
 
     Attributes:
-        size: Number of unknowns m.
+        order: Which unknown stands where in the columns given and returned, shape (m,).
         shift: :math:`\mu`, units of the matrix.
         norm: Largest absolute row sum of H, an upper bound of its largest eigenvalue.
         n_negative: Number of negative eigenvalues of :math:`H + \mu`.
     """
 
-    size: int
+    order: np.ndarray
     shift: float
     norm: float
     n_negative: int
+
+    @property
+    def size(self) -> int:
+        """Number of unknowns m."""
+        return len(self.order)
 
     @property
     @abstractmethod
@@ -46,7 +51,7 @@ class Factor(ABC):
 
     @abstractmethod
     def product(self, columns: np.ndarray) -> np.ndarray:
-        """Return H times columns, shape (m, k)."""
+        """Return H times columns, shape (m, k), in this factor's order."""
 
     @abstractmethod
     def solve(self, columns: np.ndarray) -> np.ndarray:
@@ -58,12 +63,10 @@ class BandedCholesky(Factor):
     """LAPACK's Cholesky factor of the matrix in an order that keeps neighbours together.
 
     Attributes:
-        order: Which unknown stands where, shape (m,).
         band: Lower band of the ordered matrix, band[r, c] = H[c + r, c], shape (b + 1, m).
         lower: Lower band of the factor, same shape.
     """
 
-    order: np.ndarray
     band: np.ndarray
     lower: np.ndarray
 
@@ -74,17 +77,13 @@ class BandedCholesky(Factor):
 
     def product(self, columns: np.ndarray) -> np.ndarray:
         """Return H times columns."""
-        image = np.empty_like(columns)
         width = len(self.band) - 1
-        for column in range(columns.shape[1]):
-            image[self.order, column] = blas.dsbmv(width, 1.0, self.band, columns[self.order, column], lower=1)
-        return image
+        images = [blas.dsbmv(width, 1.0, self.band, column, lower=1) for column in columns.T]
+        return np.stack(images, axis=1)
 
     def solve(self, columns: np.ndarray) -> np.ndarray:
         """Return the shifted inverse times columns."""
-        solution = np.empty_like(columns)
-        solution[self.order] = lapack.dpbtrs(self.lower, columns[self.order], lower=1)[0]
-        return solution
+        return np.asarray(lapack.dpbtrs(self.lower, columns, lower=1)[0])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +145,7 @@ def banded_cholesky(pairs: PairBlocks) -> BandedCholesky | None:
     if failed or not np.isfinite(norm):
         return None
     unknowns = (order[:, None] * d + np.arange(d)).ravel()
-    return BandedCholesky(n * d, shift, norm, 0, unknowns, band, lower)
+    return BandedCholesky(unknowns, shift, norm, 0, band, lower)
 
 
 def _neighbours_together(pairs: PairBlocks) -> np.ndarray:
@@ -200,7 +199,7 @@ def sparse_lu(matrix: sp.csc_array, *, relative_shift: float = SHIFT) -> SparseL
         lu = spla.splu(shifted, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
     except RuntimeError as error:
         raise NumericalError(f"the shifted Hessian is exactly singular ({error}): raise the shift.") from error
-    return SparseLU(matrix.shape[0], shift, norm, _count_negative(lu, shifted), matrix, lu)
+    return SparseLU(np.arange(matrix.shape[0]), shift, norm, _count_negative(lu, shifted), matrix, lu)
 
 
 def _count_negative(lu: spla.SuperLU, matrix: sp.csc_array) -> int:

@@ -150,4 +150,6 @@ def _step(state: State, force: Position, n_rattlers: int) -> np.ndarray | None:
         return None
     if factor.n_negative > force.shape[1] * n_rattlers:
         return None
-    return factor.solve(np.asarray(force).reshape(-1, 1)).reshape(force.shape)
+    step = np.empty(force.size)
+    step[factor.order] = factor.solve(np.asarray(force).reshape(-1, 1)[factor.order])[:, 0]
+    return step.reshape(force.shape)

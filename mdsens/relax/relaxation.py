@@ -84,11 +84,13 @@ class Relaxation:
         energy: Potential energy, units of energy.
         max_force: Largest Euclidean norm of a particle's force, units of energy per length.
         pressure: Pressure, units of energy per volume; NaN for a free system.
+        force_unit: The unit epsilon/sigma in which force tolerances are given.
         settings: What was asked for.
         history: The way there.
         seconds: Wall time.
-        factor: The factored Hessian of the backbone by which the state was judged, at ``state`` itself; None where
-            nothing was judged (an unjammed or unconverged state). Linear response goes on from it.
+        loaded: The same state, its pairs restricted to the backbone's contacts.
+        factor: The factored Hessian of ``loaded`` by which the state was judged; None where nothing was judged (an
+            unjammed or unconverged state). Linear response goes on from both.
     """
 
     state: State
@@ -97,16 +99,12 @@ class Relaxation:
     energy: float
     max_force: float
     pressure: float
+    force_unit: float
     settings: RelaxationSettings
     history: History
     seconds: float
+    loaded: State
     factor: Factor | None
-
-    @property
-    def force_unit(self) -> float:
-        """The unit epsilon/sigma in which force tolerances are given."""
-        length, unit = scales(self.state.potential, self.state.params)
-        return float(unit / length)
 
 
 def relax(
@@ -158,7 +156,7 @@ def relax(
         polished = polish(state, tolerance=target, longest_step=0.04 * min(settings.skin * length, finder.skin))
         if polished.settled and polished.max_force[-1] <= target:
             # pivots on the way may have been those of rattlers: the backbone at the final state decides
-            factor = _backbone_factor(polished.state, polished.network)
+            factor = _backbone_factor(with_contacts(polished.state, polished.network), polished.network)
             if factor is not None and not factor.n_negative:
                 state, network = polished.state, polished.network
                 recorder.add(polished.energy[1:], polished.max_force[1:], newton=True)
@@ -264,12 +262,14 @@ def _judged(
     factor: Factor | None,
 ) -> Relaxation:
     recorder.keep(state.position)
+    loaded = with_contacts(state, network)
+    length, unit = (float(scale) for scale in scales(state.potential, state.params))
     height, value = (float(part) for part in _energy_and_pressure(state))
     if verdict is Verdict.CONVERGED:
-        if _is_unjammed(state, network, value):
+        if _is_unjammed(state, network, value * length**state.configuration.dimension / unit):
             verdict, factor = Verdict.UNJAMMED, None
         else:
-            factor = factor or _backbone_factor(state, network)
+            factor = factor or _backbone_factor(loaded, network)
             verdict = Verdict.SADDLE if factor is not None and factor.n_negative else Verdict.CONVERGED
     return Relaxation(
         state=state,
@@ -278,25 +278,25 @@ def _judged(
         energy=height,
         max_force=recorder.largest,
         pressure=value,
+        force_unit=unit / length,
         settings=settings,
         history=recorder.history(),
         seconds=time.perf_counter() - begun,
+        loaded=loaded,
         factor=factor,
     )
 
 
-def _is_unjammed(state: State, network: Network, value: float) -> bool:
-    """Return whether a packing has no rigid backbone or carries no pressure."""
+def _is_unjammed(state: State, network: Network, reduced_pressure: float) -> bool:
+    """Return whether a packing has no rigid backbone or carries no pressure (in units of epsilon/sigma^d)."""
     if not (isinstance(state.potential, PairPotential) and state.potential.contact):
         return False
-    length, unit = (float(scale) for scale in scales(state.potential, state.params))
-    threshold = _UNJAMMED_PRESSURE * unit / length**state.configuration.dimension
-    return not network.backbone.any() or not value >= threshold
+    return not network.backbone.any() or not reduced_pressure >= _UNJAMMED_PRESSURE
 
 
-def _backbone_factor(state: State, network: Network) -> Factor | None:
+def _backbone_factor(loaded: State, network: Network) -> Factor | None:
     """Factor the Hessian of the backbone; None when there is no backbone."""
-    return factorise(with_contacts(state, network), network.backbone) if network.backbone.any() else None
+    return factorise(loaded, network.backbone) if network.backbone.any() else None
 
 
 def _checked_reach(potential: Potential, params: PyTree, configuration: Configuration) -> float:

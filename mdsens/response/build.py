@@ -36,8 +36,9 @@ def linear_response(
     """
     if not at_any_point:
         _refuse(relaxation, stationarity)
-    loaded = with_contacts(relaxation.state, relaxation.network)
-    return _response(loaded, relaxation.network, relaxation.factor, relaxation.max_force, at_any_point=at_any_point)
+    return _response(
+        relaxation.loaded, relaxation.network, relaxation.factor, relaxation.max_force, at_any_point=at_any_point
+    )
 
 
 def response_at(state: State) -> LinearResponse:
@@ -77,7 +78,7 @@ def _response(
         smallest_eigenvalue=smallest,
         at_any_point=at_any_point,
         factor=factor,
-        unknowns=np.flatnonzero(np.repeat(network.backbone, loaded.configuration.dimension)),
+        unknowns=np.flatnonzero(np.repeat(network.backbone, loaded.configuration.dimension))[factor.order],
         modes=np.hstack([known, floppy]) if floppy.size else known,
     )
 
@@ -86,6 +87,7 @@ def _symmetries(state: State, network: Network, factor: Factor) -> tuple[np.ndar
     """Return the rigid motions that cost no energy, and how many of them are translations and rotations."""
     position = np.asarray(state.position)[network.backbone]
     known, n_translations, n_rotations = known_zero_modes(position, state.configuration.box)
+    known = known[factor.order]
     if isinstance(state.potential, PairPotential):
         return known, n_translations, n_rotations
     # an external field breaks symmetries; what it leaves must still annihilate the Hessian

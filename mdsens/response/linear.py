@@ -55,8 +55,8 @@ class LinearResponse:
         smallest_eigenvalue: Smallest non-zero eigenvalue of the backbone Hessian, units of energy per length squared.
         at_any_point: Whether the state was not required to be stationary.
         factor: The backbone Hessian, shape (m, m), and its factor.
-        unknowns: Numbers of the degrees of freedom that respond, shape (m,).
-        modes: All zero modes, orthonormal columns, shape (m, k).
+        unknowns: Numbers of the degrees of freedom that respond, in the factor's order, shape (m,).
+        modes: All zero modes in the same order, orthonormal columns, shape (m, k).
     """
 
     state: State

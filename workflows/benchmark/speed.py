@@ -9,12 +9,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mdsens.energy import State
 from mdsens.observables import energy
 from mdsens.parameters import PerParticle
 from mdsens.paths import select
@@ -22,6 +20,7 @@ from mdsens.relax import Relaxation, relax
 from mdsens.response import linear_response
 from mdsens.sensitivity import gradient, position_sensitivity
 from mdsens.sweep import default_workers
+from mdsens.types import replaced
 from workflows.benchmark.accuracy import Answer
 from workflows.benchmark.peers import JaxoptPeer, unrolled_memory
 from workflows.benchmark.rows import Row
@@ -102,7 +101,8 @@ def jacobian_row(answer: Answer) -> Row:
     relaxation, configuration = answer.relaxation, answer.problem.configuration
     diameters = relaxation.state.params.sigma.values[configuration.species]
     params = dataclasses.replace(relaxation.state.params, sigma=PerParticle(diameters))
-    polydisperse = dataclasses.replace(relaxation, state=_with_params(relaxation, params))
+    state, loaded = (replaced(state, {"params": params}) for state in (relaxation.state, relaxation.loaded))
+    polydisperse = dataclasses.replace(relaxation, state=state, loaded=loaded)
 
     def ours() -> Any:
         return position_sensitivity(linear_response(polydisperse), select(polydisperse.state, ["soft_sphere.sigma"]))
@@ -123,10 +123,6 @@ def jacobian_row(answer: Answer) -> Row:
         f"{seconds_ours:.3f} s (certificate included) against {seconds_theirs:.1f} s; "
         f"columns of A sum to dx/dtheta to {mismatch:.0e}",
     )
-
-
-def _with_params(relaxation: Relaxation, params: Any) -> State:
-    return eqx.tree_at(lambda state: state.params, relaxation.state, params)
 
 
 def memory_row(problem: Problem) -> Row:
