@@ -81,6 +81,7 @@ from mdsens.implicit.null_space import NullSpace, zero_modes
 from mdsens.implicit.operator import Point, ProjectedOperator
 from mdsens.implicit.root import fixed_point, root
 from mdsens.implicit.second import energy_hessian, second_derivative
+from mdsens.implicit.sparse import SparseDirect
 from mdsens.implicit.system import LinearizedCondition, linearize
 from mdsens.implicit.values import Certificate, jacobian, jvp, vjp
 
@@ -97,6 +98,7 @@ __all__ = [
     "NullSpace",
     "Point",
     "ProjectedOperator",
+    "SparseDirect",
     "chosen_solver",
     "energy_hessian",
     "fixed_point",

@@ -139,6 +139,6 @@ def joint(*conditions: Callable[..., PyTree]) -> Condition:
 
 def _spread(bound: PyTree, like: PyTree) -> PyTree:
     """Return a bound as a pytree like x, whether it is one already or a single number."""
-    if jax.tree.structure(bound) == jax.tree.structure(like):
+    if bool(jax.tree.structure(bound) == jax.tree.structure(like)):  # type: ignore[operator]
         return bound
     return jax.tree.map(lambda leaf: jnp.broadcast_to(bound, leaf.shape), like)

@@ -122,7 +122,7 @@ def _diagnose_residual(operator: ProjectedOperator, solver: LinearSolver, state:
 
 
 def _unwrapped(leaf: Any) -> Any:
-    """Return the number behind the tracers of eager transformations (jvp, vmap over something else), if there is one."""
+    """Return the number behind the tracers of eager jvp and of a vmap over something else, if there is one."""
     while isinstance(leaf, jax.core.Tracer):
         inner = next((getattr(leaf, name) for name in ("primal", "val") if hasattr(leaf, name)), None)
         if inner is None or getattr(leaf, "batch_dim", None) is not None:
