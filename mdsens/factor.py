@@ -1,4 +1,4 @@
-r"""Direct factors of a Hessian, ready to solve and to multiply: banded Cholesky for small ones, sparse LU for others.
+r"""Direct factors of a symmetric matrix: banded Cholesky for small ones, sparse LU for others.
 
 Both factor :math:`H + \mu` with a shift far below the smallest non-zero eigenvalue, because translations (and loose
 rattlers) make H singular; whoever solves refines with the product :math:`H v`, so that the shift leaves no trace.
@@ -15,12 +15,27 @@ import scipy.sparse.linalg as spla
 from scipy.linalg import blas, lapack
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
-from mdsens.energy import PairPotential, State
 from mdsens.errors import NumericalError
-from mdsens.hessian import PairBlocks, assemble, hessian, pair_blocks
 
 SHIFT = 1e-10  # of the largest eigenvalue: makes the factor exist, biases nothing once refined (measured: 6e-12)
 SMALL = 600  # unknowns: up to here a band is factored faster than a sparse matrix
+
+
+@dataclasses.dataclass(frozen=True)
+class PairBlocks:
+    """The Hessian of a pair law, pair by pair.
+
+    Attributes:
+        blocks: K of every pair that has stiffness, shape (m, d, d), units of energy per length squared.
+        i: Number of its first particle, counted among the kept ones, shape (m,).
+        j: Number of its second particle, shape (m,).
+        n_particles: Number of kept particles.
+    """
+
+    blocks: np.ndarray
+    i: np.ndarray
+    j: np.ndarray
+    n_particles: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,24 +127,6 @@ class SparseLU(Factor):
         return self.lu.solve(np.ascontiguousarray(columns))
 
 
-def factorise(state: State, particles: np.ndarray | None = None) -> Factor:
-    """Factor the Hessian of a state: as a band where it is small and has no negative eigenvalue, else sparsely.
-
-    Args:
-        state: The state.
-        particles: True for the particles whose rows and columns are kept, as for ``mdsens.hessian.hessian``.
-
-    Raises:
-        NumericalError: When the Hessian holds a non-finite number or stays singular.
-    """
-    if not isinstance(state.potential, PairPotential):
-        return sparse_lu(hessian(state, particles))
-    pairs = pair_blocks(state, particles)
-    small = 0 < pairs.n_particles * state.configuration.dimension <= SMALL
-    banded = banded_cholesky(pairs) if small else None
-    return banded or sparse_lu(assemble(pairs))
-
-
 def banded_cholesky(pairs: PairBlocks) -> BandedCholesky | None:
     """Factor H + shift as a band, or return None where it is not positive definite or holds a non-finite number."""
     n, d = pairs.n_particles, pairs.blocks.shape[-1]
@@ -170,6 +167,23 @@ def _band(pairs: PairBlocks, i: np.ndarray, j: np.ndarray) -> np.ndarray:
     triangle = pairs.blocks[:, below, column].ravel()
     values = np.concatenate([triangle, triangle, -pairs.blocks.ravel()])
     return np.bincount(places, values, minlength=height * d * n).reshape(d * n, height).T
+
+
+def assemble(pairs: PairBlocks) -> sp.csc_array:
+    """Return the sparse matrix of a Hessian given by its pairs, every diagonal entry stored."""
+    blocks, i, j = pairs.blocks, pairs.i, pairs.j
+    dimension = blocks.shape[-1]
+    size = pairs.n_particles * dimension
+    component = np.arange(dimension)
+    rows = np.stack([i, j, i, j])[:, :, None, None] * dimension + component[:, None]
+    columns = np.stack([i, j, j, i])[:, :, None, None] * dimension + component[None, :]
+    values = np.stack([blocks, blocks, -blocks, -blocks])
+    diagonal = np.arange(size)  # stored even where it vanishes
+    rows, columns = (
+        np.concatenate([np.broadcast_to(index, values.shape).ravel(), diagonal]) for index in (rows, columns)
+    )
+    entries = np.concatenate([values.ravel(), np.zeros(size)])
+    return sp.csc_array(sp.coo_array((entries, (rows, columns)), shape=(size, size)))
 
 
 def sparse_lu(matrix: sp.csc_array, *, relative_shift: float = SHIFT) -> SparseLU:

@@ -10,8 +10,6 @@ differentiated densely. Degrees of freedom are numbered d i + a for component a 
 
 from __future__ import annotations
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,25 +17,9 @@ import scipy.sparse as sp
 from jaxtyping import Array, Bool, Float
 
 from mdsens.energy import PairPotential, State, energy_at, pair_components
+from mdsens.factor import SMALL, Factor, PairBlocks, assemble, banded_cholesky, sparse_lu
 from mdsens.parameters import at_pairs
 from mdsens.types import Scalar
-
-
-@dataclasses.dataclass(frozen=True)
-class PairBlocks:
-    """The Hessian of a pair law, pair by pair.
-
-    Attributes:
-        blocks: K of every pair that has stiffness, shape (m, d, d), units of energy per length squared.
-        i: Number of its first particle, counted among the kept ones, shape (m,).
-        j: Number of its second particle, shape (m,).
-        n_particles: Number of kept particles.
-    """
-
-    blocks: np.ndarray
-    i: np.ndarray
-    j: np.ndarray
-    n_particles: int
 
 
 def pair_blocks(state: State, particles: np.ndarray | None = None) -> PairBlocks:
@@ -71,6 +53,24 @@ def hessian(state: State, particles: np.ndarray | None = None) -> sp.csc_array:
     size = state.position.size
     unknowns = np.repeat(kept, state.configuration.dimension)
     return _assemble_dense(np.asarray(_dense_hessian(state)).reshape(size, size)[np.ix_(unknowns, unknowns)])
+
+
+def factorise(state: State, particles: np.ndarray | None = None) -> Factor:
+    """Factor the Hessian of a state: as a band where it is small and has no negative eigenvalue, else sparsely.
+
+    Args:
+        state: The state.
+        particles: True for the particles whose rows and columns are kept, as for ``hessian``.
+
+    Raises:
+        NumericalError: When the Hessian holds a non-finite number or stays singular.
+    """
+    if not isinstance(state.potential, PairPotential):
+        return sparse_lu(hessian(state, particles))
+    pairs = pair_blocks(state, particles)
+    small = 0 < pairs.n_particles * state.configuration.dimension <= SMALL
+    banded = banded_cholesky(pairs) if small else None
+    return banded or sparse_lu(assemble(pairs))
 
 
 @jax.jit
@@ -146,23 +146,6 @@ def _stiffness_drift(state: State, step: Float[Array, "n d"]) -> Float[Array, "m
 @jax.jit
 def _dense_drift(state: State, step: Float[Array, "n d"]) -> Float[Array, "n d n d"]:
     return jax.jvp(lambda x: _dense_hessian(state.at(x, state.parameters)), (state.position,), (step,))[1]
-
-
-def assemble(pairs: PairBlocks) -> sp.csc_array:
-    """Return the sparse matrix of a Hessian given by its pairs, every diagonal entry stored."""
-    blocks, i, j = pairs.blocks, pairs.i, pairs.j
-    dimension = blocks.shape[-1]
-    size = pairs.n_particles * dimension
-    component = np.arange(dimension)
-    rows = np.stack([i, j, i, j])[:, :, None, None] * dimension + component[:, None]
-    columns = np.stack([i, j, j, i])[:, :, None, None] * dimension + component[None, :]
-    values = np.stack([blocks, blocks, -blocks, -blocks])
-    diagonal = np.arange(size)  # stored even where it vanishes
-    rows, columns = (
-        np.concatenate([np.broadcast_to(index, values.shape).ravel(), diagonal]) for index in (rows, columns)
-    )
-    entries = np.concatenate([values.ravel(), np.zeros(size)])
-    return sp.csc_array(sp.coo_array((entries, (rows, columns)), shape=(size, size)))
 
 
 def _assemble_dense(matrix: np.ndarray) -> sp.csc_array:

@@ -72,20 +72,43 @@ References:
     Blondel et al., Efficient and Modular Implicit Differentiation, NeurIPS 2022, arXiv:2105.15183.
 """
 
-from mdsens.implicit.linear import DenseCholesky, DenseLU, Iterative, LinearSolution, LinearSolver
-from mdsens.implicit.null_space import NullSpace
+from mdsens.implicit.choice import chosen_solver
+from mdsens.implicit.conditions import Condition, joint, kkt, projected_gradient, stationary
+from mdsens.implicit.dense import DenseCholesky, DenseLU
+from mdsens.implicit.krylov import Iterative, Minres
+from mdsens.implicit.linear import LinearSolution, LinearSolver
+from mdsens.implicit.null_space import NullSpace, zero_modes
+from mdsens.implicit.operator import Point, ProjectedOperator
 from mdsens.implicit.root import fixed_point, root
+from mdsens.implicit.second import energy_hessian, second_derivative
 from mdsens.implicit.system import LinearizedCondition, linearize
+from mdsens.implicit.values import Certificate, jacobian, jvp, vjp
 
 __all__ = [
+    "Certificate",
+    "Condition",
     "DenseCholesky",
     "DenseLU",
     "Iterative",
     "LinearSolution",
     "LinearSolver",
     "LinearizedCondition",
+    "Minres",
     "NullSpace",
+    "Point",
+    "ProjectedOperator",
+    "chosen_solver",
+    "energy_hessian",
     "fixed_point",
+    "jacobian",
+    "joint",
+    "jvp",
+    "kkt",
     "linearize",
+    "projected_gradient",
     "root",
+    "second_derivative",
+    "stationary",
+    "vjp",
+    "zero_modes",
 ]

@@ -1,5 +1,6 @@
 """Directions in which a state may move freely (or not at all), and the projector that removes them."""
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import equinox as eqx
@@ -125,6 +126,49 @@ class NullSpace(eqx.Module):
                 "Build it from modes or a mask with the structure and shapes of x's floating-point leaves "
                 "(None in place of other leaves)."
             )
+
+
+def zero_modes(
+    F: Callable[..., PyTree], *, most: int = 12, relative: float = 1e-9, frozen: Mask | None = None
+) -> Callable[..., NullSpace]:
+    r"""Return a function (x, \*p) -> NullSpace that finds the zero modes of a symmetric dF/dx in its spectrum.
+
+    For modes that nobody can name: floppy modes, a marginal state. Dense: an eigen-decomposition of order n^3.
+
+    Args:
+        F: The optimality function, with a symmetric derivative.
+        most: Most modes to remove; the eigenvectors of the eigenvalues smallest in magnitude are candidates.
+        relative: An eigenvalue counts as zero below this fraction of the largest, in (0, 1).
+        frozen: Components held fixed, as for `NullSpace.from_modes`.
+
+    Returns:
+        The function, for `null_space=`. Its modes are constants for differentiation, so second derivatives lack their
+        components along the zero modes. A state with more than ``most`` zero modes stays singular, and is reported so.
+
+    Raises:
+        ValueError: When ``most`` or ``relative`` is out of range.
+    """
+    if most < 1 or not 0.0 < relative < 1.0:
+        raise ValueError(f"most = {most} must be at least 1 and relative = {relative} in (0, 1).")
+
+    def null_space(x: PyTree, *p: PyTree) -> NullSpace:
+        flat, unravel = ravel_pytree(floating(x))
+        rest = eqx.filter(x, eqx.is_inexact_array, inverse=True)
+        kept = jnp.ones(flat.shape) if frozen is None else 1.0 - ravel_pytree(frozen)[0]
+
+        def condition(y: Float[Array, " n"]) -> Float[Array, " n"]:
+            return ravel_pytree(floating(F(eqx.combine(unravel(y), rest), *p)))[0]
+
+        matrix = jax.lax.stop_gradient(jax.jacfwd(condition)(flat)) * kept[:, None] * kept
+        size = jnp.max(jnp.sum(jnp.abs(matrix), axis=0))
+        # frozen components must not be taken for zero modes
+        values, vectors = jnp.linalg.eigh(0.5 * (matrix + matrix.T) + size * jnp.diag(1.0 - kept))
+        order = jnp.argsort(jnp.abs(values))[:most]
+        found = jnp.abs(values[order]) <= relative * size
+        modes = jax.vmap(unravel)(jnp.where(found, vectors[:, order], 0.0).T)
+        return NullSpace.from_modes(modes, frozen=frozen)
+
+    return null_space
 
 
 def _orthonormal_rows(rows: Float[Array, "k n"], frozen: Bool[Array, " n"], tolerance: float) -> Float[Array, "k n"]:

@@ -11,8 +11,10 @@ from jax.custom_derivatives import SymbolicZero
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree
 
-from mdsens.implicit.linear import DenseLU, LinearSolver
+from mdsens.implicit.choice import chosen_solver
+from mdsens.implicit.linear import LinearSolver
 from mdsens.implicit.null_space import NullSpace
+from mdsens.implicit.reasons import reason_at
 from mdsens.implicit.system import NullSpaceFn, Optimality, linearize
 from mdsens.implicit.trees import (
     Split,
@@ -27,13 +29,12 @@ from mdsens.implicit.trees import (
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_DEFAULT_SOLVER = DenseLU()
 
 
 def root(
     F: Optimality,
     *,
-    linear_solver: LinearSolver = _DEFAULT_SOLVER,
+    linear_solver: LinearSolver | None = None,
     null_space: NullSpace | NullSpaceFn | None = None,
     has_aux: bool = False,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -51,7 +52,8 @@ def root(
     Args:
         F: Optimality function F(x, *p), zero at the solution; returns a pytree like x. Its floating-point leaves are
             the equations, one per floating-point leaf of x.
-        linear_solver: How systems with A are solved, see `mdsens.implicit` for which to take when.
+        linear_solver: How systems with A are solved, see `mdsens.implicit` for which to take when. None: chosen by the
+            condition's structure and size (`mdsens.implicit.choice`).
         null_space: Zero modes of A and of A^T and frozen components of x, or a function (x, *p) that returns them.
             None: A is regular. With it, derivatives are the ones of least norm; second derivatives include the exact
             change of the projector with x and p, so a function must be differentiable (`NullSpace.from_modes` is). If
@@ -68,8 +70,9 @@ def root(
 
     Notes:
         x, x0 and every p are any pytrees; integers, booleans, None, strings and callables in them stay as they are.
-        Assumed and not checked here: F vanishes at what the solver returns. Checked: the linear solve; where its
-        relative residual exceeds the solver's tolerance, the derivative is NaN. Neither F nor the solver may close over
+        Assumed and not checked here: F vanishes at what the solver returns (`mdsens.implicit.jvp`, `vjp` and `jacobian`
+        check it). Checked: the linear solve; where its relative residual exceeds the solver's tolerance, the derivative
+        raises `NumericalError` with the reason outside jit and is NaN inside. Neither F nor the solver may close over
         a value that is being differentiated: pass it as a p.
 
     References:
@@ -91,7 +94,7 @@ def root(
 def fixed_point(
     T: Callable[..., PyTree],
     *,
-    linear_solver: LinearSolver = _DEFAULT_SOLVER,
+    linear_solver: LinearSolver | None = None,
     null_space: NullSpace | NullSpaceFn | None = None,
     has_aux: bool = False,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -126,7 +129,7 @@ def _call(
     args: tuple[PyTree, ...],
     *,
     F: Optimality,
-    linear_solver: LinearSolver,
+    linear_solver: LinearSolver | None,
     null_space: NullSpace | NullSpaceFn | None,
     has_aux: bool,
 ) -> Any:
@@ -165,7 +168,7 @@ def _tangents(
     p: tuple[PyTree, ...],
     p_tangents: list[Array | None],
     *,
-    linear_solver: LinearSolver,
+    linear_solver: LinearSolver | None,
     null_space: NullSpace | NullSpaceFn | None,
 ) -> list[Any]:
     """Return the tangents of the array leaves of x for tangents of the array leaves of p (None: does not move)."""
@@ -173,15 +176,17 @@ def _tangents(
     if all(tangent is None for tangent in p_tangents):
         return [zero_tangent(leaf) for leaf in x_leaves]
     require_double_precision(x)
-    system = linearize(F, x, p, linear_solver=linear_solver, null_space=null_space)
+    solver = chosen_solver(linear_solver, F, x)
+    system = linearize(F, x, p, linear_solver=solver, null_space=null_space)
     _, unravel = ravel_pytree(floating(x))
-    dx = split(unravel(system.solve(-_derivative_along(F, x, p, p_tangents)))).leaves
+    reason = reason_at(F, x, p, linear_solver=solver, null_space=null_space)
+    dx = split(unravel(system.solve(-derivative_along(F, x, p, p_tangents), reason))).leaves
     moving = iter(dx)
     return [next(moving) if eqx.is_inexact_array(leaf) else zero_tangent(leaf) for leaf in x_leaves]
 
 
-def _derivative_along(F: Optimality, x: PyTree, p: tuple[PyTree, ...], p_tangents: list[Array | None]) -> Array:
-    """Return the flat dF/dp . dp."""
+def derivative_along(F: Optimality, x: PyTree, p: tuple[PyTree, ...], p_tangents: list[Array | None]) -> Array:
+    """Return the flat dF/dp . dp for tangents of the array leaves of p, None for those that do not move."""
     parts = split(p)
     moving = [i for i, tangent in enumerate(p_tangents) if tangent is not None]
 

@@ -9,58 +9,23 @@ pseudo-inverse of A if the modes are its zero modes), so a right-hand side along
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
-from mdsens.implicit.linear import LinearSolution, LinearSolver, Matvec
+from mdsens.implicit.guard import Reason, refuse_nan
+from mdsens.implicit.linear import LinearSolution, LinearSolver
 from mdsens.implicit.null_space import NullSpace
+from mdsens.implicit.operator import Matvec, Point, ProjectedOperator, erratic, is_symmetric
 from mdsens.implicit.trees import floating, require_like
 
 Optimality = Callable[..., PyTree]
 NullSpaceFn = Callable[..., NullSpace]
-
-SYMMETRY_TOLERANCE = 1e-8  # relative asymmetry of two random products; rounding of a Hessian stays below 1e-12
-
-
-class ProjectedOperator(eqx.Module):
-    """The regular map M = P A P + s (1 - P) on flat vectors.
-
-    Attributes:
-        jacobian: v -> A v.
-        null_space: The null space of flat vectors that defines P.
-        shift: s, the size of A on an erratic vector; a constant for differentiation.
-    """
-
-    jacobian: Matvec
-    null_space: NullSpace
-    shift: Float[Array, ""]
-
-    def __call__(self, vector: Float[Array, " n"]) -> Float[Array, " n"]:
-        """Return M v."""
-        inside = self.null_space.project(vector)
-        return self.null_space.project(self.jacobian(inside)) + self.shift * (vector - inside)
-
-    def transpose(self) -> "ProjectedOperator":
-        """Return M^T, by transposing A."""
-        vector = jax.ShapeDtypeStruct(self.null_space.frozen.shape, self.shift.dtype)
-        transposed = jax.linear_transpose(self.jacobian, vector)
-        return ProjectedOperator(lambda cotangent: transposed(cotangent)[0], self.null_space, self.shift)
-
-    def defect(self, value: Float[Array, " n"], right_hand_side: Float[Array, " n"]) -> Float[Array, ""]:
-        """Return how much the equation is violated: the norm of (M y - b, Z A P y).
-
-        The second part vanishes when the modes are zero modes of A^T, as they are for a symmetric A; if they are not,
-        the projected equation is not the one that was asked for.
-        """
-        inside = self.null_space.project(value)
-        image = self.jacobian(inside)
-        residual = self.null_space.project(image) + self.shift * (value - inside) - right_hand_side
-        return jnp.hypot(jnp.linalg.norm(residual), jnp.linalg.norm(self.null_space.components(image)))
+Tree = TypeVar("Tree")
 
 
 class LinearizedCondition(eqx.Module):
@@ -81,8 +46,19 @@ class LinearizedCondition(eqx.Module):
     solver: LinearSolver
     state: PyTree[Any]
 
-    def solve(self, right_hand_side: Float[Array, " n"]) -> Float[Array, " n"]:
-        """Return P M^-1 P b, or NaN where the linear solve failed."""
+    def certified(
+        self, right_hand_side: Float[Array, " n"], *, transposed: bool = False
+    ) -> tuple[Float[Array, " n"], Float[Array, ""], Int[Array, ""]]:
+        """Return P M^-1 P b (or with M^T), the relative defect of the solve and its iterations; not differentiable."""
+        operator = self.constant.transpose() if transposed and not self.solver.symmetric else self.constant
+        project = self.constant.null_space.project
+        value, defect, solution = checked_solve(
+            self.solver, self.state, operator, project(right_hand_side), transposed=transposed
+        )
+        return project(value), defect, solution.n_steps
+
+    def solve(self, right_hand_side: Float[Array, " n"], reason: Reason | None = None) -> Float[Array, " n"]:
+        """Return P M^-1 P b; where the linear solve failed, raise outside jit with the `reason`, NaN inside."""
 
         def solve_with(transposed: bool) -> Callable[[Matvec, Array], Array]:
             def solve(_: Matvec, b: Float[Array, " n"]) -> Float[Array, " n"]:
@@ -95,12 +71,12 @@ class LinearizedCondition(eqx.Module):
         project = self.operator.null_space.project
         y = jax.lax.custom_linear_solve(
             self.operator,
-            project(right_hand_side),
+            refuse_nan(project(right_hand_side), reason),  # the cotangent of the answer comes out here
             solve_with(transposed=False),
             solve_with(transposed=not symmetric),
             symmetric=symmetric,
         )
-        return project(y)
+        return refuse_nan(project(y), reason)
 
 
 def linearize(
@@ -136,10 +112,11 @@ def linearize(
     _, jacobian = jax.linearize(flat_condition, unknowns)
     flat_null_space = _null_space_at(null_space, x, p).flatten()
     constant = _stop_gradient(ProjectedOperator(jacobian, flat_null_space, jnp.ones(())))
-    shift = _shift(constant, unknowns.size, require_symmetric=linear_solver.symmetric)
+    shift = _shift(constant, require_symmetric=linear_solver.symmetric)
     operator = ProjectedOperator(jacobian, flat_null_space, shift)
     constant = ProjectedOperator(constant.jacobian, constant.null_space, shift)
-    return LinearizedCondition(operator, constant, linear_solver, linear_solver.prepare(constant, unknowns.size))
+    point = Point(*_stop_gradient((x, p)))
+    return LinearizedCondition(operator, constant, linear_solver, linear_solver.prepare(constant, point))
 
 
 def checked_solve(
@@ -183,25 +160,19 @@ def _null_space_at(null_space: NullSpace | NullSpaceFn | None, x: PyTree, p: tup
     return present
 
 
-def _shift(operator: ProjectedOperator, size: int, *, require_symmetric: bool) -> Float[Array, ""]:
+def _shift(operator: ProjectedOperator, *, require_symmetric: bool) -> Float[Array, ""]:
     """Return the size of P A P on an erratic vector; NaN, which spoils every solve, if P A P lacks its symmetry."""
     project = operator.null_space.project
-    u, v = (project(_erratic(size, frequency)) for frequency in (0.618, 0.414))
+    v = project(erratic(operator.size, 0.414))
     image = project(operator.jacobian(v))
     ratio = jnp.linalg.norm(image) / jnp.where(jnp.any(v != 0.0), jnp.linalg.norm(v), 1.0)
     shift = jnp.where(ratio > 0.0, ratio, jnp.where(jnp.isnan(ratio), jnp.nan, 1.0))
     if not require_symmetric:
         return shift
-    asymmetry = jnp.abs(jnp.vdot(u, image) - jnp.vdot(v, operator.jacobian(u)))
-    allowed = SYMMETRY_TOLERANCE * jnp.linalg.norm(u) * jnp.linalg.norm(image)
-    return jnp.where(asymmetry <= allowed, shift, jnp.nan)
+    inside = lambda u: project(operator.jacobian(project(u)))  # noqa: E731
+    return jnp.where(is_symmetric(inside, operator.size), shift, jnp.nan)
 
 
-def _erratic(size: int, frequency: float) -> Float[Array, " n"]:
-    """Return a fixed vector that looks random to any matrix with a structure; cheaper to compile than a generator."""
-    return jnp.cos(frequency * jnp.arange(1.0, size + 1.0) ** 2)
-
-
-def _stop_gradient(operator: ProjectedOperator) -> ProjectedOperator:
-    arrays, static = eqx.partition(operator, eqx.is_array)
+def _stop_gradient(tree: Tree) -> Tree:
+    arrays, static = eqx.partition(tree, eqx.is_array)
     return eqx.combine(jax.lax.stop_gradient(arrays), static)

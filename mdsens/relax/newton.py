@@ -15,8 +15,8 @@ from jaxtyping import Array, Bool, Float
 from mdsens.backbone import Network, contact_network
 from mdsens.energy import PairPotential, State, energy, forces, max_force
 from mdsens.errors import NumericalError
-from mdsens.factor import SHIFT, SMALL, factorise
-from mdsens.hessian import dense_hessian
+from mdsens.factor import SHIFT, SMALL
+from mdsens.hessian import dense_hessian, factorise
 from mdsens.types import Position, Scalar
 
 _ROUNDING = 1e-13  # relative rounding error of an energy, below which it cannot judge a step

@@ -15,7 +15,8 @@ from jaxtyping import PyTree
 from mdsens.backbone import Network, contact_network, with_contacts
 from mdsens.energy import PairPotential, Potential, State, energy, max_reach, pair_distances, pressure
 from mdsens.errors import UserError
-from mdsens.factor import Factor, factorise
+from mdsens.factor import Factor
+from mdsens.hessian import factorise
 from mdsens.pairs import PairList, check_range, neighbor_pairs, padded_pairs
 from mdsens.relax.fire import SEGMENT, Fire, Segment, advance, scales, start
 from mdsens.relax.newton import polish

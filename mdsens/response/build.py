@@ -7,7 +7,8 @@ import numpy as np
 from mdsens.backbone import Network, contact_network, with_contacts
 from mdsens.energy import PairPotential, State, forces, max_force
 from mdsens.errors import NumericalError
-from mdsens.factor import Factor, factorise
+from mdsens.factor import Factor
+from mdsens.hessian import factorise
 from mdsens.relax import Relaxation
 from mdsens.response.linear import LinearResponse
 from mdsens.response.null_space import ZeroModes, known_zero_modes, spectrum_edge

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from mdsens.errors import NumericalError
-from mdsens.factor import SHIFT, SMALL, BandedCholesky, PairBlocks, SparseLU, banded_cholesky, factorise, sparse_lu
-from mdsens.hessian import assemble, hessian, pair_blocks
+from mdsens.factor import SHIFT, SMALL, BandedCholesky, PairBlocks, SparseLU, assemble, banded_cholesky, sparse_lu
+from mdsens.hessian import factorise, hessian, pair_blocks
 from mdsens.relax import relax
 from potentials import soft_sphere
 from systems import bidisperse
