@@ -28,7 +28,7 @@ from mdsens.implicit.system import LinearizedCondition, NullSpaceFn, Optimality,
 from mdsens.implicit.trees import floating, require_double_precision, require_like, require_x64, with_float_arrays
 
 STATIONARITY = 1e-6
-Flat = Float[Array, " n"]
+Flat = Float[Array, " _"]  # unknowns or parameters: one function takes both
 
 
 @dataclasses.dataclass(frozen=True)
