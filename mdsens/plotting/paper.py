@@ -26,6 +26,7 @@ from mdsens.plotting.style import (
 )
 
 _DASHES = (0, (4, 2))
+_DOTS = (0, (1, 1.5))
 _BASELINES = {"class means": ORANGE, "class means, best contrast": GREEN, "all real images": GREY}
 
 
@@ -172,6 +173,7 @@ def _draw_errors(axes: Axes, x: np.ndarray, table: Precision) -> None:
                 markerfacecolor=fill, markeredgewidth=0.6, label=label, zorder=3,
             )  # fmt: skip
     axes.plot(x, table.bound, color=INK, linewidth=0.9, linestyle=_DASHES, label="theorem's bound", zorder=4)
+    axes.plot(x, table.estimate, color=INK, linewidth=1.1, linestyle=_DOTS, label="certificate's estimate", zorder=5)
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(numticks=9))
     axes.yaxis.set_minor_formatter(NullFormatter())

@@ -169,6 +169,7 @@ class Precision:
         implicit_error: Error of the implicit derivative at the iterate; NaN where there is none.
         unrolled_error: Error of the derivative through the iterations.
         bound: The precision theorem's bound of the implicit error; NaN where it does not apply.
+        estimate: The certificate's estimate of the implicit error; NaN where there is none.
         settled: Whether the theorem applies.
     """
 
@@ -177,6 +178,7 @@ class Precision:
     implicit_error: np.ndarray
     unrolled_error: np.ndarray
     bound: np.ndarray
+    estimate: np.ndarray
     settled: np.ndarray
 
 

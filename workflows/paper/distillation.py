@@ -25,7 +25,7 @@ from pydantic import Field
 
 from mdsens.config import Section
 from mdsens.errors import NumericalError
-from mdsens.implicit import DenseCholesky, root
+from mdsens.implicit import DenseCholesky, root, stationary
 from workflows.benchmark.rows import Row
 from workflows.paper.data import digits
 from workflows.paper.outer import descend, difference
@@ -91,7 +91,7 @@ class Distillation(eqx.Module):
     def trained(self, theta: Images) -> Weights:
         """Return x*(theta), inner training to convergence, differentiated implicitly; NaN when it does not converge."""
 
-        @root(self.condition, linear_solver=DenseCholesky())
+        @root(stationary(self.inner), linear_solver=DenseCholesky())
         def solve(start: Weights, theta: Images) -> Weights:
             rates = self.rates(theta)
 
@@ -117,7 +117,7 @@ class Distillation(eqx.Module):
 
             return jax.lax.scan(advance, (start, start), jnp.arange(INNER_STEPS[-1]))[0][0]
 
-        chosen = root(self.condition, linear_solver=DenseCholesky())(solve) if implicit else solve
+        chosen = root(stationary(self.inner), linear_solver=DenseCholesky())(solve) if implicit else solve
         return chosen(self.untrained(theta), theta)
 
     def untrained(self, theta: Images) -> Weights:

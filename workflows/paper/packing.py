@@ -36,7 +36,8 @@ def precision(problem: Problem, path: str, steps: np.ndarray) -> dict[str, np.nd
         steps: Increasing FIRE steps to look at, shape (t,).
 
     Returns:
-        ``step``, ``distance``, ``implicit_error``, ``unrolled_error``, ``bound`` (NaN unless settled), ``settled`` and
+        ``step``, ``distance``, ``implicit_error``, ``unrolled_error``, ``bound`` and ``estimate`` (NaN unless settled),
+        ``settled`` and
         ``max_force``, each of shape (t,), for the iterates that rounding does not spoil; scalar ``solution_error``, the
         relative error of the implicit derivative at the relaxed state against the dense pseudo-inverse.
 
@@ -51,7 +52,7 @@ def precision(problem: Problem, path: str, steps: np.ndarray) -> dict[str, np.nd
     law, tangent = (problem.potential, problem.params), selection.combined(np.ones(1))
     iterates = differentiate_iterates(*law, problem.configuration, tangent, steps.tolist(), skin=problem.settings.skin)
     estimates = [estimate_at(relaxation, position, selection) for position in iterates.position]
-    settled, bound, implicit = (np.array(part) for part in zip(*estimates, strict=True))
+    settled, bound, estimate, implicit = (np.array(part) for part in zip(*estimates, strict=True))
     backbone, distance = relaxation.network.backbone, _distances(relaxation, iterates)
     kept = distance > ROUNDING
     if not (kept & settled).any():
@@ -65,6 +66,7 @@ def precision(problem: Problem, path: str, steps: np.ndarray) -> dict[str, np.nd
         "implicit_error": _norms(implicit - exact, backbone),
         "unrolled_error": _norms(iterates.unrolled - exact, backbone),
         "bound": np.where(settled, bound, np.nan),
+        "estimate": np.where(settled, estimate, np.nan),
         "settled": settled,
         "max_force": iterates.max_force,
     }
@@ -72,15 +74,18 @@ def precision(problem: Problem, path: str, steps: np.ndarray) -> dict[str, np.nd
     return {name: column[kept] for name, column in columns.items()} | {"solution_error": np.asarray(error)}
 
 
-def estimate_at(relaxation: Relaxation, position: np.ndarray, selection: Selection) -> tuple[bool, float, np.ndarray]:
-    """Return whether an iterate is settled, the theorem's bound there, and the implicit derivative; NaN without one."""
+def estimate_at(
+    relaxation: Relaxation, position: np.ndarray, selection: Selection
+) -> tuple[bool, float, float, np.ndarray]:
+    """Return whether an iterate is settled, the certificate's bound and error estimate, and dx/dp; NaN without any."""
     state = state_at(relaxation.state, position)
     settled = contact_network(state).same_as(relaxation.network)
     try:
         found = position_sensitivity(response_at(state), selection)
     except NumericalError:  # no backbone yet, or a Hessian that is singular by accident
-        return settled, np.nan, np.full(position.shape, np.nan)
-    return settled, float(found.certificate.bound[0]), found.values[0]
+        return settled, np.nan, np.nan, np.full(position.shape, np.nan)
+    certificate = found.certificate
+    return settled, float(certificate.bound[0]), float(certificate.error[0]), found.values[0]
 
 
 def state_at(state: State, position: np.ndarray) -> State:
