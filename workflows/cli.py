@@ -166,6 +166,7 @@ COMMANDS = {
     "show": Command("summarise a results file", _declare_show, overridable=False),
     "plot": Command("draw the figures of a results file again", _declare_plot, overridable=False),
     "export": Command("write a results file for a viewer", _declare_export, overridable=False),
+    "paper": Command("measure the claims of the paper on implicit differentiation", _declare_workflow),
     "benchmark": Command("measure accuracy and speed, and print the table", _declare_workflow),
 }
 

@@ -18,7 +18,8 @@ from mdsens.plotting.history import draw_history
 from mdsens.plotting.iterates import draw_iterates
 from mdsens.plotting.observables import draw_observables
 from mdsens.plotting.packing import draw_packing
-from mdsens.plotting.records import Arrows, Benchmark, Iterates, Packing, Sweep
+from mdsens.plotting.paper import draw_distillation, draw_packing_precision, draw_ridge, draw_selection
+from mdsens.plotting.records import Arrows, Benchmark, Distillation, Iterates, Packing, Precision, Selection, Sweep
 from mdsens.plotting.slab import draw_slab
 from mdsens.plotting.spectrum import draw_spectrum
 from mdsens.plotting.style import FORMATS, save
@@ -37,7 +38,7 @@ def figures_for(path: Path, output_folder: Path, format: str = "png") -> list[Pa
 
     A run gives its packing with the arrows of dx/dp (of the four parameters with the largest response), its history,
     the table of its observables' derivatives and, from eight parameters on, singular values; an ensemble its iterates
-    and its sweep; a benchmark its bars.
+    and its sweep; a benchmark its bars; the paper's claims one figure per problem.
 
     Args:
         path: The results file.
@@ -56,9 +57,7 @@ def figures_for(path: Path, output_folder: Path, format: str = "png") -> list[Pa
     named = run_figures(read_run(path)) if kind_of(path) == "run" else table_figures(read_tables(path))
     written = [save(figure, Path(output_folder) / f"{path.stem}_{name}.{format}") for name, figure in named]
     if not written:
-        raise UserError(
-            f"{path} holds {kind_of(path)!r} results without anything to draw: give a run, an ensemble or a benchmark."
-        )
+        raise UserError(f"{path} holds {kind_of(path)!r} results without anything to draw: give a run or a study.")
     return written
 
 
@@ -101,6 +100,27 @@ def table_figures(tables: Tables) -> Named:
         table = _complete("benchmark", groups["benchmark"], Benchmark)
         words = {name: tuple(map(str, table[name])) for name in ("names", "sense")}
         yield "benchmark", draw_benchmark(Benchmark(**{**table, **words}))
+    yield from paper_figures(groups, name)
+
+
+def paper_figures(groups: Mapping[str, Mapping[str, Any]], parameter: str) -> Named:
+    """Yield name and figure for every problem on which the paper's claims were measured.
+
+    Raises:
+        UserError: When a known group lacks an array.
+    """
+    if "ridge_shared" in groups and "ridge_separate" in groups:
+        shared, separate = (_complete(name, groups[name], Precision) for name in ("ridge_shared", "ridge_separate"))
+        yield "ridge", draw_ridge(Precision(**shared), Precision(**separate))
+    if "packing" in groups:
+        table = _complete("packing", groups["packing"], Precision)
+        yield "packing", draw_packing_precision(Precision(**table), parameter=parameter)
+    if "selection" in groups:
+        table = _complete("selection", groups["selection"], Selection)
+        yield "selection", draw_selection(Selection(**{**table, "reference": float(table["reference"])}))
+    if "distillation" in groups:
+        table = _complete("distillation", groups["distillation"], Distillation)
+        yield "distillation", draw_distillation(Distillation(**table))
 
 
 def packing_of(run: StoredRun) -> Packing:

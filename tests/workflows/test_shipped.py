@@ -17,7 +17,7 @@ from workflows.cli import COMMANDS
 from workflows.problem import build_problem
 
 FILES = sorted(Path(workflows.__file__).parent.glob("*.toml"))
-MODULES = {"benchmark": "workflows.benchmark.run"}
+MODULES = {"benchmark": "workflows.benchmark.run", "paper": "workflows.paper.run"}
 
 
 def schema(path):

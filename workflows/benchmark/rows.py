@@ -46,9 +46,9 @@ def as_arrays(rows: Sequence[Row]) -> dict[str, np.ndarray]:
     }
 
 
-def print_rows(rows: Sequence[Row]) -> None:
+def print_rows(rows: Sequence[Row], *, title: str = "mdsens benchmark") -> None:
     """Print the table."""
-    table = Table(title="mdsens benchmark")
+    table = Table(title=title)
     for column in ("what", "measured", "target", "", "note"):
         table.add_column(column, justify="right" if column in ("measured", "target") else "left")
     for row in rows:
