@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jaxtyping import Array, Float
+from jaxtyping import Array, Shaped
 
 from mdsens.errors import NumericalError
 
@@ -21,7 +21,7 @@ Reason = Callable[[], str]
 UNKNOWN = "the linear solve of an implicit derivative failed, or a derivative of F is NaN."
 
 
-def refuse_nan(vector: Float[Array, " n"], reason: Reason | None = None) -> Float[Array, " n"]:
+def refuse_nan(vector: Shaped[Array, "..."], reason: Reason | None = None) -> Shaped[Array, "..."]:
     """Return the vector unchanged.
 
     Args:

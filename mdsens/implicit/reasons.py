@@ -61,14 +61,15 @@ def _diagnose_matrix(
     p: tuple[PyTree, ...],
     null_space: NullSpace | NullSpaceFn | None,
 ) -> str:
-    size, image = operator.size, operator(erratic(operator.size, 0.3))
+    size, image = operator.size, operator.jacobian(erratic(operator.size, 0.3))
     if not bool(jnp.all(jnp.isfinite(image))):
         return "dF/dx is not finite at the solution: F has a kink or a pole there."
-    leak = max(float(jnp.max(jnp.abs(operator.jacobian(mode)), initial=0.0)) for mode in _modes(operator))
-    if leak > 1e-6 * float(operator.shift):
+    leaks = [jnp.where(operator.null_space.frozen, 0.0, operator.jacobian(z)) for z in operator.null_space.basis]
+    worst, typical = max((float(jnp.linalg.norm(leak)) for leak in leaks), default=0.0), float(jnp.linalg.norm(image))
+    if worst > solver.tolerance * typical / np.sqrt(size):
         return (
-            f"a claimed zero mode is none: dF/dx changes it by {leak:.1e}, while dF/dx is of size "
-            f"{float(operator.shift):.1e}. Take it out of the null space."
+            f"a claimed zero mode is none: dF/dx maps it, normalised, to a vector of length {worst:.1e}. Take it out "
+            "of the null space, or converge the solver if the mode follows the state."
         )
     inside = lambda v: operator.null_space.project(operator.jacobian(operator.null_space.project(v)))  # noqa: E731
     if solver.symmetric and not bool(is_symmetric(inside, size)):
@@ -84,10 +85,6 @@ def _diagnose_matrix(
             "use lineax.GMRES."
         )
     return _diagnose_spectrum(operator, solver) or _diagnose_residual(system.constant, solver, system.state)
-
-
-def _modes(operator: ProjectedOperator) -> list[jax.Array]:
-    return [*operator.null_space.basis, jnp.zeros(operator.size)]
 
 
 def _diagnose_spectrum(operator: ProjectedOperator, solver: LinearSolver) -> str | None:

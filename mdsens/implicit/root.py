@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree
 
 from mdsens.implicit.choice import chosen_solver
+from mdsens.implicit.guard import refuse_nan
 from mdsens.implicit.linear import LinearSolver
 from mdsens.implicit.null_space import NullSpace
 from mdsens.implicit.reasons import reason_at
@@ -177,12 +178,36 @@ def _tangents(
         return [zero_tangent(leaf) for leaf in x_leaves]
     require_double_precision(x)
     solver = chosen_solver(linear_solver, F, x)
-    system = linearize(F, x, p, linear_solver=solver, null_space=null_space)
-    _, unravel = ravel_pytree(floating(x))
     reason = reason_at(F, x, p, linear_solver=solver, null_space=null_space)
-    dx = split(unravel(system.solve(-derivative_along(F, x, p, p_tangents), reason))).leaves
+    # linear in between: what is refused on the way in forward is refused on the way out adjoint
+    guarded = [t if t is None or not eqx.is_inexact_array(t) else refuse_nan(t, reason) for t in p_tangents]
+    compute = eqx.filter_jit(_flat_tangent) if _is_hashable((F, x, p, solver, null_space)) else _flat_tangent
+    flat = refuse_nan(compute(F, x, p, guarded, solver, null_space), reason)
+    dx = split(ravel_pytree(floating(x))[1](flat)).leaves
     moving = iter(dx)
     return [next(moving) if eqx.is_inexact_array(leaf) else zero_tangent(leaf) for leaf in x_leaves]
+
+
+def _flat_tangent(
+    F: Optimality,
+    x: PyTree,
+    p: tuple[PyTree, ...],
+    p_tangents: list[Array | None],
+    solver: LinearSolver,
+    null_space: NullSpace | NullSpaceFn | None,
+) -> Array:
+    """Return the flat dx; compiled once per F, also where the caller is not."""
+    system = linearize(F, x, p, linear_solver=solver, null_space=null_space)
+    return system.solve(-derivative_along(F, x, p, p_tangents))
+
+
+def _is_hashable(tree: PyTree) -> bool:
+    """Return whether everything in it that is no array can be static for compilation (NumPy arrays cannot)."""
+    try:
+        hash(tuple(jax.tree.leaves(eqx.filter(tree, eqx.is_array, inverse=True))))
+    except TypeError:
+        return False
+    return True
 
 
 def derivative_along(F: Optimality, x: PyTree, p: tuple[PyTree, ...], p_tangents: list[Array | None]) -> Array:

@@ -17,7 +17,6 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PyTree
 
-from mdsens.implicit.guard import Reason, refuse_nan
 from mdsens.implicit.linear import LinearSolution, LinearSolver
 from mdsens.implicit.null_space import NullSpace
 from mdsens.implicit.operator import Matvec, Point, ProjectedOperator, erratic, is_symmetric
@@ -57,8 +56,8 @@ class LinearizedCondition(eqx.Module):
         )
         return project(value), defect, solution.n_steps
 
-    def solve(self, right_hand_side: Float[Array, " n"], reason: Reason | None = None) -> Float[Array, " n"]:
-        """Return P M^-1 P b; where the linear solve failed, raise outside jit with the `reason`, NaN inside."""
+    def solve(self, right_hand_side: Float[Array, " n"]) -> Float[Array, " n"]:
+        """Return P M^-1 P b, or NaN where the linear solve failed."""
 
         def solve_with(transposed: bool) -> Callable[[Matvec, Array], Array]:
             def solve(_: Matvec, b: Float[Array, " n"]) -> Float[Array, " n"]:
@@ -71,12 +70,12 @@ class LinearizedCondition(eqx.Module):
         project = self.operator.null_space.project
         y = jax.lax.custom_linear_solve(
             self.operator,
-            refuse_nan(project(right_hand_side), reason),  # the cotangent of the answer comes out here
+            project(right_hand_side),
             solve_with(transposed=False),
             solve_with(transposed=not symmetric),
             symmetric=symmetric,
         )
-        return refuse_nan(project(y), reason)
+        return project(y)
 
 
 def linearize(
@@ -112,7 +111,7 @@ def linearize(
     _, jacobian = jax.linearize(flat_condition, unknowns)
     flat_null_space = _null_space_at(null_space, x, p).flatten()
     constant = _stop_gradient(ProjectedOperator(jacobian, flat_null_space, jnp.ones(())))
-    shift = _shift(constant, require_symmetric=linear_solver.symmetric)
+    shift = _shift(constant, linear_solver)
     operator = ProjectedOperator(jacobian, flat_null_space, shift)
     constant = ProjectedOperator(constant.jacobian, constant.null_space, shift)
     point = Point(*_stop_gradient((x, p)))
@@ -160,14 +159,20 @@ def _null_space_at(null_space: NullSpace | NullSpaceFn | None, x: PyTree, p: tup
     return present
 
 
-def _shift(operator: ProjectedOperator, *, require_symmetric: bool) -> Float[Array, ""]:
-    """Return the size of P A P on an erratic vector; NaN, which spoils every solve, if P A P lacks its symmetry."""
-    project = operator.null_space.project
+def _shift(operator: ProjectedOperator, solver: LinearSolver) -> Float[Array, ""]:
+    """Return the size of P A P on an erratic vector.
+
+    NaN, which spoils every solve, if P A P lacks the symmetry that the solver counts on, or a zero mode is none.
+    """
+    project, null_space = operator.null_space.project, operator.null_space
     v = project(erratic(operator.size, 0.414))
     image = project(operator.jacobian(v))
     ratio = jnp.linalg.norm(image) / jnp.where(jnp.any(v != 0.0), jnp.linalg.norm(v), 1.0)
     shift = jnp.where(ratio > 0.0, ratio, jnp.where(jnp.isnan(ratio), jnp.nan, 1.0))
-    if not require_symmetric:
+    if null_space.basis.shape[0]:
+        leaks = jnp.where(null_space.frozen, 0.0, jax.vmap(operator.jacobian)(null_space.basis))
+        shift = jnp.where(jnp.max(jnp.linalg.norm(leaks, axis=1)) <= solver.tolerance * shift, shift, jnp.nan)
+    if not solver.symmetric:
         return shift
     inside = lambda u: project(operator.jacobian(project(u)))  # noqa: E731
     return jnp.where(is_symmetric(inside, operator.size), shift, jnp.nan)

@@ -9,7 +9,7 @@ from mdsens.sensitivity.core import (
     position_sensitivity,
     pull_back,
 )
-from mdsens.sensitivity.differentiable import relaxed_position
+from mdsens.sensitivity.differentiable import relaxed_condition, relaxed_position
 from mdsens.sensitivity.records import Certificate, ObservableSensitivity, PositionSensitivity
 
 __all__ = [
@@ -23,5 +23,6 @@ __all__ = [
     "observable_sensitivity",
     "position_sensitivity",
     "pull_back",
+    "relaxed_condition",
     "relaxed_position",
 ]

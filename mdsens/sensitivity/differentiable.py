@@ -19,6 +19,42 @@ from mdsens.results import Verdict, check
 from mdsens.types import Configuration, FreeBox, Position, is_concrete
 
 
+def relaxed_condition(
+    potential: Potential, configuration: Configuration
+) -> tuple[Callable[[Position, Parameters], Position], Callable[[Position, Parameters], NullSpace]]:
+    r"""Return the condition that relaxed positions satisfy and its null space, for ``mdsens.implicit``.
+
+    Args:
+        potential: The law.
+        configuration: Species and number of particles; positions and box come with every call.
+
+    Returns:
+        F(x, p) = dU/dx over the contacts of the backbone at (x, p), shape (n, d), and the function (x, p) -> null
+        space: translations, rotations of a free cluster, rattlers frozen. ``implicit.jvp``, ``vjp`` and ``jacobian``
+        take both.
+    """
+    candidates = all_pairs(configuration.n_particles)
+
+    def state_at(position: Position, parameters: Parameters) -> State:
+        start = Configuration(position, configuration.species, parameters.box, configuration.species_names)
+        return State(start, potential, parameters.potential, candidates)
+
+    def condition(position: Position, parameters: Parameters) -> Position:
+        held = jax.lax.stop_gradient((position, parameters))
+        _, bonds = backbone(state_at(*held))
+        loaded = state_at(position, parameters).with_pairs(PairList(candidates.i, candidates.j, bonds))
+        return gradient_at(loaded, position, parameters)
+
+    def null_space(position: Position, parameters: Parameters) -> NullSpace:
+        held, _ = backbone(state_at(*jax.lax.stop_gradient((position, parameters))))
+        frozen = jnp.broadcast_to(~held[:, None], position.shape)
+        return NullSpace.from_modes(
+            rigid_motions(position, held, free=isinstance(parameters.box, FreeBox)), frozen=frozen
+        )
+
+    return condition, null_space
+
+
 def relaxed_position(
     potential: Potential, configuration: Configuration, settings: RelaxationSettings | None = None
 ) -> Callable[[Parameters], Position]:
@@ -45,24 +81,7 @@ def relaxed_position(
     References:
         M. Blondel et al., NeurIPS 2022, arXiv:2105.15183, eq. 2 and section 4.4.
     """
-    candidates = all_pairs(configuration.n_particles)
-
-    def state_at(position: Position, parameters: Parameters) -> State:
-        start = Configuration(position, configuration.species, parameters.box, configuration.species_names)
-        return State(start, potential, parameters.potential, candidates)
-
-    def condition(position: Position, parameters: Parameters) -> Position:
-        held = jax.lax.stop_gradient((position, parameters))
-        _, bonds = backbone(state_at(*held))
-        loaded = state_at(position, parameters).with_pairs(PairList(candidates.i, candidates.j, bonds))
-        return gradient_at(loaded, position, parameters)
-
-    def null_space(position: Position, parameters: Parameters) -> NullSpace:
-        held, _ = backbone(state_at(*jax.lax.stop_gradient((position, parameters))))
-        frozen = jnp.broadcast_to(~held[:, None], position.shape)
-        return NullSpace.from_modes(
-            rigid_motions(position, held, free=isinstance(parameters.box, FreeBox)), frozen=frozen
-        )
+    condition, null_space = relaxed_condition(potential, configuration)
 
     def relaxed(position: Position, parameters: Parameters) -> Position:
         shape = jax.ShapeDtypeStruct(position.shape, position.dtype)

@@ -13,6 +13,7 @@ from mdsens import io
 from mdsens.config import OutputOptions, Section, load
 from mdsens.errors import UserError
 from workflows.benchmark.accuracy import accuracy_rows, answers, certificate_row
+from workflows.benchmark.module import cost_rows, two_by_two_rows
 from workflows.benchmark.peers import require_jaxopt
 from workflows.benchmark.rows import Row, as_arrays, print_rows
 from workflows.benchmark.speed import everything_rows, first_call, jacobian_row, memory_row
@@ -53,11 +54,13 @@ def run(arguments: argparse.Namespace) -> int:
         with counting_progress(f"packing fraction {fraction}", options.n_starts) as done:
             found, unjammed, failed = answers(problems(config, fraction), options.parameter, done)
         rows += accuracy_rows(f"phi = {fraction}", found, unjammed, failed) if found else []
+        with counting_progress("implicit module", len(found)) as done:
+            rows += two_by_two_rows(f"phi = {fraction}", found, done)
         first = first or found
     with counting_progress("certificates", len(first or [])) as done:
         row, certificates = certificate_row(first or [], done)
     rows += [row, *everything_rows(timed, options.parameter, config.system.diameters[0], cold_ours=cold)]
-    rows += [jacobian_row((first or [])[0]), memory_row(timed[0])]
+    rows += [jacobian_row((first or [])[0]), memory_row(timed[0]), *cost_rows((first or [])[0])]
     print_rows(rows)
     path = folder / f"{config.output.name}.h5"
     provenance = io.collect(loaded.text, loaded.resolved, config.seed, {})
