@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -84,9 +85,8 @@ def cost_rows(answer: Answer) -> list[Row]:
 
     plain = jax.jit(dense)
     cost = _ratio(lambda: derivative(p, tangent), lambda: plain(p, tangent))
-    compiling = _seconds(
-        lambda: jax.jit(lambda q, dq: jax.jvp(lambda r: known(x, r), (q,), (dq,))).lower(p, tangent).compile()
-    )
+    fresh = jax.jit(lambda q, dq: jax.jvp(lambda r: known(x, r), (q,), (dq,)))
+    compiling = _seconds(lambda: fresh.lower(p, tangent).compile())
     return [
         Row("root's overhead in the primal, wrapped / bare", overhead, 1.02, "at most", "2000 gradient steps, jitted"),
         Row("implicit jvp / Hessian by jacfwd + bare dense solve", cost, 3.0, "at most", f"N = {len(x)}, jitted, warm"),
@@ -100,10 +100,14 @@ def _ratio(first: Callable[[], Any], second: Callable[[], Any]) -> float:
     """Return the ratio of median times, measured in turns."""
     for work in (first, second):
         jax.block_until_ready(work())
-    times = [
-        [_seconds(lambda work=work: jax.block_until_ready(work())) for work in (first, second)] for _ in range(REPEATS)
-    ]
+    times = []
+    for _ in range(REPEATS):
+        times.append([_seconds(functools.partial(_finish, work)) for work in (first, second)])
     return float(np.divide(*np.median(times, axis=0)))
+
+
+def _finish(work: Callable[[], Any]) -> None:
+    jax.block_until_ready(work())
 
 
 def _seconds(work: Callable[[], Any]) -> float:
