@@ -8,25 +8,43 @@
 No step of the solver is differentiated: memory does not grow with its iterations, and it may be written in anything
 (a while_loop, optimistix, SciPy outside jit).
 
+**Two doors.** `root(F)(solver)` makes a solver differentiable: it goes into any JAX program. `jvp`, `vjp` and
+`jacobian` take (F, x, p) and return (value, Certificate): they judge the point and every linear solve, estimate the
+error, and refuse with the cause. `second_derivative` and `energy_hessian` go one order further.
+
 **The contract.** `root(F)(solver)` has the solver's signature, solver(x0, *p) -> x. F(x, *p) returns a pytree like x.
 Everything that is differentiated is an argument p of both: neither may close over it. jvp, vjp, jacfwd, jacrev, grad,
 hessian, any nesting of these, vmap and jit work; x0 has no influence on derivatives; aux outputs carry none. The error
-of the derivative is proportional to that of x*: converge the solver well, F = 0 is assumed here and not checked. A
-linear solve whose relative residual exceeds the solver's tolerance gives NaN, as does a matrix that is singular to
-working precision, a claimed symmetry or a claimed zero mode that is none: never a silently wrong number.
+of the derivative is proportional to that of x*: converge the solver well; `root` assumes F = 0, the values check it. A
+linear solve whose relative residual exceeds the solver's tolerance, a matrix that is singular to working precision, a
+claimed symmetry or a claimed zero mode that is none: outside jit each raises `NumericalError` with the cause, inside
+jit the derivative is NaN. It is never silently a wrong number.
 
-**Which linear solver.** n is the number of unknowns in x.
+**Conditions.** F is any function; these are ready-made (`mdsens.implicit.conditions`):
+
+| the solution | F |
+| --- | --- |
+| stationary point of E(x, *p) | `stationary(E)` |
+| x = T(x, *p) | `fixed_point(T)` in place of `root(F)` |
+| minimum of E with lower <= x <= upper | `projected_gradient(E, bounds)` |
+| minimum of E with g(x, *p) = 0 | `kkt(E, g)`, the state is (x, multipliers) |
+| several at once, such as (positions, box) | `joint(F, G, ...)` |
+
+**Which linear solver.** n is the number of unknowns in x. Named none, LU is taken up to n = 3000, and beyond it MINRES
+for conditions that know themselves symmetric, GMRES for others.
 
 | A = dF/dx | n up to a few thousand | larger |
 | --- | --- | --- |
-| any | `DenseLU()`, the default | `Iterative(lineax.GMRES(...))`, `Iterative(lineax.BiCGStab(...))` |
+| any | `DenseLU()` | `Iterative(lineax.GMRES(...))`, `Iterative(lineax.BiCGStab(...))` |
 | symmetric positive definite | `DenseCholesky()` | `Iterative(lineax.CG(...), symmetric=True)` |
-| symmetric indefinite (a saddle, KKT conditions) | `DenseLU()` | `Iterative(lineax.GMRES(...))` |
+| symmetric indefinite (a saddle, KKT conditions) | `DenseLU()` | `Minres()` |
+| sparse, and you can assemble it | `SparseDirect(assemble)` | `SparseDirect(assemble)`, in two dimensions up to 10^6 |
 
-Symmetric positive definite is what F = +gradient of an energy gives at a minimum, outside the null space.
-
-A dense solver factors once for all columns of jacfwd and all rows of jacrev. Others are made by subclassing
-`LinearSolver`: two methods, `prepare` and `solve`. Differentiate inside `jax.jit` where speed matters.
+Symmetric positive definite is what F = +gradient of an energy gives at a minimum, outside the null space. Krylov
+methods take `preconditioner=`, a function (x, *p) -> (v -> C v). Direct solvers factor once for all columns of jacfwd
+and all rows of jacrev, and solve them in one block; `SparseDirect` works under jit and vmap through a host callback and
+keeps its factor from call to call. Others are made by subclassing `LinearSolver`: two methods, `prepare` and `solve`.
+BiCGStab breaks down where it converges exactly (its answer is then refused): prefer GMRES for tiny systems.
 
 **Singular systems.** If A has known zero modes, and A^T the same ones, pass `null_space`: a `NullSpace`, or a function
 (x, *p) -> NullSpace. Right-hand sides and answers are projected, so the derivative is the one of least norm and a
@@ -34,6 +52,7 @@ cotangent along a zero mode gives zero:
 
     chain = NullSpace.from_modes([jnp.ones(n)])                                 # a translation
     packing = lambda x, p: NullSpace.from_modes(rotations(x), frozen=rattlers)  # modes that follow the state
+    floppy = zero_modes(F)                                                      # found in the spectrum, n^3
 
 At first order the gauge is a convention. At second order the projector's own derivative counts; it is exact as long as
 the rank is constant. For modes that turn with the state (rotations) mixed second derivatives along the zero modes need
@@ -67,6 +86,11 @@ not commute; everything orthogonal to them does.
 
     jax.jacrev(minimum, argnums=1)(x0, p)
     jax.hessian(lambda p: observable(minimum(x0, p)))(p)
+    J, certificate = jacobian(gradient, minimum(x0, p), (p,), linear_solver=DenseCholesky())
+
+Every derivative is compiled as one program without callbacks (but for `SparseDirect`), also where the caller is not
+compiled, so that JAX's persistent cache serves the next process. F is what compiled programs are found by: define it
+once, not in a loop.
 
 References:
     Blondel et al., Efficient and Modular Implicit Differentiation, NeurIPS 2022, arXiv:2105.15183.
