@@ -69,7 +69,7 @@ class LennardJones(PairPotential):
 
     @property
     def stiffness(self) -> float:
-        r"""Curvature of a compressed pair, twice that at the minimum, :math:`2\cdot 36\cdot 2^{2/3}` epsilon/sigma^2."""
+        r"""Curvature of a compressed pair: twice that at the minimum, :math:`36\cdot 2^{2/3}` epsilon/sigma^2."""
         return 72.0 * 2.0 ** (2 / 3)
 
     @property

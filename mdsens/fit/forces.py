@@ -46,9 +46,9 @@ def match_forces(target: Target, settings: FitSettings | None = None) -> np.ndar
 
     slope = jax.jit(jax.jacfwd(residual))
     found = least_squares(
-        lambda q: np.asarray(residual(q)),
+        residual,
         start,
-        jac=lambda q: np.asarray(slope(q)),
+        jac=slope,
         bounds=(start + np.log(settings.bounds[0]), start + np.log(settings.bounds[1])),
         xtol=1e-15,
         ftol=1e-15,

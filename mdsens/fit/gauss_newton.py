@@ -91,12 +91,11 @@ def bounded_step(
 class _Search:
     """The state of a fit: its iterations, the best candidate, and the linear model there."""
 
-    def __init__(
-        self, target: Target, settings: FitSettings, progress: Callable[[int, Iteration], Any] | None
-    ) -> None:
+    def __init__(self, target: Target, settings: FitSettings, progress: Callable[[int, Iteration], Any] | None) -> None:
         self.target, self.settings, self._progress = target, settings, progress
         self.start = np.log(np.abs(target.selection.values))
         self.iterations: list[Iteration] = []
+        self.start_position = target.position
         self.best: Candidate
         self.last: Candidate
         self.identified: Identified
@@ -110,6 +109,8 @@ class _Search:
             if not self._model[1]:  # away from the minimum of the target this model misleads
                 self._set_model(at_target=True)
             return False
+        if first:
+            self.start_position = np.asarray(candidate.relaxation.state.position)
         self.best = candidate
         self._set_model(at_target=candidate.strayed or not candidate.relaxed)
         return True
@@ -161,6 +162,7 @@ class _Search:
             values=self.target.values_at(best.logarithms),
             residual=best.residual,
             position=np.asarray(best.relaxation.state.position),
+            start_position=self.start_position,
             backbone=best.relaxation.network.backbone,
             outcome=outcome(best, self.last, self.settings, len(self.iterations), at_bound=at_bound),
             iterations=tuple(self.iterations),
@@ -188,6 +190,7 @@ def iteration(
         damping=damping,
         max_force=candidate.relaxation.max_force,
         verdict=candidate.relaxation.verdict.value,
+        strayed=candidate.strayed,
         accepted=accepted,
         at_target=at_target,
     )

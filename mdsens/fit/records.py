@@ -30,7 +30,7 @@ class Outcome(enum.Enum):
 
 _SENTENCES = {
     Outcome.CONVERGED: "The fitted parameters relax to the target.",
-    Outcome.OTHER_BASIN: "The basin changed: a particle relaxed to more than a tenth of the length unit from its target.",
+    Outcome.OTHER_BASIN: "The basin changed: a particle relaxed more than a tenth of the length unit off its target.",
     Outcome.UNJAMMED: "The structure unjammed on the way: start from larger lengths or a denser target.",
     Outcome.NOT_RELAXED: "A relaxation did not converge to a minimum: raise max_steps or max_force.",
     Outcome.AT_BOUND: "A parameter lies at its bound and the residual does not vanish: widen the bounds.",
@@ -87,6 +87,7 @@ class Iteration:
         damping: Levenberg-Marquardt damping of that step, relative to the largest singular value squared.
         max_force: Largest force of the relaxed state, units of energy per length.
         verdict: Verdict of the relaxation.
+        strayed: Whether the relaxed state belongs to another basin than the target.
         accepted: Whether the next step goes on from here.
         at_target: Whether the step that led here was taken at the target's positions, for the iterate had strayed.
     """
@@ -99,6 +100,7 @@ class Iteration:
     damping: float
     max_force: float
     verdict: str
+    strayed: bool
     accepted: bool
     at_target: bool
 
@@ -112,6 +114,7 @@ class Fit:
         values: Their fitted values, shape (k,): those of the iterate with the smallest residual.
         residual: Norm of all displacements from the target there, units of length.
         position: Its relaxed positions, shape (n, d).
+        start_position: Relaxed positions under the starting parameters, shape (n, d).
         backbone: True for its particles that are held in place, shape (n,); displacements count over these.
         outcome: How the fit ended.
         iterations: One record per relaxation, in order.
@@ -123,6 +126,7 @@ class Fit:
     values: np.ndarray
     residual: float
     position: np.ndarray
+    start_position: np.ndarray
     backbone: np.ndarray
     outcome: Outcome
     iterations: tuple[Iteration, ...]

@@ -88,7 +88,7 @@ class Target:
         )
 
     def displacement(self, position: np.ndarray, held: np.ndarray) -> np.ndarray:
-        """Return nearest-image displacements from the target of the held particles, mean removed, others zero, (n, d)."""
+        """Return nearest-image displacements of the held particles, mean removed, zero for others, shape (n, d)."""
         found = np.array(self.configuration.box.displacement(jnp.asarray(position - self.position)))
         found[~held] = 0.0
         found[held] -= found[held].mean(axis=0)
