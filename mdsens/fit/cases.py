@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
@@ -19,7 +18,7 @@ from mdsens.fit.records import Fit, FitSettings, Iteration, Outcome
 from mdsens.fit.target import Target, parameter_errors
 from mdsens.relax import Relaxation, RelaxationSettings, relax
 from mdsens.results import check
-from mdsens.types import Configuration, replaced
+from mdsens.types import Configuration
 
 RIGHT = 1e-8  # relative error of every parameter, energy scale fixed, at which a fit counts as right
 
@@ -98,8 +97,8 @@ def run_case(
     """
     truth = relax(potential, params, configuration, relaxation)
     check(truth.verdict, what=f"target of seed {seed}")
-    positions = replaced(configuration, {"position": jnp.asarray(truth.state.position)})
-    exact = Target(positions, potential, params, None if patterns is None else tuple(patterns), relaxation)
+    start = Target(configuration, potential, params, None if patterns is None else tuple(patterns), relaxation)
+    exact = start.at(truth.state.position)
     target, far = (perturbed(exact, size, seed) for size in (perturbation, force_perturbation))
     fit = fit_positions(target, settings, progress=progress)
     longer = dataclasses.replace(settings, max_relaxations=max(descent_relaxations, 1))

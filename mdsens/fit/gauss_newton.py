@@ -46,7 +46,7 @@ def fit_positions(
 
     Raises:
         UserError: When particles coincide or the box is too small for the interaction range.
-        NumericalError: When neither the relaxed starting parameters nor the target have a linear response.
+        NumericalError: When a derivative of the law is not finite.
     """
     settings = settings or FitSettings()
     search = _Search(target, settings, progress)
@@ -56,7 +56,7 @@ def fit_positions(
         search.record(candidate, step, damping, accepted=accepted, at_target=at_target)
         if accepted:
             damping = damping / 10 if damping > _LEAST_DAMPING else 0.0
-        elif at_target:
+        elif len(search.iterations) > 1 and search.model()[1] is at_target:  # this model has nothing better to offer
             damping = max(10 * damping, _FIRST_DAMPING)
         if search.best.residual <= settings.residual or len(search.iterations) >= settings.max_relaxations:
             break
@@ -116,10 +116,16 @@ class _Search:
         return True
 
     def _set_model(self, *, at_target: bool) -> None:
-        if at_target:
-            here = linearised_at_target(self.target, self.best.logarithms)
-        else:
-            here = linearised(self.target, self.best)
+        try:
+            if at_target:
+                here = linearised_at_target(self.target, self.best.logarithms)
+            else:
+                here = linearised(self.target, self.best)
+        except NumericalError:  # without a rigid backbone: go on with the model there is, or end with none
+            if self.iterations:
+                return
+            size = self.target.position.size
+            here = Linearised(np.zeros(size), np.zeros((size, len(self.start))))
         if not np.isfinite(here.jacobian).all():
             raise NumericalError("the Jacobian of the relaxed positions is not finite: the law has a kink or a pole.")
         self._model = here, at_target

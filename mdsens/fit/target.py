@@ -55,6 +55,21 @@ class Target:
             if value == 0:
                 raise UserError(f"{path} starts at 0, which has no relative scale: start from another value.")
 
+    def at(self, position: np.ndarray | jax.Array) -> Target:
+        """Return the target with other positions, shape (n, d).
+
+        Raises:
+            UserError: When they are not those of as many particles.
+        """
+        if np.shape(position) != self.position.shape:
+            raise UserError(
+                f"the target's positions have shape {np.shape(position)}; those of this system have shape "
+                f"{self.position.shape}: give one row per particle."
+            )
+        return dataclasses.replace(
+            self, configuration=replaced(self.configuration, {"position": jnp.asarray(position)})
+        )
+
     @functools.cached_property
     def selection(self) -> Selection:
         """The fitted entries, with their starting values."""

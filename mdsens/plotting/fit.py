@@ -168,7 +168,7 @@ def draw_fit_structure(structure: FittedStructure) -> Figure:
         rings.set(facecolor="none", edgecolor=[INK if h else GREY for h in held], linewidth=0.7, zorder=2)
         for circles in (discs, rings):
             axes.add_collection(circles, autolim=False)
-        facts = [f"$N$ = {len(target)},  seed {int(structure.seed)}", "largest displacement from target:"]
+        facts = [f"$N$ = {len(target)},  seed {int(structure.seed)}", "largest displacements:"]
         for name, moves, colour in (("start", before, VERMILION), ("fitted", after, BLUE)):
             facts += _draw_moves(axes, target[held], moves[held], name, colour, _KEY * spacing)
         if box.shape[1]:
