@@ -34,6 +34,11 @@ class Potential(eqx.Module):
     def name(self) -> str:
         """Prefix of parameter paths, such as ``soft_sphere``."""
 
+    @property
+    def stiffness(self) -> float:
+        """Curvature u'' where particles rest, units of epsilon/sigma^2: it sets the minimiser's unit of time."""
+        return 1.0
+
     @abstractmethod
     def energy(self, configuration: Configuration, params: PyTree, pairs: PairList) -> Scalar:
         """Return the potential energy of a configuration."""

@@ -175,8 +175,9 @@ def rerelaxed(relaxation: Relaxation, direction: Parameters, step: float) -> Rel
     state = relaxation.state
     moved = jax.tree.map(lambda p, dp: p + step * dp, state.parameters, direction)
     start = Configuration(state.position, state.configuration.species, moved.box, state.configuration.species_names)
+    tightest = _TIGHTEST * state.potential.stiffness  # stiff laws leave larger forces to rounding
     settings = dataclasses.replace(
-        relaxation.settings, max_force=min(relaxation.settings.max_force, _TIGHTEST), newton=True
+        relaxation.settings, max_force=min(relaxation.settings.max_force, tightest), newton=True
     )
     tight = relax(state.potential, moved.potential, start, settings)
     if tight.verdict is Verdict.CONVERGED:

@@ -1,5 +1,5 @@
 """Interaction laws: one file per law, each saying U(r) and nothing else. ``REGISTRY`` maps names in TOML to modules."""
 
-from potentials import soft_sphere
+from potentials import lennard_jones, soft_sphere
 
-REGISTRY = {"soft_sphere": soft_sphere}
+REGISTRY = {"soft_sphere": soft_sphere, "lennard_jones": lennard_jones}

@@ -10,7 +10,7 @@ doi:10.1103/PhysRevE.68.011306, eq. 1.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -19,9 +19,8 @@ from pydantic import Field
 
 from mdsens.config import Section
 from mdsens.energy import PairPotential
-from mdsens.parameters import PairParameter, PerPair, PerParticle, PerSpecies, Uniform, geometric_mean
-
-Positive = Annotated[float, Field(gt=0)]
+from mdsens.parameters import PairParameter
+from potentials.mixing import Mixing, Positive, pair_energies, pair_lengths
 
 
 class Params(eqx.Module):
@@ -87,7 +86,7 @@ class Options(Section):
 
     kind: Literal["soft_sphere"] = "soft_sphere"
     alpha: float = Field(2.0, gt=1, le=10, description="exponent: 2 harmonic, 2.5 Hertzian")
-    mixing: Literal["additive", "independent"] = Field(
+    mixing: Mixing = Field(
         "additive", description="sigma of unlike species: mean of the two diameters, or an independent entry"
     )
     sigma: tuple[Positive, ...] | None = Field(
@@ -112,43 +111,6 @@ def build(options: Options, diameters: Array, n_species: int) -> tuple[SoftSpher
     Raises:
         ValueError: When a list has the wrong number of entries or one of them is not finite and positive.
     """
-    values = jnp.asarray(options.sigma if options.sigma is not None else diameters, dtype=float)
-    params = Params(_sigma(options, values, diameters, n_species), _epsilon(options, n_species))
-    return SoftSphere(options.alpha), params
-
-
-def _sigma(options: Options, values: Array, diameters: Array, n_species: int) -> PairParameter:
-    n_pairs = n_species * (n_species + 1) // 2
-    if options.mixing == "independent":
-        if values.shape == (n_pairs,) and options.sigma is not None:
-            return PerPair(values)
-        if values.shape != (n_species,):
-            raise ValueError(
-                f"potential.sigma has {values.shape[0]} entries; independent mixing of {n_species} species needs "
-                f"{n_pairs} (AA, AB, ...) or {n_species} (one per species)."
-            )
-        first, second = jnp.triu_indices(n_species)
-        return PerPair(0.5 * (values[first] + values[second]))
-    if values.shape == (n_species,):
-        return PerSpecies(values)
-    if values.shape == diameters.shape:
-        return PerParticle(values)
-    raise ValueError(
-        f"potential.sigma has {values.shape[0]} entries; additive mixing needs {n_species} (one per species) "
-        f"or {diameters.shape[0]} (one per particle)."
-    )
-
-
-def _epsilon(options: Options, n_species: int) -> PairParameter:
-    if isinstance(options.epsilon, float | int):
-        return Uniform(options.epsilon)
-    n_pairs = n_species * (n_species + 1) // 2
-    values = jnp.asarray(options.epsilon, dtype=float)
-    if n_species > 1 and values.shape == (n_species,):
-        return PerSpecies(values, mixing=geometric_mean)
-    if values.shape == (n_pairs,):
-        return PerPair(values)
-    raise ValueError(
-        f"potential.epsilon has {values.shape[0]} entries; give one number, {n_species} (one per species) "
-        f"or {n_pairs} (AA, AB, ...)."
+    return SoftSphere(options.alpha), Params(
+        pair_lengths(options.mixing, options.sigma, diameters, n_species), pair_energies(options.epsilon, n_species)
     )

@@ -162,6 +162,7 @@ COMMANDS = {
     "relax": Command("relax one system and save it", _declare_workflow),
     "sensitivity": Command("relax, differentiate, certify, save and draw one system", _declare_workflow),
     "ensemble": Command("many random starts: implicit against unrolled derivatives", _declare_workflow),
+    "fit": Command("recover a potential's parameters from relaxed positions", _declare_workflow),
     "verify": Command("compare sensitivities with re-relaxed differences", _declare_verify),
     "show": Command("summarise a results file", _declare_show, overridable=False),
     "plot": Command("draw the figures of a results file again", _declare_plot, overridable=False),

@@ -2,11 +2,12 @@
 
 from mdsens.plotting.benchmark import draw_benchmark
 from mdsens.plotting.files import figures_for
+from mdsens.plotting.fit import draw_fit_loss, draw_fit_parameters, draw_fit_structure
 from mdsens.plotting.history import draw_history
 from mdsens.plotting.iterates import draw_iterates
 from mdsens.plotting.observables import draw_observables
 from mdsens.plotting.packing import draw_packing
-from mdsens.plotting.records import Arrows, Benchmark, Iterates, Packing, Sweep
+from mdsens.plotting.records import Arrows, Benchmark, FitHistories, FittedStructure, Iterates, Packing, Sweep
 from mdsens.plotting.slab import draw_slab
 from mdsens.plotting.spectrum import draw_spectrum
 from mdsens.plotting.style import save
@@ -15,10 +16,15 @@ from mdsens.plotting.sweep import draw_sweep
 __all__ = [
     "Arrows",
     "Benchmark",
+    "FitHistories",
+    "FittedStructure",
     "Iterates",
     "Packing",
     "Sweep",
     "draw_benchmark",
+    "draw_fit_loss",
+    "draw_fit_parameters",
+    "draw_fit_structure",
     "draw_history",
     "draw_iterates",
     "draw_observables",

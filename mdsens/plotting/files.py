@@ -13,13 +13,25 @@ from matplotlib.figure import Figure
 from mdsens.errors import UserError
 from mdsens.io import StoredRun, Tables, kind_of, read_run, read_tables
 from mdsens.plotting.benchmark import draw_benchmark
+from mdsens.plotting.fit import draw_fit_loss, draw_fit_parameters, draw_fit_structure
 from mdsens.plotting.geometry import nearest
 from mdsens.plotting.history import draw_history
 from mdsens.plotting.iterates import draw_iterates
 from mdsens.plotting.observables import draw_observables
 from mdsens.plotting.packing import draw_packing
 from mdsens.plotting.paper import draw_distillation, draw_packing_precision, draw_ridge, draw_selection
-from mdsens.plotting.records import Arrows, Benchmark, Distillation, Iterates, Packing, Precision, Selection, Sweep
+from mdsens.plotting.records import (
+    Arrows,
+    Benchmark,
+    Distillation,
+    FitHistories,
+    FittedStructure,
+    Iterates,
+    Packing,
+    Precision,
+    Selection,
+    Sweep,
+)
 from mdsens.plotting.slab import draw_slab
 from mdsens.plotting.spectrum import draw_spectrum
 from mdsens.plotting.style import FORMATS, save
@@ -38,7 +50,8 @@ def figures_for(path: Path, output_folder: Path, format: str = "png") -> list[Pa
 
     A run gives its packing with the arrows of dx/dp (of the four parameters with the largest response), its history,
     the table of its observables' derivatives and, from eight parameters on, singular values; an ensemble its iterates
-    and its sweep; a benchmark its bars; the paper's claims one figure per problem.
+    and its sweep; a fit its losses, its parameters' errors and its structures; a benchmark its bars; the paper's claims
+    one figure per problem.
 
     Args:
         path: The results file.
@@ -83,7 +96,7 @@ def run_figures(run: StoredRun) -> Named:
 
 
 def table_figures(tables: Tables) -> Named:
-    """Yield name and figure for every group of an ensemble or a benchmark that is known; the others are left out.
+    """Yield name and figure for every known group of an ensemble, a fit or a benchmark; the others are left out.
 
     The attribute ``parameter``, when there is one, names the parameter theta on the axes.
 
@@ -96,6 +109,8 @@ def table_figures(tables: Tables) -> Named:
         yield "iterates", draw_iterates(Iterates(**{**table, "n_refused": int(table["n_refused"])}), parameter=name)
     if "sweep" in groups:
         yield "sweep", draw_sweep(Sweep(**_complete("sweep", groups["sweep"], Sweep)), parameter=name)
+    if "gauss_newton" in groups:
+        yield from _fit_figures(tables)
     if "benchmark" in groups:
         table = _complete("benchmark", groups["benchmark"], Benchmark)
         words = {name: tuple(map(str, table[name])) for name in ("names", "sense")}
@@ -121,6 +136,22 @@ def paper_figures(groups: Mapping[str, Mapping[str, Any]], parameter: str) -> Na
     if "distillation" in groups:
         table = _complete("distillation", groups["distillation"], Distillation)
         yield "distillation", draw_distillation(Distillation(**table))
+
+
+def _fit_figures(tables: Tables) -> Named:
+    """Yield losses, errors of the parameters and, in two dimensions, target over fitted structure."""
+    groups = tables.groups
+    found = FitHistories(**_complete("gauss_newton", groups["gauss_newton"], FitHistories))
+    descent = None
+    if "descent" in groups:
+        descent = FitHistories(**_complete("descent", groups["descent"], FitHistories))
+    yield "loss", draw_fit_loss(found, descent, residual=float(tables.attributes["residual"]))
+    yield "parameters", draw_fit_parameters(found, paths=str(tables.attributes["parameters"]).split(", "))
+    if "structure" in groups:
+        table = _complete("structure", groups["structure"], FittedStructure)
+        table["species_names"] = tuple(map(str, table["species_names"]))
+        if table["target"].shape[1] == 2:
+            yield "structure", draw_fit_structure(FittedStructure(**{**table, "seed": int(table["seed"])}))
 
 
 def packing_of(run: StoredRun) -> Packing:

@@ -228,3 +228,45 @@ class Distillation:
     inner_steps: np.ndarray
     implicit_error: np.ndarray
     unrolled_error: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class FitHistories:
+    """Iterations of several fits side by side, NaN where a fit had ended.
+
+    Attributes:
+        loss: Half the squared norm of the displacements from the target, shape (n_cases, s), units of length squared.
+        error: Relative error of every parameter, energy scale fixed, shape (n_cases, s, k).
+        accepted: 1 for iterates from which the fit went on, shape (n_cases, s).
+        strayed: 1 for iterates in another basin, shape (n_cases, s).
+    """
+
+    loss: np.ndarray
+    error: np.ndarray
+    accepted: np.ndarray
+    strayed: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class FittedStructure:
+    """A target and the structures before and after the fit.
+
+    Attributes:
+        target: Positions of the target, shape (n, d), units of length.
+        start: Relaxed positions under the starting parameters, shape (n, d).
+        fitted: Relaxed positions under the fitted parameters, shape (n, d).
+        backbone: True for particles that are held in place, shape (n,); the others do not count.
+        species: Species index of every particle, shape (n,).
+        species_names: One name per species.
+        box: Lattice vectors as columns, shape (d, d); shape (d, 0) for a free system.
+        seed: Seed of the case.
+    """
+
+    target: np.ndarray
+    start: np.ndarray
+    fitted: np.ndarray
+    backbone: np.ndarray
+    species: np.ndarray
+    species_names: tuple[str, ...]
+    box: np.ndarray
+    seed: int

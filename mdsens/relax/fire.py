@@ -15,11 +15,14 @@ from mdsens.energy import PairPotential, Potential, State, energy_at, forces, ma
 from mdsens.pairs import SMALL, PairList, compiled_pairs
 from mdsens.types import Position, Scalar, is_concrete, replaced
 
+# Most that a particle moves in a step, units of sqrt(epsilon/k) with the law's stiffness k: cores that overlap at a
+# random start push without bound. Soft spheres never come near it.
+LONGEST_STEP = 0.7
 SEGMENT = 200  # most steps between two looks from the host: progress, history, path
 
 
 class Fire(eqx.Module):
-    """Settings of jax-md's FIRE (time in units of sqrt(mass sigma^2/epsilon), which are set to one).
+    """Settings of jax-md's FIRE (time in units of sqrt(mass/k) with the law's stiffness k).
 
     Attributes:
         dt_start: First time step, > 0.
@@ -34,17 +37,26 @@ class Fire(eqx.Module):
     dt_max: float = eqx.field(static=True, default=0.4)
 
     def functions(self, state: State, length: Scalar | float, unit: Scalar | float) -> tuple[Any, Any]:
-        """Return jax-md's (init, apply) for the energy U/unit with particles of mass 1/length^2."""
+        """Return jax-md's (init, apply) for the energy U/unit with particles of mass stiffness/length^2."""
         from jax_md import minimize
 
         def reduced_force(position: Position, pairs: PairList) -> Position:
             return forces(state.at(position, state.parameters).with_pairs(pairs)) / unit
 
+        longest = LONGEST_STEP * length / state.potential.stiffness**0.5
+
         def shift(position: Position, step: Position, pairs: PairList) -> Position:
-            return position + step
+            return position + _shortened(step, longest)
 
         init, apply = minimize.fire_descent(reduced_force, shift, dt_start=self.dt_start, dt_max=self.dt_max)
-        return (lambda position, pairs: init(position, mass=1.0 / length**2, pairs=pairs)), apply
+        return (lambda position, pairs: init(position, mass=state.potential.stiffness / length**2, pairs=pairs)), apply
+
+
+def _shortened(step: Position, longest: Scalar | float) -> Position:
+    """Return the step with no particle's move above ``longest``; shorter moves stay what they are, to the last bit."""
+    square = jnp.sum(step**2, axis=-1, keepdims=True)
+    long = square > longest**2  # the root is not taken elsewhere, where its slope may be infinite
+    return jnp.where(long, step * (longest / jnp.sqrt(jnp.where(long, square, 1.0))), step)
 
 
 class Segment(eqx.Module):

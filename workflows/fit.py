@@ -1,0 +1,173 @@
+"""``mdsens fit CONFIG.toml``: recover parameters from relaxed positions alone, for targets whose answer is known."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import AfterValidator, Field
+from rich.console import Console
+from rich.table import Table
+
+from mdsens import io
+from mdsens.config import OutputOptions, Section, distinct, load
+from mdsens.errors import UserError
+from mdsens.fit import Case, FitSettings, Iteration, Target, case_arrays, history_arrays, run_case, structure_arrays
+from workflows.output import announce, draw, prepare_output
+from workflows.problem import ProblemSections, build_problem
+
+CAPTION = (
+    "relaxed: relaxations of Gauss-Newton; error: worst relative\n"
+    "error of a parameter, energy scale fixed; descent: smallest\n"
+    "residual of gradient descent; forces: relaxations from a start\n"
+    "by force matching"
+)
+Name = Annotated[str, Field(min_length=1)]
+
+
+class FitOptions(Section):
+    """The ``[fit]`` section."""
+
+    n_cases: int = Field(10, ge=1, le=100_000, description="targets, with seeds system.seed, system.seed + 1, ...")
+    parameters: Annotated[tuple[Name, ...], AfterValidator(distinct)] = Field(
+        (), description="what to fit, by path; empty: every parameter of the potential"
+    )
+    perturbation: float = Field(0.01, gt=0, le=0.5, description="largest relative error of the starting parameters")
+    force_perturbation: float = Field(0.05, gt=0, le=0.5, description="the same for the start by force matching")
+    max_relaxations: int = Field(10, ge=1, le=10_000, description="most relaxations of Gauss-Newton")
+    residual: float = Field(1e-10, gt=0, le=1, description="norm of all displacements at success, units of length")
+    largest_step: float = Field(0.1, gt=0, le=1, description="trust region: largest relative change in a step")
+    bounds: tuple[float, float] = Field((0.5, 2.0), description="factors of the start within which parameters stay")
+    descent_relaxations: int = Field(50, ge=0, le=100_000, description="relaxations of gradient descent, 0 for none")
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="its first relative step")
+
+    def settings(self) -> FitSettings:
+        """Return the engine's settings."""
+        return FitSettings(
+            residual=self.residual,
+            max_relaxations=self.max_relaxations,
+            largest_step=self.largest_step,
+            bounds=self.bounds,
+            learning_rate=self.learning_rate,
+        )
+
+
+class Config(ProblemSections):
+    """The whole file."""
+
+    fit: FitOptions = FitOptions()
+    output: OutputOptions = OutputOptions(name="fit")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Fit every case in every way, save, draw, print what became of them; 1 when none succeeded."""
+    loaded = load(arguments.config, schema=Config, overrides=arguments.overrides)
+    config = loaded.config
+    config.fit.settings()
+    paths = fitted_paths(config)
+    folder = prepare_output(arguments.output)
+    provenance = io.collect(loaded.text, loaded.resolved, config.seed, {})
+    console = Console()
+    cases = [run_seed(config, config.seed + k, reporter(console, config.seed + k)) for k in range(config.fit.n_cases)]
+    groups = tables(cases)
+    path = folder / f"{config.output.name}.h5"
+    io.write_tables(path, "fit", groups, attributes(config, paths), provenance, overwrite=True)
+    print_table(console, groups["cases"])
+    announce(path, draw(path, folder, config.output))
+    return 0 if groups["cases"]["succeeded"].any() else 1
+
+
+def fitted_paths(config: Config) -> tuple[str, ...]:
+    """Look the fitted parameters up before anything runs.
+
+    Raises:
+        UserError: When a name is unknown or names the box, or a case would need a seed that the system lacks.
+    """
+    if config.fit.n_cases > 1 and not hasattr(config.system, "seed"):
+        raise UserError(f'system.kind is "{config.system.kind}", which has no seed: set fit.n_cases to 1.')
+    problem = build_problem(config)
+    target = Target(problem.configuration, problem.potential, problem.params, config.fit.parameters or None)
+    return target.selection.paths
+
+
+def reporter(console: Console, seed: int) -> Callable[[int, Iteration], None]:
+    """Return a callback that prints one line per relaxation."""
+
+    def report(k: int, step: Iteration) -> None:
+        how = "" if step.accepted else ", rejected"
+        console.print(
+            f"seed {seed}, relaxation {k}: residual {step.residual:.2e}, largest relative step {step.step:.1e}{how}",
+            highlight=False,
+        )
+
+    return report
+
+
+def run_seed(config: Config, seed: int, report: Callable[[int, Iteration], Any]) -> Case:
+    """Run the case of one seed."""
+    system = config.system.model_copy(update={"seed": seed}) if hasattr(config.system, "seed") else config.system
+    problem = build_problem(config.model_copy(update={"system": system}))
+    options = config.fit
+    return run_case(
+        problem.potential,
+        problem.params,
+        problem.configuration,
+        problem.settings,
+        options.settings(),
+        seed=seed,
+        patterns=options.parameters or None,
+        perturbation=options.perturbation,
+        force_perturbation=options.force_perturbation,
+        descent_relaxations=options.descent_relaxations,
+        progress=report,
+    )
+
+
+def tables(cases: Sequence[Case]) -> dict[str, dict[str, Any]]:
+    """Return the groups of the results file."""
+    true, known = [case.true for case in cases], [case.fit.identified for case in cases]
+    groups: dict[str, dict[str, Any]] = {
+        "cases": case_arrays(cases),
+        "gauss_newton": history_arrays([case.fit.iterations for case in cases], true, known),
+        "structure": structure_arrays(cases[0]),
+    }
+    if cases[0].descent:
+        groups["descent"] = history_arrays([case.descent for case in cases], true, known)
+    return groups
+
+
+def attributes(config: Config, paths: tuple[str, ...]) -> dict[str, Any]:
+    """Return what the figures and readers need to know beside the arrays."""
+    return {
+        "parameters": ", ".join(paths),
+        "residual": config.fit.residual,
+        "perturbation": config.fit.perturbation,
+        "n_particles": getattr(config.system, "n_particles", 0),
+    }
+
+
+def print_table(console: Console, cases: dict[str, np.ndarray]) -> None:
+    """Print one line per case and what could not be determined."""
+    table = Table(title="parameters from relaxed positions", caption=CAPTION)
+    for name in ("seed", "relaxed", "residual", "error", "descent", "forces", "outcome"):
+        table.add_column(name, justify="left" if name == "outcome" else "right", no_wrap=True)
+    for k in range(len(cases["seed"])):
+        force = f"{cases['force_start_relaxations'][k]}" if cases["force_start_succeeded"][k] else "failed"
+        table.add_row(
+            f"{cases['seed'][k]}",
+            f"{cases['n_relaxations'][k]}",
+            f"{cases['residual'][k]:.1e}",
+            f"{cases['worst_error'][k]:.1e}",
+            f"{cases['descent_residual'][k]:.1e}",
+            force,
+            str(cases["outcome"][k]),
+        )
+    console.print(table)
+    n, good = len(cases["seed"]), int(cases["succeeded"].sum())
+    print(f"{good} of {n} succeeded; from matched forces {int(cases['force_start_succeeded'].sum())} of {n}")
+    for words in sorted(set(cases["undetermined"]) - {""}):
+        print(f"not determined by the positions, held at its start: {words}")
+    for k in np.flatnonzero(~cases["succeeded"]).tolist():
+        print(f"seed {cases['seed'][k]}: {cases['sentence'][k]}")
