@@ -30,7 +30,7 @@ SETTINGS = {
         {"alpha": 2.5, "epsilon": (1.0, 2.0)},
     ],
 }
-PER_PARTICLE = {"soft_sphere", "lennard_jones"}  # laws that take one length per particle
+PER_PARTICLE = ("soft_sphere", "lennard_jones")  # laws that take one length per particle
 CASES = [(kind, 2, settings, False) for kind in potentials.REGISTRY for settings in SETTINGS.get(kind, [{}])]
 CASES += [(kind, 3, {}, False) for kind in potentials.REGISTRY] + [(kind, 2, {}, True) for kind in PER_PARTICLE]
 STEP = 1e-5  # of central differences: truncation ~ h^2 = 1e-10 times third derivatives, rounding ~ 1e-16 U/h = 1e-10
