@@ -24,6 +24,7 @@ from mdsens.fit.target import Candidate, Linearised, Target, linearised, lineari
 from mdsens.results import Verdict
 
 _FIRST_DAMPING, _MOST_DAMPING, _LEAST_DAMPING = 1e-3, 1e4, 1e-6
+_SLOW = 0.5  # a relaxed state that keeps less of what its model promised lies beside the target's minimum
 _SHORTEST = 1e-14  # a step of the logarithms below it changes nothing
 
 
@@ -33,8 +34,9 @@ def fit_positions(
     """Find the parameters whose relaxed positions are the target's.
 
     The first relaxation starts from the target's positions under the starting parameters. Where a relaxation leaves the
-    basin of the target, or a step does not lower the residual and is rejected, the next step is taken at the target's
-    own positions, to first order and without a relaxation; if that is rejected, too, it is damped.
+    basin of the target, or a step lowers the residual by less than half of what was promised or not at all (it is then
+    rejected), the next step is taken at the target's own positions, to first order and without a relaxation; if that
+    is rejected, too, it is damped.
 
     Args:
         target: Relaxed positions, the law, and the starting parameters.
@@ -111,9 +113,16 @@ class _Search:
             return False
         if first:
             self.start_position = np.asarray(candidate.relaxation.state.position)
+        slow = not first and not self._model[1] and self._disappoints(candidate)
         self.best = candidate
-        self._set_model(at_target=candidate.strayed or not candidate.relaxed)
+        self._set_model(at_target=slow or candidate.strayed or not candidate.relaxed)
         return True
+
+    def _disappoints(self, candidate: Candidate) -> bool:
+        """Return whether the residual fell by less than half of what the linear model promised."""
+        here, gone = self._model[0], candidate.logarithms - self.best.logarithms
+        promised = self.best.residual - float(np.linalg.norm(here.displacement + here.jacobian @ gone))
+        return self.best.residual - candidate.residual < _SLOW * promised
 
     def _set_model(self, *, at_target: bool) -> None:
         try:
@@ -125,11 +134,12 @@ class _Search:
             if self.iterations:
                 return
             size = self.target.position.size
-            here = Linearised(np.zeros(size), np.zeros((size, len(self.start))))
+            nothing = np.zeros((size, len(self.start)))
+            here = Linearised(np.zeros(size), nothing, nothing)
         if not np.isfinite(here.jacobian).all():
             raise NumericalError("the Jacobian of the relaxed positions is not finite: the law has a kink or a pole.")
         self._model = here, at_target
-        self.identified = identify(here.jacobian, self.target.selection.paths, rank=self.settings.rank)
+        self.identified = identify(here.slope, self.target.selection.paths, rank=self.settings.rank)
 
     def model(self) -> tuple[Linearised, bool]:
         """Return the linear model to step from, and whether it holds at the target's positions."""
@@ -159,7 +169,7 @@ class _Search:
     def result(self) -> Fit:
         """Return the best candidate as the result."""
         here, best = self._model[0], self.best
-        remaining = np.linalg.lstsq(here.jacobian, -here.displacement, rcond=self.settings.rank)[0]
+        remaining = np.linalg.lstsq(here.slope, -here.displacement, rcond=self.settings.rank)[0]
         low, high = np.log(self.settings.bounds)
         gone = best.logarithms - self.start
         at_bound = bool(np.any((gone <= low + 1e-9) | (gone >= high - 1e-9)))

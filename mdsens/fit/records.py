@@ -35,7 +35,7 @@ _SENTENCES = {
     Outcome.NOT_RELAXED: "A relaxation did not converge to a minimum: raise max_steps or max_force.",
     Outcome.AT_BOUND: "A parameter lies at its bound and the residual does not vanish: widen the bounds.",
     Outcome.STAGNATED: "No shorter step lowers the residual: the law cannot give this target from here.",
-    Outcome.MAX_RELAXATIONS: "The residual still fell when the relaxations were used up: allow more of them.",
+    Outcome.MAX_RELAXATIONS: "The relaxations were used up before the residual vanished: allow more of them.",
 }
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from mdsens.derivatives import mixed, mixed_drift
 from mdsens.energy import Potential, State, max_reach
 from mdsens.errors import UserError
 from mdsens.fit.identify import Identified
@@ -154,11 +155,13 @@ class Linearised:
 
     Attributes:
         displacement: Where the positions are, shape (m,), units of length.
-        jacobian: Their derivative, shape (m, k), units of length.
+        jacobian: The matrix that a step is made with, shape (m, k), units of length.
+        slope: The derivative of the displacement, same shape; the Jacobian itself at a relaxed state.
     """
 
     displacement: np.ndarray
     jacobian: np.ndarray
+    slope: np.ndarray
 
 
 def relaxed_at(target: Target, logarithms: np.ndarray, position: np.ndarray) -> Candidate:
@@ -177,21 +180,36 @@ def relaxed_at(target: Target, logarithms: np.ndarray, position: np.ndarray) -> 
 def linearised(target: Target, candidate: Candidate) -> Linearised:
     r"""Return displacement and Jacobian dx/dln p at a relaxed state."""
     response = linear_response(candidate.relaxation)
-    return Linearised(candidate.displacement.ravel(), _jacobian(target, response, candidate.logarithms))
+    jacobian = _jacobian(target, response, candidate.logarithms)
+    return Linearised(candidate.displacement.ravel(), jacobian, jacobian)
 
 
 def linearised_at_target(target: Target, logarithms: np.ndarray) -> Linearised:
     r"""Return displacement and Jacobian of the minimum near the target, to first order and without a relaxation.
 
-    The target need not be stationary for these parameters: its minimum lies a Newton step :math:`-H^{+}\,\partial
-    U/\partial x` away, and moves by :math:`-H^{+} U_{xp}`. It is the way back where a relaxation left the basin.
+    The target need not be stationary for these parameters: its minimum lies a Newton step :math:`r = -H^{+}\,\partial
+    U/\partial x` away. The Jacobian :math:`-H^{+} U_{xp}` holds H, so that a step matches forces, weighed by the
+    compliance of the target; the derivative of r itself, :math:`-H^{+}(U_{xp} + U_{xxp}\, r)`, tells which directions
+    the positions do not determine: with H held, a smaller energy scale would seem to shrink r.
     """
     response = response_at(target.listed(target.parameters_at(logarithms)))
-    return Linearised(np.asarray(newton_step(response)).ravel(), _jacobian(target, response, logarithms))
+    tangents, step = target.selection.tangents, newton_step(response)
+    still = jnp.zeros((len(target.selection.paths), *step.shape))
+    slopes, drift = mixed(response.state, tangents), mixed_drift(response.state, tangents, still, step)[1]
+    held, moving = (response.solve(-np.asarray(rhs))[0] for rhs in (slopes, slopes + drift))
+    return Linearised(
+        np.asarray(step).ravel(),
+        _by_logarithm(target, held, logarithms),
+        _by_logarithm(target, moving, logarithms),
+    )
 
 
 def _jacobian(target: Target, response: LinearResponse, logarithms: np.ndarray) -> np.ndarray:
-    by_value = forward(response, target.selection.tangents)
+    return _by_logarithm(target, forward(response, target.selection.tangents), logarithms)
+
+
+def _by_logarithm(target: Target, by_value: np.ndarray, logarithms: np.ndarray) -> np.ndarray:
+    """Return the Jacobian in the logarithms, shape (n d, k), from that in the values, shape (k, n, d)."""
     return np.asarray(by_value.reshape(len(by_value), -1).T * target.values_at(logarithms))
 
 
