@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from scipy.optimize import lsq_linear
 
+from mdsens.backbone import contact_network
+from mdsens.energy import PairPotential
 from mdsens.errors import NumericalError
 from mdsens.fit.identify import Identified, identify
 from mdsens.fit.records import Fit, FitSettings, Iteration, Outcome
@@ -180,7 +182,7 @@ class _Search:
             position=np.asarray(best.relaxation.state.position),
             start_position=self.start_position,
             backbone=best.relaxation.network.backbone,
-            outcome=outcome(best, self.last, self.settings, len(self.iterations), at_bound=at_bound),
+            outcome=outcome(self.target, best, self.last, self.settings, len(self.iterations), at_bound=at_bound),
             iterations=tuple(self.iterations),
             identified=self.identified,
             error=np.abs(remaining),
@@ -212,7 +214,9 @@ def iteration(
     )
 
 
-def outcome(best: Candidate, last: Candidate, settings: FitSettings, n_relaxations: int, *, at_bound: bool) -> Outcome:
+def outcome(
+    target: Target, best: Candidate, last: Candidate, settings: FitSettings, n_relaxations: int, *, at_bound: bool
+) -> Outcome:
     """Say how a fit ended."""
     if best.residual <= settings.residual:
         return Outcome.CONVERGED
@@ -224,4 +228,15 @@ def outcome(best: Candidate, last: Candidate, settings: FitSettings, n_relaxatio
         return Outcome.OTHER_BASIN
     if at_bound:
         return Outcome.AT_BOUND
+    if _contacts_differ(target, best):
+        return Outcome.OTHER_CONTACTS
     return Outcome.MAX_RELAXATIONS if n_relaxations >= settings.max_relaxations else Outcome.STAGNATED
+
+
+def _contacts_differ(target: Target, candidate: Candidate) -> bool:
+    """Return whether a packing's contacts are not those at the target's positions under the same parameters."""
+    potential = target.potential
+    if not (isinstance(potential, PairPotential) and potential.contact):
+        return False  # particles within a cutoff are no contacts
+    there = contact_network(target.listed(target.parameters_at(candidate.logarithms)))
+    return not there.same_as(candidate.relaxation.network)

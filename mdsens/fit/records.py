@@ -16,6 +16,7 @@ class Outcome(enum.Enum):
 
     CONVERGED = "converged"
     OTHER_BASIN = "other_basin"
+    OTHER_CONTACTS = "other_contacts"
     UNJAMMED = "unjammed"
     NOT_RELAXED = "not_relaxed"
     AT_BOUND = "at_bound"
@@ -31,6 +32,10 @@ class Outcome(enum.Enum):
 _SENTENCES = {
     Outcome.CONVERGED: "The fitted parameters relax to the target.",
     Outcome.OTHER_BASIN: "The basin changed: a particle relaxed more than a tenth of the length unit off its target.",
+    Outcome.OTHER_CONTACTS: (
+        "The fitted structure lies beyond a change of contacts, in a neighbouring basin or on the way to it: its "
+        "contacts are not those of the target."
+    ),
     Outcome.UNJAMMED: "The structure unjammed on the way: start from larger lengths or a denser target.",
     Outcome.NOT_RELAXED: "A relaxation did not converge to a minimum: raise max_steps or max_force.",
     Outcome.AT_BOUND: "A parameter lies at its bound and the residual does not vanish: widen the bounds.",
