@@ -30,7 +30,7 @@ def schema(path):
 
 
 def test_every_command_that_reads_a_configuration_has_one():
-    wanted = {name for name, command in COMMANDS.items() if command.overridable and name != "verify"}
+    wanted = {name for name, entry in COMMANDS.items() if entry.overridable and name != "verify"}
     assert {command(path) for path in FILES} == wanted
 
 
