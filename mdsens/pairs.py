@@ -6,13 +6,16 @@ only module that touches jax-md's neighbour lists.
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
+from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 from scipy.spatial import KDTree
 
 from mdsens.errors import NumericalError, UserError
@@ -78,31 +81,165 @@ def neighbor_pairs(position: Position | np.ndarray, box: Box, reach: float, *, c
     return padded_pairs(pairs[:, 0], pairs[:, 1], capacity)
 
 
-def compiled_pairs(
-    position: Position, box: Box, reach: Scalar | float, capacity: int
-) -> tuple[PairList, Bool[Array, ""]]:
-    """List the pairs closer than ``reach`` inside compiled code, from all candidate pairs.
+def in_order(pairs: PairList) -> PairList:
+    """Return a list with i < j in lexicographic order, made on the host: two lists of the same pairs are then equal."""
+    i, j = (np.asarray(index)[np.asarray(pairs.mask)] for index in (pairs.i, pairs.j))
+    low, high = np.minimum(i, j), np.maximum(i, j)
+    order = np.argsort(low.astype(np.int64) * (int(high.max(initial=0)) + 1) + high)
+    return padded_pairs(low[order], high[order], len(pairs.mask))
 
-    For small systems (``SMALL`` particles or fewer) this is an order of magnitude faster than leaving compiled code.
+
+class Grid(NamedTuple):
+    """How candidate pairs are found inside compiled code; static, so that it is part of what is compiled.
+
+    Attributes:
+        cells: Number of cells per axis, each at least 3; empty where every pair is a candidate.
+        n_candidates: Room for candidate pairs.
+    """
+
+    cells: tuple[int, ...]
+    n_candidates: int
+
+
+def grid_for(position: Position | np.ndarray, box: Box, reach: float) -> Grid:
+    """Choose cells not smaller than ``reach``, with room for a twentieth more candidate pairs than there are now.
+
+    A free system has no cells of its own: space is folded onto a torus of about one cell per two particles, which
+    brings far particles together as candidates and loses none.
 
     Args:
         position: Real coordinates, shape (n, d).
         box: The space.
-        reach: Largest distance of a listed pair, units of length.
+        reach: Largest distance of a listed pair, units of length, > 0.
+    """
+    n, d = position.shape
+    if isinstance(box, PeriodicBox):
+        heights = 1.0 / np.linalg.norm(np.linalg.inv(np.asarray(box.matrix)), axis=1)
+        # more cells than particles would only cost memory
+        cells = tuple(int(min(height // reach, 2 * n ** (1 / d) + 3)) for height in heights)
+    else:
+        cells = (max(3, math.ceil((n / 2) ** (1 / d))),) * d
+    if n <= SMALL or min(cells) < 3:
+        return Grid((), n * (n - 1) // 2)
+    coordinates = np.stack([np.asarray(c) for c in _cell_coordinates(position, box, cells, reach)])
+    counts = np.bincount(np.ravel_multi_index(tuple(coordinates), cells), minlength=math.prod(cells)).reshape(cells)
+    n_found = np.sum(counts * (counts - 1) // 2) + sum(
+        np.sum(counts * np.roll(counts, offset, range(d))) for offset in _half_stencil(d)
+    )
+    return Grid(cells, math.ceil(standard_capacity(1.05 * n_found / n) * n))
+
+
+def compiled_pairs(
+    position: Position,
+    box: Box,
+    reach: Scalar | float,
+    within: Callable[[PairList], Float[Array, " c"]],
+    *,
+    grid: Grid,
+    capacity: int,
+) -> tuple[PairList, Int[Array, ""], Bool[Array, ""]]:
+    """List pairs inside compiled code, three times faster than a search on the host and without leaving the device.
+
+    Args:
+        position: Real coordinates, shape (n, d).
+        box: The space.
+        reach: Largest of all distances ``within``, units of length.
+        within: Largest distance at which each candidate pair is listed, units of length.
+        grid: The cells, as ``grid_for`` chose them for this box and reach.
         capacity: Number of entries of the list, static.
 
     Returns:
-        The list, and whether it overflowed (it then lacks pairs and must not be used).
+        The list, neighbours in space close together; how many pairs there are, to be compared with the capacity; and
+        whether the grid had no room for all candidates. A list that lacks pairs must not be used.
     """
-    candidates = all_pairs(len(position))
+    if grid.cells:
+        candidates, lacking = _cell_candidates(position, box, grid, reach)
+    else:
+        candidates, lacking = all_pairs(len(position)), jnp.zeros((), bool)
     separation = box.nearest(tuple(x[candidates.i] - x[candidates.j] for x in position.T))
-    counts = jnp.cumsum(jnp.asarray(sum(c * c for c in separation) < reach**2, jnp.int32))
-    # the k-th listed pair is the first candidate up to which k pairs are within reach
-    chosen = jnp.searchsorted(counts, jnp.arange(1, capacity + 1, dtype=jnp.int32))
-    mask = chosen < len(counts)
-    chosen = jnp.where(mask, chosen, 0)
+    kept = (sum(c * c for c in separation) < within(candidates) ** 2) & candidates.mask
+    counts = _running_sum(kept.astype(jnp.int32))
+    number = jnp.arange(len(counts), dtype=jnp.int32)
+    chosen = jnp.zeros(capacity, jnp.int32).at[jnp.where(kept, counts - 1, capacity)].set(number, mode="drop")
+    mask = jnp.arange(capacity) < counts[-1]
     i, j = (jnp.where(mask, jnp.asarray(index)[chosen], 0) for index in (candidates.i, candidates.j))
-    return PairList(i, j, mask), counts[-1] > capacity
+    return PairList(i, j, mask), counts[-1], lacking
+
+
+def spatial_order(position: Position | np.ndarray, box: Box, reach: float) -> np.ndarray:
+    """Return an order of the particles that keeps neighbours in space together in memory, shape (n,).
+
+    Args:
+        position: Real coordinates, shape (n, d).
+        box: The space.
+        reach: Width of the cells by which they are sorted, units of length.
+    """
+    cells = grid_for(position, box, reach).cells
+    if not cells:
+        return np.arange(len(position))
+    coordinates = [np.asarray(c) for c in _cell_coordinates(position, box, cells, reach)]
+    return np.argsort(np.ravel_multi_index(tuple(coordinates[::-1]), cells[::-1]), kind="stable")
+
+
+def _cell_coordinates(
+    position: Position | np.ndarray, box: Box, cells: tuple[int, ...], reach: Scalar | float
+) -> list[Int[Array, " n"]]:
+    """Return the cell of every particle along every axis."""
+    position = jnp.asarray(position)
+    if isinstance(box, PeriodicBox):
+        fractional = box.fractional(position)
+        return [
+            jnp.minimum(((x - jnp.floor(x)) * m).astype(jnp.int32), m - 1)
+            for x, m in zip(fractional.T, cells, strict=True)
+        ]
+    return [jnp.mod(jnp.floor(x / reach), m).astype(jnp.int32) for x, m in zip(position.T, cells, strict=True)]
+
+
+def _half_stencil(dimension: int) -> list[tuple[int, ...]]:
+    """Return one of every pair of opposite neighbouring cells: 4 in 2D, 13 in 3D."""
+    return [offset for offset in itertools.product((-1, 0, 1), repeat=dimension) if offset > (0,) * dimension]
+
+
+def _cell_candidates(
+    position: Position, box: Box, grid: Grid, reach: Scalar | float
+) -> tuple[PairList, Bool[Array, ""]]:
+    """Return all pairs of particles in the same or in neighbouring cells, and whether there was no room for them."""
+    n, d = position.shape
+    cells, here = grid.cells, _cell_coordinates(position, box, grid.cells, reach)
+    strides = [math.prod(cells[:axis]) for axis in range(d)]  # the first axis runs fastest
+    label = sum(c.astype(jnp.int64) * stride for c, stride in zip(here, strides, strict=True))
+    packed = jnp.sort(label * n + jnp.arange(n))  # one key: five times faster than an argsort
+    order, label = (packed % n).astype(jnp.int32), (packed // n).astype(jnp.int32)
+    starts = jnp.searchsorted(label, jnp.arange(math.prod(cells) + 1, dtype=jnp.int32)).astype(jnp.int32)
+    here = [(label // stride) % m for stride, m in zip(strides, cells, strict=True)]
+    first, stop = [jnp.arange(1, n + 1, dtype=jnp.int32)], [starts[label + 1]]  # later ones of the own cell
+    for offset in _half_stencil(d):
+        there = sum((c + o) % m * stride for c, o, m, stride in zip(here, offset, cells, strides, strict=True))
+        first.append(starts[there])
+        stop.append(starts[there + 1])
+    # particle p has a range of partners for every cell; candidate k belongs to the range in which it falls
+    firsts = jnp.stack(first, axis=1).ravel()
+    lengths = jnp.stack(stop, axis=1).ravel() - firsts
+    ends = _running_sum(lengths)
+    steps = jnp.zeros(grid.n_candidates, jnp.int32).at[ends[:-1]].add(1, mode="drop")
+    owner = _running_sum(steps)
+    k = jnp.arange(grid.n_candidates, dtype=jnp.int32)
+    mask = k < ends[-1]
+    p = jnp.where(mask, owner // len(first), 0)
+    q = jnp.where(mask, k - (ends - lengths - firsts)[owner], 0)
+    return PairList(order[p], order[q], mask), ends[-1] > grid.n_candidates
+
+
+def _running_sum(values: Int[Array, " m"]) -> Int[Array, " m"]:
+    """Return the cumulative sum: on a CPU rows are added as vectors, three times faster than ``jnp.cumsum``."""
+
+    def by_rows(values: Int[Array, " m"]) -> Int[Array, " m"]:
+        height = 128
+        columns = jnp.pad(values, (0, -len(values) % height)).reshape(-1, height).T
+        totals, sums = jax.lax.scan(lambda c, row: (c + row,) * 2, jnp.zeros_like(columns[0]), columns)
+        return (sums + (jnp.cumsum(totals) - totals)).T.ravel()[: len(values)]
+
+    return jax.lax.platform_dependent(values, cpu=by_rows, default=jnp.cumsum)
 
 
 def standard_capacity(least: float) -> float:

@@ -60,6 +60,10 @@ class PairParameter(eqx.Module):
     def labels(self, species_names: tuple[str, ...]) -> tuple[str, ...]:
         """Return the label of every independent entry, such as ``[A,B]``; empty string for a single entry."""
 
+    def reordered(self, order: Int[Array | np.ndarray, " n"]) -> PairParameter:
+        """Return the parameter for particles taken in another order."""
+        return self
+
 
 class Uniform(PairParameter):
     """One value for every pair."""
@@ -150,6 +154,10 @@ class PerParticle(PairParameter):
         """Return the mixed value of every pair, shape (m,)."""
         return self.mixing(self.values[i], self.values[j])
 
+    def reordered(self, order: Int[Array | np.ndarray, " n"]) -> PerParticle:
+        """Return the parameter for particles taken in another order."""
+        return PerParticle(self.values[order], self.mixing)
+
     def labels(self, species_names: tuple[str, ...]) -> tuple[str, ...]:
         """Return ``[0]``, ``[1]``, ..."""
         return tuple(f"[{k}]" for k in range(self.values.shape[0]))
@@ -176,3 +184,9 @@ def at_pairs(params: PyTree, species: Species, i: Index, j: Index) -> PyTree:
     """Expand every ``PairParameter`` in ``params`` to its values on the pairs (i, j); leave everything else alone."""
     expanded = lambda node: node.at(species, i, j) if is_pair_parameter(node) else node  # noqa: E731
     return jax.tree.map(expanded, params, is_leaf=is_pair_parameter)
+
+
+def reordered(params: PyTree, order: Int[Array | np.ndarray, " n"]) -> PyTree:
+    """Return the parameters for particles taken in another order: particle k is the one that was ``order[k]``."""
+    taken = lambda node: node.reordered(order) if is_pair_parameter(node) else node  # noqa: E731
+    return jax.tree.map(taken, params, is_leaf=is_pair_parameter)

@@ -127,9 +127,13 @@ class PeriodicBox(Box):
         images = [jnp.round(sum(inverse[a, b] * held(separation[b]) for b in axes)) for a in axes]
         return tuple(separation[a] - sum(self.matrix[a, b] * images[b] for b in axes) for a in axes)
 
+    def fractional(self, position: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
+        """Return the coordinates in units of the lattice vectors."""
+        return position @ _inverse(self.matrix).T
+
     def wrap(self, position: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
         """Return the images of the positions inside the box (fractional coordinates in [0, 1))."""
-        fractional = position @ _inverse(self.matrix).T
+        fractional = self.fractional(position)
         return (fractional - jnp.floor(fractional)) @ self.matrix.T
 
 

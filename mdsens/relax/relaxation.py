@@ -17,13 +17,17 @@ from mdsens.energy import PairPotential, Potential, State, energy, max_reach, pa
 from mdsens.errors import UserError
 from mdsens.factor import Factor
 from mdsens.hessian import factorise
-from mdsens.pairs import PairList, check_range, neighbor_pairs, padded_pairs
-from mdsens.relax.fire import SEGMENT, Fire, Segment, advance, scales, start
+from mdsens.pairs import PairList, all_pairs, check_range, spatial_order
+from mdsens.parameters import reordered
+from mdsens.relax.descent import SEGMENT, Reach, Segment, advance, find_pairs, fitting_grid, scales, start
+from mdsens.relax.fire import Fire
+from mdsens.relax.minimizer import Minimizer, Point
 from mdsens.relax.newton import polish
 from mdsens.results import Verdict
-from mdsens.types import Box, Configuration, PeriodicBox, Position, Scalar
+from mdsens.types import Configuration, PeriodicBox, Position, Scalar, replaced
 
 _UNJAMMED_PRESSURE = 1e-8  # epsilon/sigma^d
+_PATH_NUMBERS = 5_000_000  # coordinates kept of a path, 40 MB
 _FIRST_POLISH = 1e-4  # epsilon/sigma: the contact network has mostly settled there
 
 
@@ -33,10 +37,10 @@ class RelaxationSettings:
 
     Attributes:
         max_force: Largest force of the relaxed state, units of epsilon/sigma, > 0.
-        max_steps: Most FIRE steps, >= 1.
+        max_steps: Most steps of the minimiser, >= 1.
         skin: Extra reach of the neighbour list in units of the largest interaction range, > 0.
-        fire: Settings of FIRE.
-        newton: Whether Newton steps finish the relaxation; off, FIRE goes all the way.
+        minimizer: The rule that leads into a basin: ``Fire``, ``ConjugateGradient``, ``LBFGS`` or ``TruncatedNewton``.
+        newton: Whether Newton steps with a direct factor finish the relaxation; off, the minimiser goes all the way.
 
     Raises:
         UserError: When a value is out of its range.
@@ -45,7 +49,7 @@ class RelaxationSettings:
     max_force: float = 1e-12
     max_steps: int = 200_000
     skin: float = 0.4
-    fire: Fire = Fire()
+    minimizer: Minimizer = Fire()
     newton: bool = True
 
     def __post_init__(self) -> None:
@@ -57,14 +61,14 @@ class RelaxationSettings:
 
 @dataclasses.dataclass(frozen=True)
 class History:
-    """The way of a relaxation, one entry per step (FIRE steps first, then Newton steps, in order).
+    """The way of a relaxation, one entry per step (the minimiser's first, then Newton steps, in order).
 
     Attributes:
         energy: Energy after every step, shape (k,), units of energy.
         max_force: Largest force after every step, shape (k,), units of energy per length.
         newton: True for Newton steps, shape (k,).
         path_step: Step counts at which positions were kept, shape (f,).
-        path: Those positions, shape (f, n, d), first and last included.
+        path: Those positions, shape (f, n, d), first and last included; fewer frames the more particles there are.
     """
 
     energy: np.ndarray
@@ -118,17 +122,18 @@ def relax(
 ) -> Relaxation:
     """Relax a configuration to a minimum of the energy at fixed box.
 
-    FIRE runs in compiled segments; whenever a particle has moved half a skin the pairs are listed anew. Below a largest
-    force of 1e-4 epsilon/sigma Newton steps try to finish from there. Unless the backbone stays as it is, the Hessian
-    is positive and they converge, the attempt is forgotten and FIRE goes on, as if nothing had happened, to a tenth of
-    the force.
+    The minimiser runs in compiled segments; whenever a particle has moved half a skin the pairs are listed anew, and
+    particles that are neighbours in space are neighbours in memory. Below a largest force of 1e-4 epsilon/sigma Newton
+    steps with a direct factor try to finish from there. Unless the backbone stays as it is, the Hessian is positive
+    and they converge, the attempt is forgotten and the minimiser goes on, as if nothing had happened, to a tenth of the
+    force.
 
     Args:
         potential: The law.
         params: Its parameters.
         configuration: Where to start; no two particles at the same place.
         settings: How to relax; the defaults reach a max force of 1e-12 epsilon/sigma.
-        progress: Called with (FIRE steps so far, largest force) after every segment.
+        progress: Called with (steps so far, largest force) after every segment.
 
     Returns:
         The relaxed state with its verdict; look at it (or call ``mdsens.results.check``) before using the numbers.
@@ -139,61 +144,51 @@ def relax(
     begun = time.perf_counter()
     settings = settings or RelaxationSettings()
     length, unit = (float(scale) for scale in scales(potential, params))
-    reach = _checked_reach(potential, params, configuration)
-    recorder = _Recorder(progress)
-    finder = _Finder(configuration.box, reach, settings)
-    state = State(configuration, potential, params, finder(configuration.position, 0))
-    _refuse_coincident(state, reach)
-    recorder.keep(configuration.position)
+    longest = _checked_reach(potential, params, configuration)
+    order = _memory_order(potential, configuration, longest)
+    back = np.argsort(order)
+    recorder = _Recorder(progress, back)
+    given = State(configuration, potential, params, all_pairs(2))
+    state = _taken_in_order(given, order)
+    skin = settings.skin * longest
+    reach = Reach(longest, skin, fitting_grid(state, state.position, longest, skin))
+    pairs, reach = find_pairs(state, state.position, reach, 0)
+    state = state.with_pairs(pairs)
+    _refuse_coincident(state, longest, order)
+    recorder.keep(state.position)
     target = settings.max_force * unit / length
     threshold = max(target, _FIRST_POLISH * unit / length) if settings.newton else target
-    minimizer = start(settings.fire, state)
+    point = start(settings.minimizer, state)
     network, factor = None, None
     while True:
-        minimizer, pairs, verdict = _descend(minimizer, state, finder, threshold, settings, recorder)
-        state = state.moved(minimizer.position, pairs)
+        point, pairs, reach, verdict = _descend(point, state, pairs, reach, threshold, settings, recorder)
+        position = point.position[back]
+        listed, _ = find_pairs(given, position, reach, len(pairs.mask))
+        final = given.moved(position, listed)
         if verdict is not Verdict.CONVERGED or recorder.largest <= target:
             break
-        polished = polish(state, tolerance=target, longest_step=0.04 * min(settings.skin * length, finder.skin))
+        polished = polish(final, tolerance=target, longest_step=0.04 * min(settings.skin * length, skin))
         if polished.settled and polished.max_force[-1] <= target:
             # pivots on the way may have been those of rattlers: the backbone at the final state decides
             factor = _backbone_factor(with_contacts(polished.state, polished.network), polished.network)
             if factor is not None and not factor.n_negative:
-                state, network = polished.state, polished.network
+                final, network = polished.state, polished.network
                 recorder.add(polished.energy[1:], polished.max_force[1:], newton=True)
                 break
             factor = None
-        # not settled yet: forget the attempt and let FIRE go on, so that the minimum reached is FIRE's own
+        # not settled yet: forget the attempt and let the minimiser go on, so that the minimum reached is its own
         threshold = max(target, threshold / 10)
-    return _judged(state, verdict, settings, recorder, begun, network or contact_network(state), factor)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Finder:
-    """Lists the pairs within reach plus skin."""
-
-    box: Box
-    reach: float
-    settings: RelaxationSettings
-
-    def __call__(self, position: Position, capacity: int) -> PairList:
-        if not np.isfinite(self.reach):
-            return padded_pairs(np.zeros(0, int), np.zeros(0, int), 1)
-        return neighbor_pairs(position, self.box, self.reach + self.skin, capacity=capacity)
-
-    @property
-    def skin(self) -> float:
-        """Extra reach, units of length."""
-        return self.settings.skin * self.reach
+    return _judged(final, verdict, settings, recorder, begun, network or contact_network(final), factor)
 
 
 class _Recorder:
-    """Collects the history of a relaxation and reports progress."""
+    """Collects the history of a relaxation and reports progress; particles come in memory order and leave in theirs."""
 
-    def __init__(self, progress: Callable[[int, float], Any] | None) -> None:
+    def __init__(self, progress: Callable[[int, float], Any] | None, back: np.ndarray) -> None:
+        self._back = back
         self.chunks: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         self.path: list[tuple[int, np.ndarray]] = []
-        self.n_fire = 0
+        self.n_descent = 0
         self.n_total = 0
         self.largest = float("inf")
         self._progress = progress
@@ -201,11 +196,11 @@ class _Recorder:
     def add(self, energies: np.ndarray, largest: np.ndarray, *, newton: bool) -> None:
         self.chunks.append((energies, largest, np.full(len(energies), newton)))
         self.n_total += len(energies)
-        self.n_fire += 0 if newton else len(energies)
+        self.n_descent += 0 if newton else len(energies)
         if len(largest):
             self.largest = float(largest[-1])
         if self._progress is not None:
-            self._progress(self.n_fire, self.largest)
+            self._progress(self.n_descent, self.largest)
 
     def add_segment(self, segment: Segment) -> None:
         steps = int(segment.steps)
@@ -213,8 +208,17 @@ class _Recorder:
         self.largest = float(segment.largest)
 
     def keep(self, position: Position) -> None:
-        if not self.path or self.path[-1][0] < self.n_total:
-            self.path.append((self.n_total, np.asarray(position)))
+        """Keep a frame of the path, and of the earlier ones every other one when they have become too many."""
+        if self.path and self.path[-1][0] == self.n_total:
+            return
+        self.path.append((self.n_total, np.asarray(position)[self._back]))
+        if len(self.path) > max(3, _PATH_NUMBERS // position.size):
+            self.path = [self.path[0], *self.path[2:-1:2], self.path[-1]]
+
+    def finish(self, position: Position) -> None:
+        """Keep the final state, which comes in the particles' own order."""
+        kept = [frame for frame in self.path if frame[0] < self.n_total]
+        self.path = [*kept, (self.n_total, np.asarray(position))]
 
     def history(self) -> History:
         energies, largest, newton = (np.concatenate(parts) for parts in zip(*self.chunks, strict=True))
@@ -223,34 +227,35 @@ class _Recorder:
 
 
 def _descend(
-    minimizer: Any, state: State, finder: _Finder, threshold: float, settings: RelaxationSettings, recorder: _Recorder
-) -> tuple[Any, PairList, Verdict]:
-    """Run FIRE down to the threshold, listing pairs anew whenever the skin is used up; return where it then is.
-
-    The state's pairs must have been listed at the minimizer's position; those returned were listed at the last one.
-    """
-    pairs, reference = state.pairs, minimizer.position
+    point: Point,
+    state: State,
+    pairs: PairList,
+    reach: Reach,
+    threshold: float,
+    settings: RelaxationSettings,
+    recorder: _Recorder,
+) -> tuple[Point, PairList, Reach, Verdict]:
+    """Run the minimiser down to the threshold, with more room for pairs where needed; return where it then is."""
+    reference = state.position if point.position is state.position else point.position
+    pairs, reach = find_pairs(state, reference, reach, len(pairs.mask))
     verdict = None
     while verdict is None:
-        n_steps = min(SEGMENT, settings.max_steps - recorder.n_fire)
-        segment = advance(
-            settings.fire, minimizer, state, pairs, reference, threshold, finder.reach, finder.skin, n_steps
-        )
-        minimizer, pairs, reference = segment.minimizer, segment.pairs, segment.reference
+        n_steps = min(SEGMENT, settings.max_steps - recorder.n_descent)
+        segment = advance(settings.minimizer, point, state, pairs, reference, threshold, reach, n_steps)
+        point, pairs, reference = segment.point, segment.pairs, segment.reference
         recorder.add_segment(segment)
         if not np.isfinite(recorder.largest):
             verdict = Verdict.NONFINITE
         elif bool(segment.resting):
             verdict = Verdict.CONVERGED
-        elif recorder.n_fire >= settings.max_steps:
+        elif recorder.n_descent >= settings.max_steps:
             verdict = Verdict.MAX_STEPS
         else:
-            recorder.keep(minimizer.position)
+            recorder.keep(point.position)
             if bool(segment.stale):
-                pairs, reference = finder(minimizer.position, len(pairs.mask)), minimizer.position
-    if verdict is not Verdict.NONFINITE:
-        pairs = finder(minimizer.position, len(pairs.mask))
-    return minimizer, pairs, verdict
+                pairs, reach = find_pairs(state, point.position, reach, len(pairs.mask))
+                reference = point.position
+    return point, pairs, reach, verdict
 
 
 def _judged(
@@ -262,7 +267,7 @@ def _judged(
     network: Network,
     factor: Factor | None,
 ) -> Relaxation:
-    recorder.keep(state.position)
+    recorder.finish(state.position)
     loaded = with_contacts(state, network)
     length, unit = (float(scale) for scale in scales(state.potential, state.params))
     height, value = (float(part) for part in _energy_and_pressure(state))
@@ -308,11 +313,27 @@ def _checked_reach(potential: Potential, params: PyTree, configuration: Configur
     return reach
 
 
-def _refuse_coincident(state: State, reach: float) -> None:
+def _memory_order(potential: Potential, configuration: Configuration, longest: float) -> np.ndarray:
+    """Return the order in which pair laws are evaluated: neighbours in space lie together in memory."""
+    if isinstance(potential, PairPotential):
+        return spatial_order(configuration.position, configuration.box, longest)
+    return np.arange(configuration.n_particles)
+
+
+def _taken_in_order(state: State, order: np.ndarray) -> State:
+    """Return the state with its particles in another order; the pair list is not translated."""
+    configuration = state.configuration
+    changes = {"position": configuration.position[order], "species": configuration.species[order]}
+    return replaced(
+        state, {"configuration": replaced(configuration, changes), "params": reordered(state.params, order)}
+    )
+
+
+def _refuse_coincident(state: State, reach: float, order: np.ndarray) -> None:
     distances = np.asarray(_distances(state.configuration, state.pairs))
     closest = int(np.argmin(distances))
     if bool(state.pairs.mask[closest]) and distances[closest] < 1e-9 * reach:
-        i, j = int(state.pairs.i[closest]), int(state.pairs.j[closest])
+        i, j = sorted(int(order[index[closest]]) for index in (state.pairs.i, state.pairs.j))
         raise UserError(
             f"particles {i} and {j} lie at the same place (closer than {1e-9 * reach:.1e}); the force between them "
             "has no direction: move one of them."

@@ -17,12 +17,13 @@ from jaxtyping import Array, Int, PyTree
 
 from mdsens.energy import Potential, State, max_reach
 from mdsens.errors import NumericalError
-from mdsens.pairs import all_pairs, neighbor_pairs
+from mdsens.pairs import all_pairs
 from mdsens.parameters import Parameters
-from mdsens.relax.fire import SEGMENT, Fire, advance, start
+from mdsens.relax import Fire
+from mdsens.relax.descent import SEGMENT, Reach, advance, find_pairs, fitting_grid, start
 from mdsens.response import response_at
 from mdsens.sensitivity.core import forward
-from mdsens.types import Configuration, Scalar
+from mdsens.types import Configuration
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,18 +68,18 @@ def differentiate_iterates(
         skin: Extra reach of the pair list in units of the range.
     """
     fire = fire or Fire()
-    reach = max_reach(potential, configuration, params)
-    state = _listed(State(configuration, potential, params, all_pairs(2)), reach, skin)
-    minimizer, change = _start_with_tangent(fire, state, tangent)
+    longest = max_reach(potential, configuration, params)
+    state = State(configuration, potential, params, all_pairs(2))
+    reach = Reach(longest, skin * longest, fitting_grid(state, state.position, longest, skin * longest))
+    state, reach = _listed(state, reach)
+    point, change = _start_with_tangent(fire, state, tangent)
     taken, records = 0, []
     for step in steps:
         while taken < step:
             n_steps = min(SEGMENT, step - taken)
-            segment, change = _advance_with_tangent(
-                fire, minimizer, change, state, tangent, reach, skin * reach, n_steps
-            )
-            minimizer, taken = segment.minimizer, taken + int(segment.steps)
-            state = _listed(state.moved(minimizer.position, state.pairs), reach, skin)
+            segment, change = _advance_with_tangent(fire, point, change, state, tangent, reach, n_steps)
+            point, taken = segment.point, taken + int(segment.steps)
+            state, reach = _listed(state.moved(point.position, state.pairs), reach)
         records.append(
             (float(segment.largest), np.asarray(state.position), np.asarray(change.position), _implicit(state, tangent))
         )
@@ -94,11 +95,9 @@ def _implicit(state: State, tangent: Parameters) -> np.ndarray:
         return np.full(state.position.shape, np.nan)
 
 
-def _listed(state: State, reach: float, skin: float) -> State:
-    capacity = state.pairs.mask.shape[0]
-    return state.with_pairs(
-        neighbor_pairs(state.position, state.configuration.box, reach * (1 + skin), capacity=capacity)
-    )
+def _listed(state: State, reach: Reach) -> tuple[State, Reach]:
+    pairs, reach = find_pairs(state, state.position, reach, len(state.pairs.mask))
+    return state.with_pairs(pairs), reach
 
 
 @jax.jit
@@ -109,16 +108,15 @@ def _start_with_tangent(fire: Fire, state: State, tangent: Parameters) -> tuple[
 @jax.jit
 def _advance_with_tangent(
     fire: Fire,
-    minimizer: PyTree,
+    point: PyTree,
     change: PyTree,
     state: State,
     tangent: Parameters,
-    reach: Scalar | float,
-    skin: Scalar | float,
+    reach: Reach,
     n_steps: Int[Array, ""] | int,
 ) -> tuple[PyTree, PyTree]:
     def run(m: PyTree, p: Parameters) -> PyTree:
-        return advance(fire, m, state.at(state.position, p), state.pairs, state.position, -1.0, reach, skin, n_steps)
+        return advance(fire, m, state.at(state.position, p), state.pairs, state.position, -1.0, reach, n_steps)
 
-    segment, segment_change = eqx.filter_jvp(run, (minimizer, state.parameters), (change, tangent))
-    return segment, segment_change.minimizer
+    segment, segment_change = eqx.filter_jvp(run, (point, state.parameters), (change, tangent))
+    return segment, segment_change.point

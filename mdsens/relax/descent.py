@@ -1,0 +1,223 @@
+"""A minimiser in compiled segments that list pairs anew whenever the skin is used up."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from mdsens.energy import PairPotential, Potential, State, energy_and_forces
+from mdsens.pairs import Grid, PairList, compiled_pairs, grid_for, in_order, padded_pairs, standard_capacity
+from mdsens.relax.minimizer import Minimizer, Point, Surface, largest_norm
+from mdsens.types import Position, Scalar, is_concrete, replaced
+
+# Most that a particle moves in a step, units of sqrt(epsilon/k) with the law's stiffness k. Soft spheres never come
+# near it.
+LONGEST_STEP = 0.7
+SEGMENT = 200  # most steps between two looks from the host: progress, history, path
+
+
+class Segment(eqx.Module):
+    """What one compiled stretch of a minimiser returns.
+
+    Attributes:
+        point: Where the minimiser stands, to continue from.
+        steps: Steps taken, <= SEGMENT.
+        energy: Energy after every step, shape (SEGMENT,), NaN beyond ``steps``.
+        max_force: Largest force after every step, same shape.
+        pairs: The pair list at the end.
+        reference: Positions for which it was made, shape (n, d).
+        stale: Whether the list lacks pairs, because they did not fit: the caller must list them before going on.
+        largest: Largest force at the end (also when no step was needed).
+        resting: Whether forces and momenta are below the tolerance.
+    """
+
+    point: Point
+    steps: Int[Array, ""]
+    energy: Float[Array, " s"]
+    max_force: Float[Array, " s"]
+    pairs: PairList
+    reference: Position
+    stale: Bool[Array, ""]
+    largest: Scalar
+    resting: Bool[Array, ""]
+
+
+class Reach(eqx.Module):
+    """How far pairs are listed.
+
+    Attributes:
+        longest: Largest interaction range, units of length; infinite for energies without pairs.
+        skin: Extra reach of the list, units of length: it is stale once a particle has moved half of it.
+        grid: How candidate pairs are found.
+    """
+
+    longest: Scalar | float
+    skin: Scalar | float
+    grid: Grid = eqx.field(static=True)
+
+
+def scales(potential: Potential, params: Any) -> tuple[Scalar | float, Scalar | float]:
+    """Return the length and energy units of a potential: the largest entry of each kind, 1 where none is declared."""
+    namespace: Any = np if is_concrete(params) else jnp  # on the host NumPy answers 50 times faster
+
+    def largest(kind: str) -> Any:
+        fields = [name for name, unit in potential.units.items() if unit == kind]
+        leaves = [namespace.asarray(leaf).max() for name in fields for leaf in jax.tree.leaves(getattr(params, name))]
+        return functools.reduce(namespace.maximum, leaves) if leaves else 1.0
+
+    return largest("length"), largest("energy")
+
+
+def _surface(state: State) -> Surface:
+    length, unit = jax.lax.stop_gradient(scales(state.potential, state.params))
+
+    def evaluate(position: Position) -> tuple[Scalar, Position]:
+        height, force = energy_and_forces(state.at(position, state.parameters))
+        return height / unit, force / unit
+
+    stiffness = state.potential.stiffness
+    return Surface(evaluate, length**2 / stiffness, LONGEST_STEP * length / stiffness**0.5)
+
+
+@jax.jit
+def start(minimizer: Minimizer, state: State) -> Point:
+    """Return the minimiser's first point."""
+    return minimizer.start(_surface(state), state.position)
+
+
+def find_pairs(state: State, position: Position, reach: Reach, capacity: int) -> tuple[PairList, Reach]:
+    """List the pairs within reach plus skin from the host, with more room where they do not fit.
+
+    Args:
+        state: Law, parameters, species and box; its positions and pairs are not used.
+        position: Real coordinates, shape (n, d).
+        reach: How far, and by which grid.
+        capacity: Number of entries to pad to; 0 for one that fits.
+
+    Returns:
+        The list and the reach with a grid that has room for its candidates.
+    """
+    if not isinstance(state.potential, PairPotential):
+        return padded_pairs(np.zeros(0, int), np.zeros(0, int), 1), reach
+    pairs, n_found, lacking = _listed(state, position, reach, max(capacity, 1))
+    if bool(lacking):
+        reach = Reach(reach.longest, reach.skin, fitting_grid(state, position, reach.longest, reach.skin))
+        pairs, n_found, _ = _listed(state, position, reach, max(capacity, 1))
+    if int(n_found) > capacity:
+        n = len(position)
+        least = math.ceil(standard_capacity(1.05 * int(n_found) / n) * n)
+        pairs, _, _ = _listed(state, position, reach, max(1, min(least, n * (n - 1) // 2)))
+    return (in_order(pairs) if reach.grid.cells else pairs), reach
+
+
+def fitting_grid(state: State, position: Position, longest: float | Scalar, skin: float | Scalar) -> Grid:
+    """Return a grid with room for the candidate pairs at these positions."""
+    if not isinstance(state.potential, PairPotential):
+        return Grid((), 1)
+    return grid_for(np.asarray(position), state.configuration.box, float(longest + skin))
+
+
+def _list(state: State, position: Position, reach: Reach, capacity: int) -> tuple[PairList, Array, Array]:
+    assert isinstance(state.potential, PairPotential)
+    law, configuration, params = state.potential, state.configuration, state.params
+    return compiled_pairs(
+        position,
+        configuration.box,
+        reach.longest + reach.skin,
+        lambda pairs: law.reach(configuration, params, pairs) + reach.skin,
+        grid=reach.grid,
+        capacity=capacity,
+    )
+
+
+_listed = functools.partial(jax.jit, static_argnums=3)(_list)
+
+
+@jax.jit
+def advance(
+    minimizer: Minimizer,
+    point: Point,
+    template: State,
+    pairs: PairList,
+    reference: Position,
+    tolerance: Scalar | float,
+    reach: Reach,
+    n_steps: Int[Array, ""] | int,
+) -> Segment:
+    """Run a minimiser until it comes to rest, its pairs no longer fit into their list, or it has taken ``n_steps``.
+
+    At rest means that neither a force nor a momentum (in FIRE's units, where frequencies are of order one) exceeds the
+    tolerance: small forces alone also occur on the way through a shallow basin or past a saddle.
+
+    Args:
+        minimizer: The rule.
+        point: Where it stands.
+        template: The state whose law, parameters and species are meant; its positions and pairs are not used, so that
+            the caller need not rebuild it for every segment.
+        pairs: The pairs within reach plus skin.
+        reference: Positions for which they were listed, shape (n, d).
+        tolerance: Largest force and momentum at which to stop, units of energy per length.
+        reach: How far pairs are listed.
+        n_steps: Most steps to take, at most SEGMENT.
+    """
+    state = template.moved(point.position, pairs)
+    _, unit = jax.lax.stop_gradient(scales(state.potential, state.params))
+    paired = isinstance(state.potential, PairPotential)
+
+    def relisted(segment: Segment) -> Segment:
+        position = segment.point.position
+        found, n_found, lacking = _list(state, position, reach, pairs.mask.shape[0])
+        changes = {"pairs": found, "reference": position, "stale": (n_found > pairs.mask.shape[0]) | lacking}
+        return replaced(segment, changes)
+
+    def at_rest(point: Point) -> Bool[Array, ""]:
+        # written so that NaN counts as at rest and ends the loop
+        return ~(minimizer.unrest(point) * unit > tolerance)
+
+    def unfinished(segment: Segment) -> Bool[Array, ""]:
+        return (segment.steps < n_steps) & ~segment.resting & ~segment.stale
+
+    def stretch(segment: Segment) -> Segment:
+        # pairs and reference stay out of the loop that runs them: carried along they cost a quarter of its time
+        reference, surface = segment.reference, _surface(state.with_pairs(segment.pairs))
+
+        def step(held: Segment) -> Segment:
+            new = minimizer.step(surface, held.point)
+            largest = largest_norm(new.force) * unit
+            moved = jnp.max(jnp.sum((new.position - reference) ** 2, axis=-1)) if paired else jnp.zeros(())
+            changes = {
+                "point": new,
+                "steps": held.steps + 1,
+                "energy": held.energy.at[held.steps].set(new.energy * unit),
+                "max_force": held.max_force.at[held.steps].set(largest),
+                "stale": moved > (0.5 * reach.skin) ** 2,
+                "largest": largest,
+                "resting": at_rest(new),
+            }
+            return replaced(held, changes)
+
+        light = replaced(segment, {"pairs": None, "reference": None})
+        done = jax.lax.while_loop(unfinished, step, light)
+        done = replaced(done, {"pairs": segment.pairs, "reference": reference})
+        return jax.lax.cond(done.stale, relisted, lambda same: same, done) if paired else done
+
+    blank = jnp.full(SEGMENT, jnp.nan)
+    first = Segment(
+        point=point,
+        steps=jnp.zeros((), int),
+        energy=blank,
+        max_force=blank,
+        pairs=jax.tree.map(jnp.asarray, pairs),
+        reference=reference,
+        stale=jnp.zeros((), bool),
+        largest=largest_norm(point.force) * unit,
+        resting=at_rest(point),
+    )
+    return jax.lax.while_loop(unfinished, stretch, first)

@@ -1,0 +1,105 @@
+"""What a minimiser is: a rule that takes one step downhill, the same for all inside one compiled loop."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from mdsens.types import Position, Scalar
+
+
+class Surface(NamedTuple):
+    """The energy surface as a minimiser sees it, energies in units of the potential's.
+
+    Attributes:
+        evaluate: Energy and forces at a position, for the pairs listed now.
+        softness: Inverse of a typical curvature, length^2/stiffness: turns a force into a displacement.
+        longest: Most that a particle may move in a step, units of length: cores that overlap at a random start push
+            without bound.
+    """
+
+    evaluate: Callable[[Position], tuple[Scalar, Position]]
+    softness: Scalar | float
+    longest: Scalar | float
+
+
+class Point(eqx.Module):
+    """Where a minimiser stands.
+
+    Attributes:
+        position: Real coordinates, shape (n, d).
+        force: Forces there, same shape.
+        energy: Energy there.
+        memory: What the minimiser keeps for its next step.
+    """
+
+    position: Position
+    force: Position
+    energy: Scalar
+    memory: Any
+
+
+class Minimizer(eqx.Module):
+    """A rule for the next point."""
+
+    @abstractmethod
+    def start(self, surface: Surface, position: Position) -> Point:
+        """Return the first point."""
+
+    @abstractmethod
+    def step(self, surface: Surface, point: Point) -> Point:
+        """Return the next point."""
+
+    def unrest(self, point: Point) -> Scalar:
+        """Return how far from rest the point is: its largest force (and momentum, for those that have one)."""
+        return largest_norm(point.force)
+
+
+def largest_norm(field: Position) -> Scalar:
+    """Return the largest Euclidean norm of a particle's vector."""
+    return jnp.sqrt(jnp.max(jnp.sum(field**2, axis=-1)))
+
+
+def shortened(step: Position, longest: Scalar | float) -> Position:
+    """Return the step with no particle's move above ``longest``; shorter moves stay what they are, to the last bit."""
+    square = jnp.sum(step**2, axis=-1, keepdims=True)
+    long = square > longest**2  # the root is not taken elsewhere, where its slope may be infinite
+    return jnp.where(long, step * (longest / jnp.sqrt(jnp.where(long, square, 1.0))), step)
+
+
+class Trial(NamedTuple):
+    """An evaluated step: how much of the direction was taken, and the point it leads to."""
+
+    fraction: Scalar
+    position: Position
+    energy: Scalar
+    force: Position
+
+
+_ROUNDING = 1e-13  # relative rounding error of an energy
+_SHRINKS = 8
+
+
+def lowered(surface: Surface, point: Point, direction: Position, fraction: Scalar | float) -> Trial:
+    """Shorten a step until the energy does not rise, to a quarter at a time; after eight attempts stay where we are."""
+
+    def at(fraction: Scalar) -> Trial:
+        position = point.position + fraction * direction
+        return Trial(fraction, position, *surface.evaluate(position))
+
+    ceiling = point.energy + _ROUNDING * jnp.abs(point.energy)
+
+    def rises(carry: tuple[Trial, Array]) -> Array:
+        return ~(carry[0].energy <= ceiling) & (carry[1] < _SHRINKS)
+
+    trial, _ = jax.lax.while_loop(
+        rises, lambda carry: (at(0.25 * carry[0].fraction), carry[1] + 1), (at(jnp.asarray(fraction)), jnp.array(0))
+    )
+    stay = Trial(jnp.zeros_like(trial.fraction), point.position, point.energy, point.force)
+    return jax.tree.map(lambda a, b: jnp.where(trial.energy <= ceiling, a, b), trial, stay)

@@ -1,0 +1,74 @@
+"""Truncated Newton: conjugate gradients on Hessian products, stopped early and at negative curvature."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from mdsens.relax.minimizer import Minimizer, Point, Surface, largest_norm, lowered
+from mdsens.types import Position, Scalar
+
+
+class _Inner(NamedTuple):
+    solution: Position
+    residual: Position
+    direction: Position
+    square: Scalar
+    n: Array
+    curved: Array  # whether the last direction has positive curvature
+
+
+class TruncatedNewton(Minimizer):
+    r"""Newton's method with inexact, matrix-free solves; one step counts as one however many products it takes.
+
+    The inner conjugate gradients stop at a residual of :math:`\min(1/2, \sqrt{|F|/F_0}) |F|` with the unit of force
+    :math:`F_0`, at a direction of negative curvature, or after ``max_products``. The energy never rises.
+
+    Attributes:
+        max_products: Most Hessian products per step, >= 1.
+
+    References:
+        R. S. Dembo, T. Steihaug, Math. Program. 26, 190 (1983), doi:10.1007/BF02592055.
+    """
+
+    max_products: int = eqx.field(static=True, default=60)
+
+    def start(self, surface: Surface, position: Position) -> Point:
+        """Return the position."""
+        energy, force = surface.evaluate(position)
+        return Point(position, force, energy, None)
+
+    def step(self, surface: Surface, point: Point) -> Point:
+        """Return the point after one inexact Newton step."""
+        direction = self._direction(surface, point)
+        fraction = jnp.minimum(1.0, surface.longest / jnp.maximum(largest_norm(direction), 1e-300))
+        taken = lowered(surface, point, direction, fraction)
+        return Point(taken.position, taken.force, taken.energy, None)
+
+    def _direction(self, surface: Surface, point: Point) -> Position:
+        _, derivative = jax.linearize(lambda x: surface.evaluate(x)[1], point.position)
+        force = point.force
+        size = jnp.sqrt(jnp.vdot(force, force))
+        relative = jnp.sqrt(largest_norm(force) * surface.softness / surface.longest)
+        goal = (jnp.minimum(0.5, relative) * size) ** 2
+
+        def unfinished(inner: _Inner) -> Array:
+            return inner.curved & (inner.square > goal) & (inner.n < self.max_products)
+
+        def iterate(inner: _Inner) -> _Inner:
+            product = -derivative(inner.direction)
+            curvature = jnp.vdot(inner.direction, product)
+            curved = curvature > 0
+            alpha = jnp.where(curved, inner.square / jnp.where(curved, curvature, 1.0), 0.0)
+            solution, residual = inner.solution + alpha * inner.direction, inner.residual - alpha * product
+            square = jnp.vdot(residual, residual)
+            direction = residual + square / inner.square * inner.direction
+            return _Inner(solution, residual, direction, square, inner.n + 1, curved)
+
+        first = _Inner(jnp.zeros_like(force), force, force, size**2, jnp.array(0), jnp.array(True))
+        solution = jax.lax.while_loop(unfinished, iterate, first).solution
+        return jnp.where(jnp.any(solution != 0.0), solution, 0.5 * surface.softness * force)
