@@ -90,10 +90,36 @@ class PairPotential(Potential):
         r"""Return U and :math:`F_i = -\sum_j u'(r_{ij})\, r_{ij}/|r_{ij}|`: equal to -dU/dx, twice as fast."""
         expanded = at_pairs(params, configuration.species, pairs.i, pairs.j)
         components = pair_components(configuration, pairs)
+        return self._from_components(components, expanded, pairs, configuration.n_particles)
+
+    def with_fixed_images(
+        self, configuration: Configuration, params: PyTree, pairs: PairList
+    ) -> Callable[[Position], tuple[Scalar, Position]]:
+        """Return energy and forces as a function of the position alone, for use inside a loop.
+
+        Everything that stays the same while the list does is done once: the parameters of every pair, and which image
+        of its partner a particle sees. That holds while every listed pair stays closer than half the box.
+        """
+        expanded = at_pairs(params, configuration.species, pairs.i, pairs.j)
+        coordinates = tuple(configuration.position.T)
+        apart = tuple(x[pairs.i] - x[pairs.j] for x in coordinates)
+        shifts = tuple(a - c for a, c in zip(apart, configuration.box.nearest(apart), strict=True))
+        # padding is moved to where it has a distance, so that no mask is needed for it
+        shifts = tuple(jnp.where(pairs.mask, s, -1.0 if axis == 0 else 0.0) for axis, s in enumerate(shifts))
+
+        def evaluate(position: Position) -> tuple[Scalar, Position]:
+            components = tuple(x[pairs.i] - x[pairs.j] - s for x, s in zip(position.T, shifts, strict=True))
+            return self._from_components(components, expanded, pairs, configuration.n_particles)
+
+        return evaluate
+
+    def _from_components(
+        self, components: Components, expanded: PyTree, pairs: PairList, n: int
+    ) -> tuple[Scalar, Position]:
         distance = jnp.sqrt(sum(c * c for c in components))
         value, slope = jax.value_and_grad(self._masked_energy)(distance, expanded, pairs)
         push = -slope / distance
-        nothing = jnp.zeros(configuration.n_particles)
+        nothing = jnp.zeros(n)
         force = [nothing.at[pairs.i].add(push * c).at[pairs.j].add(-push * c) for c in components]
         return value, jnp.stack(force, axis=1)
 

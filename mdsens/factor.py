@@ -1,4 +1,4 @@
-r"""Direct factors of a symmetric matrix: banded Cholesky for small ones, sparse LU for others.
+r"""Direct factors of a symmetric matrix: banded Cholesky for small ones, MKL's Pardiso or SuperLU for others.
 
 Both factor :math:`H + \mu` with a shift far below the smallest non-zero eigenvalue, because translations (and loose
 rattlers) make H singular; whoever solves refines with the product :math:`H v`, so that the shift leaves no trace.
@@ -15,6 +15,7 @@ import scipy.sparse.linalg as spla
 from scipy.linalg import blas, lapack
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
+from mdsens import pardiso
 from mdsens.errors import NumericalError
 
 SHIFT = 1e-10  # of the largest eigenvalue: makes the factor exist, biases nothing once refined (measured: 6e-12)
@@ -127,6 +128,32 @@ class SparseLU(Factor):
         return self.lu.solve(np.ascontiguousarray(columns))
 
 
+@dataclasses.dataclass(frozen=True)
+class SupernodalFactor(Factor):
+    """Pardiso's factor: Cholesky, or L D L^T where the matrix has negative eigenvalues.
+
+    Attributes:
+        upper: Upper triangle of H, every diagonal entry stored.
+        factor: The factor inside MKL.
+    """
+
+    upper: sp.csr_array
+    factor: pardiso.Supernodal
+
+    @property
+    def method(self) -> str:
+        """How the matrix was factored, in words."""
+        return f"sparse {'Cholesky' if self.factor.definite else 'L D L^T'} (MKL Pardiso, nested dissection)"
+
+    def product(self, columns: np.ndarray) -> np.ndarray:
+        """Return H times columns."""
+        return _symmetric_product(self.upper, columns)
+
+    def solve(self, columns: np.ndarray) -> np.ndarray:
+        """Return the shifted inverse times columns."""
+        return self.factor.solve(columns)
+
+
 def banded_cholesky(pairs: PairBlocks) -> BandedCholesky | None:
     """Factor H + shift as a band, or return None where it is not positive definite or holds a non-finite number."""
     n, d = pairs.n_particles, pairs.blocks.shape[-1]
@@ -169,21 +196,83 @@ def _band(pairs: PairBlocks, i: np.ndarray, j: np.ndarray) -> np.ndarray:
     return np.bincount(places, values, minlength=height * d * n).reshape(d * n, height).T
 
 
+def upper_triangle(pairs: PairBlocks) -> sp.csr_array:
+    """Return the upper triangle of a Hessian given by its pairs, every diagonal entry stored, indices sorted."""
+    n, d = pairs.n_particles, pairs.blocks.shape[-1]
+    low, high = np.minimum(pairs.i, pairs.j), np.maximum(pairs.i, pairs.j)
+    key = low.astype(np.int64) * n + high
+    order = np.arange(len(key)) if (key[1:] > key[:-1]).all() else np.argsort(key, kind="stable")
+    ends = np.cumsum(np.bincount(low, minlength=n) + 1)
+    starts = np.concatenate([[0], ends[:-1]])
+    blocks = np.empty((len(key) + n, d, d))
+    columns = np.empty(len(key) + n, np.int32)
+    diagonal = np.zeros(len(columns), bool)
+    diagonal[starts] = True
+    blocks[~diagonal], columns[~diagonal] = -pairs.blocks[order], high[order]
+    columns[starts] = np.arange(n)
+    for a, b in np.ndindex(d, d):
+        values = pairs.blocks[:, a, b]
+        blocks[starts, a, b] = np.bincount(low, values, minlength=n) + np.bincount(high, values, minlength=n)
+    rows = sp.csr_array(sp.bsr_array((blocks, columns, np.append(starts, ends[-1:])), shape=(n * d, n * d)))
+    below = rows.indices < np.repeat(np.arange(n * d), np.diff(rows.indptr))  # inside the diagonal blocks
+    dropped = np.concatenate([[0], np.cumsum(np.arange(n * d) % d)])
+    return sp.csr_array((rows.data[~below], rows.indices[~below], rows.indptr - dropped), shape=rows.shape)
+
+
 def assemble(pairs: PairBlocks) -> sp.csc_array:
     """Return the sparse matrix of a Hessian given by its pairs, every diagonal entry stored."""
-    blocks, i, j = pairs.blocks, pairs.i, pairs.j
-    dimension = blocks.shape[-1]
-    size = pairs.n_particles * dimension
-    component = np.arange(dimension)
-    rows = np.stack([i, j, i, j])[:, :, None, None] * dimension + component[:, None]
-    columns = np.stack([i, j, j, i])[:, :, None, None] * dimension + component[None, :]
-    values = np.stack([blocks, blocks, -blocks, -blocks])
-    diagonal = np.arange(size)  # stored even where it vanishes
-    rows, columns = (
-        np.concatenate([np.broadcast_to(index, values.shape).ravel(), diagonal]) for index in (rows, columns)
-    )
-    entries = np.concatenate([values.ravel(), np.zeros(size)])
-    return sp.csc_array(sp.coo_array((entries, (rows, columns)), shape=(size, size)))
+    return whole(upper_triangle(pairs))
+
+
+def whole(upper: sp.csr_array) -> sp.csc_array:
+    """Return a symmetric matrix from its upper triangle."""
+    return sp.csc_array(upper + sp.triu(upper, k=1).T)
+
+
+def sparse_factor(
+    upper: sp.csr_array, like: Factor | None = None, *, definite: bool = True
+) -> SupernodalFactor | SparseLU:
+    """Factor H + shift with Pardiso where MKL is installed, else with SuperLU.
+
+    Args:
+        upper: Upper triangle of H, every diagonal entry stored, indices sorted, shape (m, m).
+        like: An earlier factor; if its matrix has the same pattern, its fill-reducing order is used again.
+        definite: Whether the matrix is expected to have no negative eigenvalue; saves a failed attempt if not.
+
+    Raises:
+        NumericalError: When the matrix holds a non-finite number or stays singular.
+    """
+    if not pardiso.available():
+        return sparse_lu(whole(upper))
+    norm = float(_symmetric_product(abs(upper), np.ones(upper.shape[0])).max(initial=0.0))
+    _refuse_nonfinite(norm)
+    shift = SHIFT * (norm or 1.0)
+    order = None
+    if isinstance(like, SupernodalFactor) and _same_pattern(like.upper, upper):
+        order = like.factor.order
+    shifted = upper.copy()
+    shifted.data[upper.indptr[:-1]] += shift  # the diagonal comes first in every row
+    try:
+        factor = pardiso.Supernodal(shifted, order, definite=definite)
+    except ArithmeticError as error:
+        raise NumericalError(f"the shifted Hessian is exactly singular ({error}): raise the shift.") from error
+    return SupernodalFactor(np.arange(upper.shape[0]), shift, norm, factor.n_negative, upper, factor)
+
+
+def _same_pattern(a: sp.csr_array, b: sp.csr_array) -> bool:
+    return np.array_equal(a.indptr, b.indptr) and np.array_equal(a.indices, b.indices)
+
+
+def _symmetric_product(upper: sp.csr_array, columns: np.ndarray) -> np.ndarray:
+    diagonal = upper.data[upper.indptr[:-1]]
+    return np.asarray(upper @ columns + upper.T @ columns - (diagonal * columns.T).T)
+
+
+def _refuse_nonfinite(norm: float) -> None:
+    if not np.isfinite(norm):
+        raise NumericalError(
+            "the Hessian holds infinite or NaN entries: particles overlap completely or a parameter is wrong."
+        )
 
 
 def sparse_lu(matrix: sp.csc_array, *, relative_shift: float = SHIFT) -> SparseLU:
@@ -199,10 +288,7 @@ def sparse_lu(matrix: sp.csc_array, *, relative_shift: float = SHIFT) -> SparseL
     """
     columns = np.repeat(np.arange(matrix.shape[1]), np.diff(matrix.indptr))
     norm = float(np.bincount(columns, np.abs(matrix.data), minlength=1).max())
-    if not np.isfinite(norm):
-        raise NumericalError(
-            "the Hessian holds infinite or NaN entries: particles overlap completely or a parameter is wrong."
-        )
+    _refuse_nonfinite(norm)
     shift = relative_shift * (norm or 1.0)
     diagonal = matrix.indices == columns
     if np.count_nonzero(diagonal) < matrix.shape[0]:

@@ -17,7 +17,7 @@ import scipy.sparse as sp
 from jaxtyping import Array, Bool, Float
 
 from mdsens.energy import PairPotential, State, energy_at, pair_components
-from mdsens.factor import SMALL, Factor, PairBlocks, assemble, banded_cholesky, sparse_lu
+from mdsens.factor import SMALL, Factor, PairBlocks, assemble, banded_cholesky, sparse_factor, upper_triangle
 from mdsens.parameters import at_pairs
 from mdsens.types import Scalar
 
@@ -55,22 +55,32 @@ def hessian(state: State, particles: np.ndarray | None = None) -> sp.csc_array:
     return _assemble_dense(np.asarray(_dense_hessian(state)).reshape(size, size)[np.ix_(unknowns, unknowns)])
 
 
-def factorise(state: State, particles: np.ndarray | None = None) -> Factor:
+def factorise(
+    state: State, particles: np.ndarray | None = None, like: Factor | None = None, *, definite: bool = True
+) -> Factor:
     """Factor the Hessian of a state: as a band where it is small and has no negative eigenvalue, else sparsely.
 
     Args:
         state: The state.
         particles: True for the particles whose rows and columns are kept, as for ``hessian``.
+        like: An earlier factor: while the pattern stays the same, its fill-reducing order is used again.
+        definite: Whether no negative eigenvalue is expected.
 
     Raises:
         NumericalError: When the Hessian holds a non-finite number or stays singular.
     """
     if not isinstance(state.potential, PairPotential):
-        return sparse_lu(hessian(state, particles))
+        return sparse_factor(_upper(hessian(state, particles)), like, definite=definite)
     pairs = pair_blocks(state, particles)
     small = 0 < pairs.n_particles * state.configuration.dimension <= SMALL
-    banded = banded_cholesky(pairs) if small else None
-    return banded or sparse_lu(assemble(pairs))
+    banded = banded_cholesky(pairs) if small and definite else None
+    return banded or sparse_factor(upper_triangle(pairs), like, definite=definite)
+
+
+def _upper(matrix: sp.csc_array) -> sp.csr_array:
+    upper = sp.csr_array(sp.triu(matrix))
+    upper.sort_indices()
+    return upper
 
 
 @jax.jit

@@ -10,7 +10,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -121,7 +121,7 @@ def grid_for(position: Position | np.ndarray, box: Box, reach: float) -> Grid:
         cells = (max(3, math.ceil((n / 2) ** (1 / d))),) * d
     if n <= SMALL or min(cells) < 3:
         return Grid((), n * (n - 1) // 2)
-    coordinates = np.stack([np.asarray(c) for c in _cell_coordinates(position, box, cells, reach)])
+    coordinates = _cell_coordinates(np.asarray(position), box, cells, reach)
     counts = np.bincount(np.ravel_multi_index(tuple(coordinates), cells), minlength=math.prod(cells)).reshape(cells)
     n_found = np.sum(counts * (counts - 1) // 2) + sum(
         np.sum(counts * np.roll(counts, offset, range(d))) for offset in _half_stencil(d)
@@ -177,22 +177,23 @@ def spatial_order(position: Position | np.ndarray, box: Box, reach: float) -> np
     cells = grid_for(position, box, reach).cells
     if not cells:
         return np.arange(len(position))
-    coordinates = [np.asarray(c) for c in _cell_coordinates(position, box, cells, reach)]
+    coordinates = _cell_coordinates(np.asarray(position), box, cells, reach)
     return np.argsort(np.ravel_multi_index(tuple(coordinates[::-1]), cells[::-1]), kind="stable")
 
 
 def _cell_coordinates(
     position: Position | np.ndarray, box: Box, cells: tuple[int, ...], reach: Scalar | float
-) -> list[Int[Array, " n"]]:
-    """Return the cell of every particle along every axis."""
-    position = jnp.asarray(position)
+) -> list[Any]:
+    """Return the cell of every particle along every axis, in NumPy where the positions are."""
+    xp: Any = np if isinstance(position, np.ndarray) else jnp
     if isinstance(box, PeriodicBox):
-        fractional = box.fractional(position)
+        inverse = np.linalg.inv(np.asarray(box.matrix)) if xp is np else box.inverse
+        fractional = position @ inverse.T
         return [
-            jnp.minimum(((x - jnp.floor(x)) * m).astype(jnp.int32), m - 1)
+            xp.minimum(((x - xp.floor(x)) * m).astype(xp.int32), m - 1)
             for x, m in zip(fractional.T, cells, strict=True)
         ]
-    return [jnp.mod(jnp.floor(x / reach), m).astype(jnp.int32) for x, m in zip(position.T, cells, strict=True)]
+    return [xp.mod(xp.floor(x / reach), m).astype(xp.int32) for x, m in zip(position.T, cells, strict=True)]
 
 
 def _half_stencil(dimension: int) -> list[tuple[int, ...]]:
@@ -234,7 +235,7 @@ def _running_sum(values: Int[Array, " m"]) -> Int[Array, " m"]:
     """Return the cumulative sum: on a CPU rows are added as vectors, three times faster than ``jnp.cumsum``."""
 
     def by_rows(values: Int[Array, " m"]) -> Int[Array, " m"]:
-        height = 128
+        height = max(1, min(128, len(values) // 512))
         columns = jnp.pad(values, (0, -len(values) % height)).reshape(-1, height).T
         totals, sums = jax.lax.scan(lambda c, row: (c + row,) * 2, jnp.zeros_like(columns[0]), columns)
         return (sums + (jnp.cumsum(totals) - totals)).T.ravel()[: len(values)]

@@ -156,7 +156,7 @@ class PerParticle(PairParameter):
 
     def reordered(self, order: Int[Array | np.ndarray, " n"]) -> PerParticle:
         """Return the parameter for particles taken in another order."""
-        return PerParticle(self.values[order], self.mixing)
+        return PerParticle(np.asarray(self.values)[order], self.mixing)
 
     def labels(self, species_names: tuple[str, ...]) -> tuple[str, ...]:
         """Return ``[0]``, ``[1]``, ..."""

@@ -127,13 +127,14 @@ class PeriodicBox(Box):
         images = [jnp.round(sum(inverse[a, b] * held(separation[b]) for b in axes)) for a in axes]
         return tuple(separation[a] - sum(self.matrix[a, b] * images[b] for b in axes) for a in axes)
 
-    def fractional(self, position: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
-        """Return the coordinates in units of the lattice vectors."""
-        return position @ _inverse(self.matrix).T
+    @property
+    def inverse(self) -> Float[Array, "d d"]:
+        """Inverse of the matrix: takes real to fractional coordinates."""
+        return _inverse(self.matrix)
 
     def wrap(self, position: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
         """Return the images of the positions inside the box (fractional coordinates in [0, 1))."""
-        fractional = self.fractional(position)
+        fractional = position @ self.inverse.T
         return (fractional - jnp.floor(fractional)) @ self.matrix.T
 
 

@@ -14,7 +14,7 @@ import systems
 from mdsens.config import RegistrySection, RelaxationOptions, Section
 from mdsens.energy import Potential
 from mdsens.io import StoredRun, restored_params
-from mdsens.relax import RelaxationSettings
+from mdsens.relax import MINIMIZERS, RelaxationSettings
 from mdsens.types import Configuration
 
 
@@ -77,4 +77,9 @@ def stored_problem(stored: StoredRun, sections: ProblemSections) -> Problem:
 
 def relaxation_settings(options: RelaxationOptions) -> RelaxationSettings:
     """Return the engine's settings for a ``[relaxation]`` section."""
-    return RelaxationSettings(max_force=options.max_force, max_steps=options.max_steps, skin=options.skin)
+    return RelaxationSettings(
+        max_force=options.max_force,
+        max_steps=options.max_steps,
+        skin=options.skin,
+        minimizer=MINIMIZERS.get(options.minimizer),
+    )

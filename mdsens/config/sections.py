@@ -110,12 +110,15 @@ PictureFormat = Literal["png", "pdf", "svg"]
 
 
 class RelaxationOptions(Section):
-    """The ``[relaxation]`` section: when to stop and how often neighbour lists are rebuilt."""
+    """The ``[relaxation]`` section: when to stop, by which rule, and how often neighbour lists are rebuilt."""
 
     max_force: float = Field(
         1e-12, gt=0, le=1e-2, description="largest Euclidean norm of a particle's force at the end, units of eps/sigma"
     )
     max_steps: int = Field(200_000, ge=1, le=1_000_000_000, description="largest number of minimiser steps")
+    minimizer: Literal["auto", "fire", "conjugate_gradient", "lbfgs", "truncated_newton"] = Field(
+        "auto", description="rule that leads into a basin; auto: fire up to 300 particles, conjugate_gradient beyond"
+    )
     skin: float = Field(0.3, ge=0, description="neighbour list's extra range, units of the largest cutoff")
 
 

@@ -104,7 +104,9 @@ def _write_relaxation(file: Any, relaxation: Relaxation) -> None:
     scalars = {name: getattr(relaxation, name) for name in ("energy", "max_force", "force_unit", "pressure", "seconds")}
     labels = {"verdict": relaxation.verdict.value, "sentence": relaxation.verdict.sentence}
     write_attributes(group, {**labels, **scalars, "one_sided": network.one_sided})
-    write_attributes(group.create_group("settings"), _flat(dataclasses.asdict(relaxation.settings)))
+    rule = relaxation.settings.rule(relaxation.state.configuration.n_particles)
+    settings = dataclasses.asdict(dataclasses.replace(relaxation.settings, minimizer=rule))
+    write_attributes(group.create_group("settings"), {"minimizer": type(rule).__name__, **_flat(settings)})
     measured = {name: scalars[name] for name in ("energy", "max_force", "pressure")}
     h5md.write_observables(file, {name: value for name, value in measured.items() if np.isfinite(value)})
 

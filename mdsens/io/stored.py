@@ -47,7 +47,7 @@ class StoredRun:
         force_unit: The unit epsilon/sigma of force tolerances.
         pressure: Pressure, units of energy per volume; NaN for a free system.
         seconds: Wall time of the relaxation.
-        settings: What the relaxation was asked for; names like ``fire.dt_start``.
+        settings: What the relaxation was asked for; names like ``minimizer.dt_start``.
         history: The way of the relaxation.
         positions: dx/dp; no entries when none was asked for.
         observables: dO/dp, by name.

@@ -7,8 +7,17 @@ from mdsens.relax.minimizer import Minimizer
 from mdsens.relax.relaxation import History, Relaxation, RelaxationSettings, relax
 from mdsens.relax.truncated_newton import TruncatedNewton
 
+#: Every rule with its default settings, by the name that configurations use.
+MINIMIZERS: dict[str, Minimizer] = {
+    "fire": Fire(),
+    "conjugate_gradient": ConjugateGradient(),
+    "lbfgs": LBFGS(),
+    "truncated_newton": TruncatedNewton(),
+}
+
 __all__ = [
     "LBFGS",
+    "MINIMIZERS",
     "ConjugateGradient",
     "Fire",
     "History",

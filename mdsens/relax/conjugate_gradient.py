@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from mdsens.relax.minimizer import Minimizer, Point, Surface, Trial, largest_norm, lowered
+from mdsens.relax.minimizer import Minimizer, Point, Surface, Trial, inner, largest_norm, lowered
 from mdsens.types import Position, Scalar
 
 
@@ -40,20 +40,20 @@ class ConjugateGradient(Minimizer):
     def step(self, surface: Surface, point: Point) -> Point:
         """Return the point after one line search."""
         force, memory = point.force, point.memory
-        descends = jnp.vdot(force, memory.direction) > 0
+        descends = inner(force, memory.direction) > 0
         direction = jnp.where(descends, memory.direction, force)
         guess = jnp.where(descends, memory.fraction, 0.5 * surface.softness)
-        slope = jnp.vdot(force, direction)
+        slope = inner(force, direction)
         most = surface.longest / jnp.maximum(largest_norm(direction), 1e-300)
         fraction = jnp.minimum(guess, most)
         position = point.position + fraction * direction
         trial = Trial(fraction, position, *surface.evaluate(position))
-        curvature = slope - jnp.vdot(trial.force, direction)
+        curvature = slope - inner(trial.force, direction)
         best = jnp.where(curvature > 0, fraction * slope / jnp.where(curvature > 0, curvature, 1.0), 2.0 * fraction)
         best = jnp.clip(best, 0.1 * fraction, most)
         good = (jnp.abs(best - fraction) <= self.slack * fraction) & (trial.energy <= point.energy)
         taken = jax.lax.cond(good, lambda: trial, lambda: lowered(surface, point, direction, best))
-        weight = jnp.vdot(taken.force, taken.force - force) / jnp.maximum(jnp.vdot(force, force), 1e-300)
+        weight = inner(taken.force, taken.force - force) / jnp.maximum(inner(force, force), 1e-300)
         moved = taken.fraction > 0
         following = jnp.where(moved, taken.force + jnp.maximum(weight, 0.0) * direction, force)
         return Point(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -75,11 +76,16 @@ def scales(potential: Potential, params: Any) -> tuple[Scalar | float, Scalar | 
     return largest("length"), largest("energy")
 
 
-def _surface(state: State) -> Surface:
+def _surface(state: State, *, fixed_images: bool = False) -> Surface:
     length, unit = jax.lax.stop_gradient(scales(state.potential, state.params))
+    energy_and_force: Callable[[Position], tuple[Scalar, Position]]
+    if fixed_images and isinstance(state.potential, PairPotential):
+        energy_and_force = state.potential.with_fixed_images(state.configuration, state.params, state.pairs)
+    else:
+        energy_and_force = lambda x: energy_and_forces(state.at(x, state.parameters))  # noqa: E731
 
     def evaluate(position: Position) -> tuple[Scalar, Position]:
-        height, force = energy_and_forces(state.at(position, state.parameters))
+        height, force = energy_and_force(position)
         return height / unit, force / unit
 
     stiffness = state.potential.stiffness
@@ -150,11 +156,9 @@ def advance(
     tolerance: Scalar | float,
     reach: Reach,
     n_steps: Int[Array, ""] | int,
+    momentum: Scalar | float = jnp.inf,
 ) -> Segment:
     """Run a minimiser until it comes to rest, its pairs no longer fit into their list, or it has taken ``n_steps``.
-
-    At rest means that neither a force nor a momentum (in FIRE's units, where frequencies are of order one) exceeds the
-    tolerance: small forces alone also occur on the way through a shallow basin or past a saddle.
 
     Args:
         minimizer: The rule.
@@ -163,9 +167,12 @@ def advance(
             the caller need not rebuild it for every segment.
         pairs: The pairs within reach plus skin.
         reference: Positions for which they were listed, shape (n, d).
-        tolerance: Largest force and momentum at which to stop, units of energy per length.
+        tolerance: Largest force at which to stop, units of energy per length.
         reach: How far pairs are listed.
         n_steps: Most steps to take, at most SEGMENT.
+        momentum: Largest momentum at which to stop, same units (FIRE's, where frequencies are of order one). Where
+            nothing else judges the state this should be the tolerance: small forces alone also occur on the way through
+            a shallow basin or past a saddle. But rattlers fly on for thousands of steps.
     """
     state = template.moved(point.position, pairs)
     _, unit = jax.lax.stop_gradient(scales(state.potential, state.params))
@@ -179,25 +186,26 @@ def advance(
 
     def at_rest(point: Point) -> Bool[Array, ""]:
         # written so that NaN counts as at rest and ends the loop
-        return ~(minimizer.unrest(point) * unit > tolerance)
+        return ~((largest_norm(point.force) * unit > tolerance) | (minimizer.momentum(point) * unit > momentum))
 
     def unfinished(segment: Segment) -> Bool[Array, ""]:
         return (segment.steps < n_steps) & ~segment.resting & ~segment.stale
 
     def stretch(segment: Segment) -> Segment:
         # pairs and reference stay out of the loop that runs them: carried along they cost a quarter of its time
-        reference, surface = segment.reference, _surface(state.with_pairs(segment.pairs))
+        reference = segment.reference
+        # three cells of the list's reach across the box: no listed pair comes near half of it
+        surface = _surface(state.moved(reference, segment.pairs), fixed_images=bool(reach.grid.cells))
 
         def step(held: Segment) -> Segment:
             new = minimizer.step(surface, held.point)
             largest = largest_norm(new.force) * unit
-            moved = jnp.max(jnp.sum((new.position - reference) ** 2, axis=-1)) if paired else jnp.zeros(())
             changes = {
                 "point": new,
                 "steps": held.steps + 1,
                 "energy": held.energy.at[held.steps].set(new.energy * unit),
                 "max_force": held.max_force.at[held.steps].set(largest),
-                "stale": moved > (0.5 * reach.skin) ** 2,
+                "stale": 2.0 * largest_norm(new.position - reference) > reach.skin if paired else jnp.array(False),
                 "largest": largest,
                 "resting": at_rest(new),
             }

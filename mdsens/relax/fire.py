@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import equinox as eqx
-import jax.numpy as jnp
 
 from mdsens.relax.minimizer import Minimizer, Point, Surface, largest_norm, shortened
 from mdsens.types import Position, Scalar
@@ -36,9 +35,9 @@ class Fire(Minimizer):
         _, apply = self._functions(surface)
         return _point(surface, apply(point.memory))
 
-    def unrest(self, point: Point) -> Scalar:
-        """Return the largest force or momentum (in FIRE's units, where frequencies are of order one)."""
-        return jnp.maximum(largest_norm(point.force), largest_norm(point.memory.momentum))
+    def momentum(self, point: Point) -> Scalar:
+        """Return the largest momentum, in units in which frequencies are of order one."""
+        return largest_norm(point.memory.momentum)
 
     def _functions(self, surface: Surface) -> tuple[Any, Any]:
         from jax_md import minimize

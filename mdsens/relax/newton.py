@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float
 from mdsens.backbone import Network, contact_network
 from mdsens.energy import PairPotential, State, energy, forces, max_force
 from mdsens.errors import NumericalError
-from mdsens.factor import SHIFT, SMALL
+from mdsens.factor import SHIFT, SMALL, Factor
 from mdsens.hessian import dense_hessian, factorise
 from mdsens.types import Position, Scalar
 
@@ -63,11 +63,12 @@ def polish(state: State, *, tolerance: float, longest_step: float, max_steps: in
     point, energies, largest = _run(state, tolerance, longest_step, max_steps if small else 0)
     trail = [pair for pair in zip(energies.tolist(), largest.tolist(), strict=True) if np.isfinite(pair[0])]
     if before.n_rattlers or not small:
+        factor = None
         while trail and trail[-1][1] > tolerance and len(trail) <= max_steps:
-            step = _step(state.moved(point.position, state.pairs), point.force, before.n_rattlers)
-            if step is None:
+            factor = _factor(state.moved(point.position, state.pairs), before.n_rattlers, factor)
+            if factor is None:
                 break
-            point, taken = _after(state, point, step, longest_step)
+            point, taken = _after(state, point, _step(factor, point.force), longest_step)
             if not taken:
                 break
             trail.append((float(point.energy), float(point.max_force)))
@@ -142,14 +143,16 @@ def _run(
     return point, energies, largest
 
 
-def _step(state: State, force: Position, n_rattlers: int) -> np.ndarray | None:
-    """Return the Newton step, or None where the Hessian has more negative eigenvalues than rattlers could give it."""
+def _factor(state: State, n_rattlers: int, like: Factor | None) -> Factor | None:
+    """Factor the Hessian; None where it has more negative eigenvalues than rattlers could give it."""
     try:
-        factor = factorise(state)
+        factor = factorise(state, like=like, definite=not n_rattlers)
     except NumericalError:
         return None
-    if factor.n_negative > force.shape[1] * n_rattlers:
-        return None
+    return factor if factor.n_negative <= state.configuration.dimension * n_rattlers else None
+
+
+def _step(factor: Factor, force: Position) -> np.ndarray:
     step = np.empty(force.size)
     step[factor.order] = factor.solve(np.asarray(force).reshape(-1, 1)[factor.order])[:, 0]
     return step.reshape(force.shape)

@@ -17,8 +17,9 @@ from mdsens.energy import PairPotential, Potential, State, energy, max_reach, pa
 from mdsens.errors import UserError
 from mdsens.factor import Factor
 from mdsens.hessian import factorise
-from mdsens.pairs import PairList, all_pairs, check_range, spatial_order
+from mdsens.pairs import SMALL, PairList, all_pairs, check_range, spatial_order
 from mdsens.parameters import reordered
+from mdsens.relax.conjugate_gradient import ConjugateGradient
 from mdsens.relax.descent import SEGMENT, Reach, Segment, advance, find_pairs, fitting_grid, scales, start
 from mdsens.relax.fire import Fire
 from mdsens.relax.minimizer import Minimizer, Point
@@ -39,7 +40,8 @@ class RelaxationSettings:
         max_force: Largest force of the relaxed state, units of epsilon/sigma, > 0.
         max_steps: Most steps of the minimiser, >= 1.
         skin: Extra reach of the neighbour list in units of the largest interaction range, > 0.
-        minimizer: The rule that leads into a basin: ``Fire``, ``ConjugateGradient``, ``LBFGS`` or ``TruncatedNewton``.
+        minimizer: The rule that leads into a basin: ``Fire``, ``ConjugateGradient``, ``LBFGS`` or ``TruncatedNewton``;
+            None for FIRE up to 300 particles and conjugate gradients beyond, where they take fewer forces.
         newton: Whether Newton steps with a direct factor finish the relaxation; off, the minimiser goes all the way.
 
     Raises:
@@ -49,8 +51,12 @@ class RelaxationSettings:
     max_force: float = 1e-12
     max_steps: int = 200_000
     skin: float = 0.4
-    minimizer: Minimizer = Fire()
+    minimizer: Minimizer | None = None
     newton: bool = True
+
+    def rule(self, n_particles: int) -> Minimizer:
+        """Return the minimiser for a system of this size."""
+        return self.minimizer or (Fire() if n_particles <= SMALL else ConjugateGradient())
 
     def __post_init__(self) -> None:
         for name, low in (("max_force", 0.0), ("max_steps", 0), ("skin", 0.0)):
@@ -125,8 +131,8 @@ def relax(
     The minimiser runs in compiled segments; whenever a particle has moved half a skin the pairs are listed anew, and
     particles that are neighbours in space are neighbours in memory. Below a largest force of 1e-4 epsilon/sigma Newton
     steps with a direct factor try to finish from there. Unless the backbone stays as it is, the Hessian is positive
-    and they converge, the attempt is forgotten and the minimiser goes on, as if nothing had happened, to a tenth of the
-    force.
+    and they converge, the attempt is forgotten and the minimiser goes on, as if nothing had happened, to a third of the
+    force (a tenth for small systems, in which a step is cheaper than an attempt).
 
     Args:
         potential: The law.
@@ -158,11 +164,12 @@ def relax(
     recorder.keep(state.position)
     target = settings.max_force * unit / length
     threshold = max(target, _FIRST_POLISH * unit / length) if settings.newton else target
-    point = start(settings.minimizer, state)
+    rule = settings.rule(configuration.n_particles)
+    point = start(rule, state)
     network, factor = None, None
     while True:
-        point, pairs, reach, verdict = _descend(point, state, pairs, reach, threshold, settings, recorder)
-        position = point.position[back]
+        point, pairs, reach, verdict = _descend(rule, point, state, pairs, reach, threshold, settings, recorder)
+        position = jnp.asarray(np.asarray(point.position)[back])
         listed, _ = find_pairs(given, position, reach, len(pairs.mask))
         final = given.moved(position, listed)
         if verdict is not Verdict.CONVERGED or recorder.largest <= target:
@@ -177,7 +184,7 @@ def relax(
                 break
             factor = None
         # not settled yet: forget the attempt and let the minimiser go on, so that the minimum reached is its own
-        threshold = max(target, threshold / 10)
+        threshold = max(target, threshold / (10 if configuration.n_particles <= SMALL else 3))
     return _judged(final, verdict, settings, recorder, begun, network or contact_network(final), factor)
 
 
@@ -227,6 +234,7 @@ class _Recorder:
 
 
 def _descend(
+    rule: Minimizer,
     point: Point,
     state: State,
     pairs: PairList,
@@ -241,7 +249,9 @@ def _descend(
     verdict = None
     while verdict is None:
         n_steps = min(SEGMENT, settings.max_steps - recorder.n_descent)
-        segment = advance(settings.minimizer, point, state, pairs, reference, threshold, reach, n_steps)
+        # with Newton steps to come it is they that judge the state
+        momentum = np.inf if settings.newton else threshold
+        segment = advance(rule, point, state, pairs, reference, threshold, reach, n_steps, momentum)
         point, pairs, reference = segment.point, segment.pairs, segment.reference
         recorder.add_segment(segment)
         if not np.isfinite(recorder.largest):
@@ -323,7 +333,8 @@ def _memory_order(potential: Potential, configuration: Configuration, longest: f
 def _taken_in_order(state: State, order: np.ndarray) -> State:
     """Return the state with its particles in another order; the pair list is not translated."""
     configuration = state.configuration
-    changes = {"position": configuration.position[order], "species": configuration.species[order]}
+    # on the host: JAX's indexing outside compiled code takes a millisecond
+    changes = {name: jnp.asarray(np.asarray(getattr(configuration, name))[order]) for name in ("position", "species")}
     return replaced(
         state, {"configuration": replaced(configuration, changes), "params": reordered(state.params, order)}
     )

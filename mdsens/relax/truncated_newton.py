@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mdsens.relax.minimizer import Minimizer, Point, Surface, largest_norm, lowered
+from mdsens.relax.minimizer import Minimizer, Point, Surface, inner, largest_norm, lowered
 from mdsens.types import Position, Scalar
 
 
@@ -52,22 +52,22 @@ class TruncatedNewton(Minimizer):
     def _direction(self, surface: Surface, point: Point) -> Position:
         _, derivative = jax.linearize(lambda x: surface.evaluate(x)[1], point.position)
         force = point.force
-        size = jnp.sqrt(jnp.vdot(force, force))
+        size = jnp.sqrt(inner(force, force))
         relative = jnp.sqrt(largest_norm(force) * surface.softness / surface.longest)
         goal = (jnp.minimum(0.5, relative) * size) ** 2
 
-        def unfinished(inner: _Inner) -> Array:
-            return inner.curved & (inner.square > goal) & (inner.n < self.max_products)
+        def unfinished(cg: _Inner) -> Array:
+            return cg.curved & (cg.square > goal) & (cg.n < self.max_products)
 
-        def iterate(inner: _Inner) -> _Inner:
-            product = -derivative(inner.direction)
-            curvature = jnp.vdot(inner.direction, product)
+        def iterate(cg: _Inner) -> _Inner:
+            product = -derivative(cg.direction)
+            curvature = inner(cg.direction, product)
             curved = curvature > 0
-            alpha = jnp.where(curved, inner.square / jnp.where(curved, curvature, 1.0), 0.0)
-            solution, residual = inner.solution + alpha * inner.direction, inner.residual - alpha * product
-            square = jnp.vdot(residual, residual)
-            direction = residual + square / inner.square * inner.direction
-            return _Inner(solution, residual, direction, square, inner.n + 1, curved)
+            alpha = jnp.where(curved, cg.square / jnp.where(curved, curvature, 1.0), 0.0)
+            solution, residual = cg.solution + alpha * cg.direction, cg.residual - alpha * product
+            square = inner(residual, residual)
+            direction = residual + square / cg.square * cg.direction
+            return _Inner(solution, residual, direction, square, cg.n + 1, curved)
 
         first = _Inner(jnp.zeros_like(force), force, force, size**2, jnp.array(0), jnp.array(True))
         solution = jax.lax.while_loop(unfinished, iterate, first).solution
