@@ -19,6 +19,7 @@ from mdsens.factor import SHIFT, SMALL, Factor
 from mdsens.hessian import dense_hessian, factorise
 from mdsens.types import Position, Scalar
 
+_LONGER = 6.0  # of the longest step: where steps are shortened, half of all the way that a particle may go
 _ROUNDING = 1e-13  # relative rounding error of an energy, below which it cannot judge a step
 
 
@@ -31,7 +32,7 @@ class Polish:
         energy: Energy before the first and after every accepted step, shape (k + 1,).
         max_force: Largest force at the same states, shape (k + 1,).
         network: Backbone network of the state.
-        settled: Whether at least one step was taken and the network is that of the start.
+        settled: Whether at least one step was taken and, in a small system, the network is that of the start.
     """
 
     state: State
@@ -50,7 +51,10 @@ def polish(state: State, *, tolerance: float, longest_step: float, max_steps: in
     ``settled``.
 
     Small systems take their steps in one compiled loop (a dense factor); what it refuses, because rattlers make the
-    Hessian indefinite, and larger systems are stepped from the host with a factor that knows its inertia.
+    Hessian indefinite, and larger systems are stepped from the host with a factor that knows its inertia. In a large
+    system some mode is always soft and one of many thousand contacts always opens or closes on the last stretch, which
+    is no other basin: there longer steps are shortened, not refused, the network may change, and the guard is that the
+    energy falls and no particle leaves the neighbourhood of its start, ``max_steps`` times ``longest_step``.
 
     Args:
         state: Where to start; ``pairs`` must stay valid for moves of ``max_steps`` times ``longest_step``.
@@ -62,20 +66,54 @@ def polish(state: State, *, tolerance: float, longest_step: float, max_steps: in
     small = isinstance(state.potential, PairPotential) and state.position.size <= SMALL
     point, energies, largest = _run(state, tolerance, longest_step, max_steps if small else 0)
     trail = [pair for pair in zip(energies.tolist(), largest.tolist(), strict=True) if np.isfinite(pair[0])]
-    if before.n_rattlers or not small:
-        factor = None
-        while trail and trail[-1][1] > tolerance and len(trail) <= max_steps:
-            factor = _factor(state.moved(point.position, state.pairs), before.n_rattlers, factor)
-            if factor is None:
-                break
-            point, taken = _after(state, point, _step(factor, point.force), longest_step)
-            if not taken:
-                break
-            trail.append((float(point.energy), float(point.max_force)))
+    if trail and (before.n_rattlers or not small):
+        limits = _Limits(tolerance, longest_step, max_steps, before.n_rattlers, shorten=not small)
+        point, trail = _walk(state, point, trail, limits)
     final = state.moved(point.position, state.pairs)
     after = contact_network(final)
     energy_trail, force_trail = np.array(trail).reshape(-1, 2).T
-    return Polish(final, energy_trail, force_trail, after, settled=len(trail) > 1 and after.same_as(before))
+    settled = len(trail) > 1 and (not small or after.same_as(before))
+    return Polish(final, energy_trail, force_trail, after, settled)
+
+
+class _Limits(NamedTuple):
+    """When the steps from the host end."""
+
+    tolerance: float
+    longest_step: float
+    max_steps: int
+    n_rattlers: int
+    shorten: bool
+
+
+def _walk(
+    state: State, point: _Point, trail: list[tuple[float, float]], limits: _Limits
+) -> tuple[_Point, list[tuple[float, float]]]:
+    """Take steps with a factor that knows its inertia; return the last point and the energies and forces of all."""
+    begin, factor = np.asarray(state.position), None
+    while trail[-1][1] > limits.tolerance and len(trail) <= limits.max_steps:
+        factor = _factor(state.moved(point.position, state.pairs), limits.n_rattlers, factor)
+        if factor is None:
+            break
+        step, longest = _step(factor, point.force), limits.longest_step
+        if limits.shorten:
+            longest *= _LONGER
+            step *= min(1.0, longest / max(_longest(step), 1e-300))
+            away = _longest(np.asarray(point.position) + step - begin)
+            if away > limits.max_steps * limits.longest_step:
+                break
+        new, taken = _after(state, point, step, longest * (1 + 1e-12))
+        if limits.shorten and not taken:  # contacts that close on the way stiffen it
+            new, taken = _after(state, point, 0.3 * step, longest)
+        if not taken:
+            break
+        point = new
+        trail = [*trail, (float(point.energy), float(point.max_force))]
+    return point, trail
+
+
+def _longest(moves: np.ndarray) -> float:
+    return float(np.sqrt(np.max(np.sum(moves**2, axis=1))))
 
 
 class _Point(NamedTuple):

@@ -4,8 +4,21 @@ import jax
 import numpy as np
 import pytest
 
+from mdsens import pardiso
 from mdsens.errors import NumericalError
-from mdsens.factor import SHIFT, SMALL, BandedCholesky, PairBlocks, SparseLU, assemble, banded_cholesky, sparse_lu
+from mdsens.factor import (
+    SHIFT,
+    SMALL,
+    BandedCholesky,
+    PairBlocks,
+    SparseLU,
+    SupernodalFactor,
+    assemble,
+    banded_cholesky,
+    sparse_factor,
+    sparse_lu,
+    upper_triangle,
+)
 from mdsens.hessian import factorise, hessian, pair_blocks
 from mdsens.relax import relax
 from potentials import soft_sphere
@@ -20,11 +33,12 @@ def relaxation(request):
     return relax(law, params, start.configuration)
 
 
-@pytest.fixture(scope="module", params=["banded", "sparse"])
+@pytest.fixture(scope="module", params=["banded", "sparse", "supernodal"])
 def factor(request, relaxation):
     kind = {
         "banded": lambda: banded_cholesky(pair_blocks(relaxation.state)),
         "sparse": lambda: sparse_lu(hessian(relaxation.state)),
+        "supernodal": lambda: sparse_factor(upper_triangle(pair_blocks(relaxation.state))),
     }
     return kind[request.param]()
 
@@ -52,7 +66,7 @@ def test_small_minima_get_a_band_and_others_a_sparse_factor(relaxation):
     start = bidisperse.build(bidisperse.Options(n_particles=SMALL // 2 + 1, seed=1))
     law, params = soft_sphere.build(soft_sphere.Options(), start.diameters, 2)
     large = relax(law, params, start.configuration)
-    assert isinstance(large.factor, SparseLU)
+    assert isinstance(large.factor, SupernodalFactor if pardiso.available() else SparseLU)
 
 
 def test_negative_eigenvalues_are_counted():
@@ -64,6 +78,7 @@ def test_negative_eigenvalues_are_counted():
     assert banded_cholesky(pairs) is None
     expected = np.linalg.eigvalsh(assemble(pairs).toarray())
     assert sparse_lu(assemble(pairs)).n_negative == np.sum(expected < -1e-9) == 1
+    assert sparse_factor(upper_triangle(pairs)).n_negative == 1
 
 
 def test_a_random_state_is_factored_whatever_its_inertia(relaxation):
@@ -80,3 +95,21 @@ def test_infinite_entries_are_refused():
     assert banded_cholesky(pairs) is None
     with pytest.raises(NumericalError, match="infinite or NaN"):
         sparse_lu(assemble(pairs))
+
+
+@pytest.mark.skipif(not pardiso.available(), reason="MKL is not installed")
+def test_an_earlier_factor_lends_its_order_to_the_same_pattern(relaxation):
+    pairs = pair_blocks(relaxation.loaded, relaxation.network.backbone)
+    upper = upper_triangle(pairs)
+    first = sparse_factor(upper)
+    stiffer = upper.copy()
+    stiffer.data = 2.0 * upper.data
+    second = sparse_factor(stiffer, first)
+    np.testing.assert_array_equal(second.factor.order, first.factor.order)
+    columns = np.random.default_rng(2).standard_normal((first.size, 2))
+    np.testing.assert_allclose(second.solve(columns), 0.5 * first.solve(columns), rtol=1e-6)
+
+
+def test_without_mkl_superlu_serves(relaxation, monkeypatch):
+    monkeypatch.setattr(pardiso, "available", lambda: False)
+    assert isinstance(sparse_factor(upper_triangle(pair_blocks(relaxation.state))), SparseLU)

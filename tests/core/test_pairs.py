@@ -1,11 +1,25 @@
 """Pair lists against brute force."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mdsens.errors import UserError
-from mdsens.pairs import all_pairs, check_range, neighbor_pairs, padded_pairs, smallest_height, standard_capacity
+from mdsens.pairs import (
+    SMALL,
+    Grid,
+    all_pairs,
+    check_range,
+    compiled_pairs,
+    grid_for,
+    in_order,
+    neighbor_pairs,
+    padded_pairs,
+    smallest_height,
+    spatial_order,
+    standard_capacity,
+)
 from mdsens.types import FreeBox, PeriodicBox
 
 BOXES = {
@@ -50,6 +64,70 @@ def test_every_pair_within_reach_is_listed_once(box, reach):
     assert len(found) == len(set(found))
     assert set(found) == brute_force(position, box, reach)
     assert all(i < j for i, j in found)
+
+
+CROWDED = {
+    "square": PeriodicBox.cubic(30.0, 2),
+    "cube": PeriodicBox.cubic(9.0, 3),
+    "oblique": PeriodicBox(np.array([[30.0, 7.0], [0.0, 28.0]])),
+    "free 2D": FreeBox(2),
+    "free 3D": FreeBox(3),
+}
+
+
+def crowd(box, n=SMALL + 100):
+    wide = 10.0 if isinstance(box, FreeBox) else 60.0  # far outside of the box, too
+    return np.random.default_rng(1).uniform(-wide / 2, wide, (n, box.dimension))
+
+
+def in_compiled_code(position, box, reach, within, *, capacity, grid=None):
+    grid = grid or grid_for(position, box, reach)
+    found = jax.jit(lambda x: compiled_pairs(x, box, reach, within, grid=grid, capacity=capacity))(position)
+    return grid, *found
+
+
+@pytest.mark.parametrize("box", CROWDED.values(), ids=CROWDED)
+def test_cells_inside_compiled_code_find_the_same_pairs(box):
+    position = crowd(box)
+    expected = neighbor_pairs(position, box, 1.1)
+    grid, found, n_found, lacking = in_compiled_code(position, box, 1.1, lambda pairs: 1.1, capacity=8000)
+    assert grid.cells
+    assert not lacking
+    assert n_found == len(listed(expected))
+    assert listed(in_order(found)) == listed(expected)
+
+
+def test_every_pair_has_its_own_reach_inside_compiled_code():
+    box = CROWDED["square"]
+    position, width = crowd(box), jnp.linspace(0.2, 0.7, SMALL + 100)
+    _, found, _, _ = in_compiled_code(position, box, 1.4, lambda p: width[p.i] + width[p.j], capacity=8000)
+    wide = neighbor_pairs(position, box, 1.4)
+    i, j = np.array(listed(wide)).T
+    separation = np.asarray(box.displacement(jnp.asarray(position[i] - position[j])))
+    near = np.linalg.norm(separation, axis=1) < np.asarray(width)[i] + np.asarray(width)[j]
+    assert listed(in_order(found)) == list(zip(i[near].tolist(), j[near].tolist(), strict=True))
+
+
+def test_lists_that_lack_pairs_say_so():
+    box = CROWDED["square"]
+    position = crowd(box)
+    grid, _, n_found, lacking = in_compiled_code(position, box, 1.1, lambda pairs: 1.1, capacity=10)
+    assert n_found == len(listed(neighbor_pairs(position, box, 1.1))) > 10
+    assert not lacking
+    tight = Grid(grid.cells, 100)
+    assert in_compiled_code(position, box, 1.1, lambda pairs: 1.1, capacity=8000, grid=tight)[-1]
+
+
+def test_the_spatial_order_brings_neighbours_together():
+    box = CROWDED["square"]
+    position = np.mod(crowd(box), 30.0)
+    order = spatial_order(position, box, 1.5)
+    assert sorted(order) == list(range(len(position)))
+
+    def typical(sequence):
+        return np.median(np.linalg.norm(np.diff(sequence, axis=0), axis=1))
+
+    assert typical(position[order]) < 0.2 * typical(position)
 
 
 def test_a_reach_beyond_half_the_box_lists_all_pairs():
