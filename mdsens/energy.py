@@ -220,7 +220,8 @@ def from_jax_md_neighbors(
         energy_fn: ``energy_fn(position, neighbor, **params)``, the second of the two functions that
             ``jax_md.energy.*_neighbor_list(..., format=partition.Dense)`` return, in real coordinates.
         locality: Its cutoff, and how many of them the influence of a particle travels.
-        max_neighbors: Most neighbours of a particle within the cutoff; where there are more the energy is NaN.
+        max_neighbors: Most neighbours of a particle within the cutoff; where there are more, energy and forces
+            are NaN.
         with_self: Whether a particle is listed among its own neighbours, as ``eam_neighbor_list`` has it.
         name: Prefix of parameter paths.
 
@@ -232,7 +233,8 @@ def from_jax_md_neighbors(
         neighbors, fits = jax_md_neighbors(
             configuration.position, configuration.box, pairs, locality.cutoff, max_neighbors, with_self=with_self
         )
-        return jnp.where(fits, energy_fn(configuration.position, neighbors, **params), jnp.nan)
+        # a factor, because the derivative of a chosen NaN would be zero
+        return jnp.where(fits, 1.0, jnp.nan) * energy_fn(configuration.position, neighbors, **params)
 
     return NeighborEnergyFunction(function, locality, name)
 

@@ -26,6 +26,8 @@ from mdsens.generic import coloured_hessian, coupling_pattern, hessian_colouring
 from mdsens.hessian import directional_norm, factorise, hessian
 from mdsens.matrix_free import MatrixFree, matrix_free
 from mdsens.pairs import neighbor_pairs, padded_pairs
+from mdsens.relax import relax
+from mdsens.results import Verdict
 from mdsens.types import Configuration, FreeBox, PeriodicBox
 
 SILICON = 5.431  # lattice constant, Angstrom
@@ -71,7 +73,7 @@ def stillinger_weber(configuration, *, listed=False, locality=BONDED):
 
     params = {"sigma": jnp.asarray(2.0951), "lam": jnp.asarray(21.0), "epsilon": jnp.asarray(2.16826)}
     if listed:
-        return state_of(configuration, from_jax_md_neighbors(local, locality, max_neighbors=8), params)
+        return state_of(configuration, from_jax_md_neighbors(local, locality, max_neighbors=16), params)
     return state_of(configuration, from_jax_md(dense, locality=locality), params)
 
 
@@ -158,10 +160,14 @@ def test_listed_neighbours_give_the_energy_and_the_forces_of_all_pairs(build):
 
 
 def test_too_many_neighbours_make_no_number():
-    start = crystal(DIAMOND, SILICON, (2, 2, 2), 0.1)
-    state = stillinger_weber(start, listed=True)
-    crowded = from_jax_md_neighbors(lambda position, neighbor, **_: jnp.sum(position), BONDED, max_neighbors=3)
-    assert np.isnan(energy(State(start, crowded, state.params, state.pairs)))
+    state = embedded_atom(crystal(SIMPLE, 1.0, (4, 4, 4), 0.05), listed=True)
+    crowded = from_jax_md_neighbors(
+        lambda position, neighbor, strength: strength * jnp.sum(position**2), state.potential.locality, max_neighbors=3
+    )
+    crowded = State(state.configuration, crowded, state.params, state.pairs)
+    assert np.isnan(energy(crowded))
+    assert np.isnan(forces(crowded)).all()
+    assert relax(crowded.potential, crowded.params, crowded.configuration).verdict is Verdict.NONFINITE
 
 
 def test_the_number_of_products_does_not_grow_with_the_system():
