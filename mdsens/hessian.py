@@ -95,7 +95,8 @@ def factorise(state: State, particles: np.ndarray | None = None) -> Factor:
 
 
 @jax.jit
-def _pair_stiffness(state: State) -> Float[Array, "m d d"]:
+def pair_stiffness(state: State) -> Float[Array, "m d d"]:
+    """Return the block K of every listed pair, shape (m, d, d), inside compiled code; padding gets zero."""
     potential, configuration, pairs = state.potential, state.configuration, state.pairs
     assert isinstance(potential, PairPotential)
     separation = jnp.stack(pair_components(configuration, pairs), axis=-1)
@@ -117,7 +118,7 @@ def _pair_stiffness(state: State) -> Float[Array, "m d d"]:
 def dense_hessian(state: State) -> Float[Array, "m m"]:
     """Return d2U/dx2 of a pair law as a dense matrix, shape (n d, n d), inside compiled code."""
     n, d = state.position.shape
-    blocks, i, j = _pair_stiffness(state), state.pairs.i, state.pairs.j
+    blocks, i, j = pair_stiffness(state), state.pairs.i, state.pairs.j
     pieces = (
         jnp.zeros((n, n, d, d)).at[i, i].add(blocks).at[j, j].add(blocks).at[i, j].add(-blocks).at[j, i].add(-blocks)
     )
@@ -127,7 +128,7 @@ def dense_hessian(state: State) -> Float[Array, "m m"]:
 @jax.jit
 def _live_stiffness(state: State) -> tuple[Float[Array, "m d d"], Bool[Array, " m"]]:
     """Return the blocks of the listed pairs, and which of them are real pairs with stiffness."""
-    blocks = _pair_stiffness(state)
+    blocks = pair_stiffness(state)
     return blocks, jnp.any(blocks != 0.0, axis=(1, 2)) & state.pairs.mask
 
 
@@ -165,7 +166,7 @@ def directional_row_sum(state: State, step: Float[Array, "n d"]) -> Scalar:
 
 @jax.jit
 def _stiffness_drift(state: State, step: Float[Array, "n d"]) -> Float[Array, "m d d"]:
-    return jax.jvp(lambda x: _pair_stiffness(state.at(x, state.parameters)), (state.position,), (step,))[1]
+    return jax.jvp(lambda x: pair_stiffness(state.at(x, state.parameters)), (state.position,), (step,))[1]
 
 
 def _assemble_dense(matrix: np.ndarray) -> sp.csc_array:
