@@ -42,29 +42,29 @@ def state_of(law, params, box):
     return State(start, law, params, neighbor_pairs(position, box, 1.9))
 
 
-@pytest.fixture(params=LAWS.values(), ids=LAWS)
-def law(request):
-    return request.param
+BOXES = {"periodic": PeriodicBox(jnp.array([[5.7, 0.3], [0.0, 3.8]])), "free": FreeBox(2)}
+CASES = [("soft spheres", kind, "periodic") for kind in KINDS]
+CASES += [("Lennard-Jones", "per species, geometric", "free"), ("Lennard-Jones", "per particle", "periodic")]
+CASES += [("Lennard-Jones", "per pair", "periodic"), ("soft spheres", "per particle", "free")]
 
 
-@pytest.fixture(params=[PeriodicBox(jnp.array([[5.7, 0.3], [0.0, 3.8]])), FreeBox(2)], ids=["periodic", "free"])
-def box(request):
-    return request.param
-
-
-@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-def test_the_matrix_is_the_derivative_of_the_gradient(law, box, kind):
-    state = state_of(law[0], law[1](kind(1.0), kind(1.7)), box)
-    jacobian = jax.jacfwd(gradient_at, argnums=2)(state, state.position, state.parameters)
+@pytest.mark.parametrize(("law", "kind", "box"), CASES)
+def test_the_matrix_is_the_derivative_of_the_gradient(law, kind, box):
+    (law, params), kind = LAWS[law], KINDS[kind]
+    state = state_of(law, params(kind(1.0), kind(1.7)), BOXES[box])
+    jacobian = jax.jit(jax.jacfwd(gradient_at, argnums=2))(state, state.position, state.parameters)
     leaves = [np.asarray(leaf).reshape(2 * N, -1) for leaf in jax.tree.leaves(jacobian)]
     expected = np.concatenate(leaves, axis=1)
     np.testing.assert_allclose(mixed_matrix(state).toarray(), expected, atol=1e-12 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("kind", [KINDS["per species"], KINDS["per particle"]])
-def test_the_drifts_are_those_along_single_directions(law, box, kind):
-    state = state_of(law[0], law[1](kind(1.0), Uniform(1.7)), box)
-    tangents = select(state, [f"{law[0].name}.sigma", f"{law[0].name}.epsilon"]).tangents
+@pytest.mark.parametrize(
+    ("law", "kind", "box"), [("soft spheres", "per species", "free"), ("Lennard-Jones", "per particle", "periodic")]
+)
+def test_the_drifts_are_those_along_single_directions(law, kind, box):
+    law, params = LAWS[law]
+    state = state_of(law, params(KINDS[kind](1.0), Uniform(1.7)), BOXES[box])
+    tangents = select(state, [f"{law.name}.sigma", f"{law.name}.epsilon"]).tangents
     rng = np.random.default_rng(1)
     responses = rng.standard_normal((len(flattened(tangents)), N, 2))
     step = jnp.asarray(rng.standard_normal((N, 2)))
