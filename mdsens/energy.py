@@ -198,6 +198,10 @@ def from_jax_md(
 
     Returns:
         A potential whose box derivative is zero: jax-md's energy functions keep their box in a closure.
+
+    Notes:
+        Some of jax-md's whole-system functions (Lennard-Jones) evaluate their law at the distance zero of a particle to
+        itself: adjoint derivatives in their parameters are then NaN, and refused; forward ones are finite.
     """
 
     def function(position: Position, params: PyTree, box: Box) -> Scalar:
