@@ -6,6 +6,7 @@ adapter for energy functions written elsewhere, jax-md's among them.
 
 from __future__ import annotations
 
+import dataclasses
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
@@ -15,9 +16,40 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from mdsens.pairs import PairList
+from mdsens.pairs import PairList, jax_md_neighbors
 from mdsens.parameters import Parameters, at_pairs
-from mdsens.types import Components, Configuration, PeriodicBox, Position, Scalar, replaced
+from mdsens.types import Box, Components, Configuration, PeriodicBox, Position, Scalar, replaced
+
+
+@dataclasses.dataclass(frozen=True)
+class Locality:
+    """How far the influence of a particle reaches, so that a Hessian is known to be sparse.
+
+    Attributes:
+        cutoff: Distance from which on two particles share no term of the energy through each other, units of length,
+            > 0; infinite where it is not known.
+        hops: How many such distances the influence travels, >= 1: one for sums over pairs; two where a term holds a
+            particle with all its neighbours (angles about a centre, embedded atoms), because two neighbours of one
+            centre then have a mixed second derivative while up to two cutoffs apart.
+
+    Raises:
+        ValueError: When the cutoff is not positive or the hops are less than one.
+    """
+
+    cutoff: float = float("inf")
+    hops: int = 1
+
+    def __post_init__(self) -> None:
+        if not (self.cutoff > 0 and self.hops >= 1):
+            raise ValueError(
+                f"locality has cutoff {self.cutoff} and hops {self.hops}; the cutoff must be greater than 0 and the "
+                "hops at least 1."
+            )
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the cutoff is finite."""
+        return self.cutoff < float("inf")
 
 
 class Potential(eqx.Module):
@@ -38,6 +70,11 @@ class Potential(eqx.Module):
     def stiffness(self) -> float:
         """Curvature u'' where particles rest, units of epsilon/sigma^2: it sets the minimiser's unit of time."""
         return 1.0
+
+    @property
+    def locality(self) -> Locality:
+        """How far the influence of a particle reaches; by default it is not known."""
+        return Locality()
 
     @abstractmethod
     def energy(self, configuration: Configuration, params: PyTree, pairs: PairList) -> Scalar:
@@ -138,12 +175,14 @@ class EnergyFunction(Potential):
     """Adapter for an energy function written elsewhere.
 
     Attributes:
-        function: ``function(position, params, box) -> energy``, any JAX function.
+        function: ``function(position, params, box) -> energy``, any JAX function of real coordinates.
         name: Prefix of parameter paths.
+        locality: How far the influence of a particle reaches: with it the Hessian is sparse. It is checked.
     """
 
     function: Callable[..., Scalar] = eqx.field(static=True)
     name: str = eqx.field(static=True, default="energy_function")
+    locality: Locality = eqx.field(static=True, default=Locality())
     units: ClassVar[dict[str, str]] = {}
 
     def energy(self, configuration: Configuration, params: PyTree, pairs: PairList) -> Scalar:
@@ -151,19 +190,88 @@ class EnergyFunction(Potential):
         return self.function(configuration.position, params, configuration.box)
 
 
-def from_jax_md(energy_fn: Callable[..., Scalar], *, name: str = "jax_md") -> EnergyFunction:
+class NeighborEnergyFunction(Potential):
+    """Adapter for an energy function that takes a list of neighbours: its cost grows as the number of particles.
+
+    Attributes:
+        function: ``function(configuration, params, pairs) -> energy``; the list holds every pair of nearest images
+            within the cutoff, some beyond it, and padding (``pairs.mask``).
+        locality: How far the influence of a particle reaches; its cutoff, finite, is that of the list.
+        name: Prefix of parameter paths.
+    """
+
+    function: Callable[..., Scalar] = eqx.field(static=True)
+    locality: Locality = eqx.field(static=True, default=Locality())
+    name: str = eqx.field(static=True, default="energy_function")
+    units: ClassVar[dict[str, str]] = {}
+
+    def __check_init__(self) -> None:
+        if not self.locality.is_known:
+            raise ValueError("an energy function of neighbours needs a finite cutoff: give Locality(cutoff, hops).")
+
+    def energy(self, configuration: Configuration, params: PyTree, pairs: PairList) -> Scalar:
+        """Return the function's energy over the listed pairs."""
+        return self.function(configuration, params, pairs)
+
+
+def from_jax_md(
+    energy_fn: Callable[..., Scalar], *, name: str = "jax_md", locality: Locality | None = None
+) -> EnergyFunction:
     """Adapt a jax-md energy function as it is.
 
     Args:
         energy_fn: ``energy_fn(position, sigma=..., epsilon=..., ...)`` as made by ``jax_md.energy.*_pair``; ``params``
-            is then the dictionary of the keyword arguments to differentiate in. jax-md casts Python and NumPy floats to
-            float32, so ``params`` must hold JAX float64 arrays (``State`` checks it).
+            is then the dictionary of the keyword arguments to differentiate in. Its space must take real coordinates
+            (not ``fractional_coordinates=True``, which makes derivatives L times too large). jax-md casts Python and
+            NumPy floats to float32, so ``params`` must hold JAX float64 arrays (``State`` checks it).
         name: Prefix of parameter paths.
+        locality: How far the influence of a particle reaches; not known if left out.
 
     Returns:
         A potential whose box derivative is zero: jax-md's energy functions keep their box in a closure.
+
+    Notes:
+        Some of jax-md's whole-system functions (Lennard-Jones) evaluate their law at the distance zero of a particle to
+        itself: adjoint derivatives in their parameters are then NaN, and refused; forward ones are finite.
     """
-    return EnergyFunction(name=name, function=lambda position, params, box: energy_fn(position, **params))
+
+    def function(position: Position, params: PyTree, box: Box) -> Scalar:
+        return energy_fn(position, **params)
+
+    return EnergyFunction(function, name, locality or Locality())
+
+
+def from_jax_md_neighbors(
+    energy_fn: Callable[..., Scalar],
+    locality: Locality,
+    *,
+    max_neighbors: int,
+    with_self: bool = False,
+    name: str = "jax_md",
+) -> NeighborEnergyFunction:
+    """Adapt a jax-md energy function that takes a dense neighbour list.
+
+    Args:
+        energy_fn: ``energy_fn(position, neighbor, **params)``, the second of the two functions that
+            ``jax_md.energy.*_neighbor_list(..., format=partition.Dense)`` return, in real coordinates.
+        locality: Its cutoff, and how many of them the influence of a particle travels.
+        max_neighbors: Most neighbours of a particle within the cutoff; where there are more, energy and forces
+            are NaN.
+        with_self: Whether a particle is listed among its own neighbours, as ``eam_neighbor_list`` has it.
+        name: Prefix of parameter paths.
+
+    Returns:
+        A potential whose box derivative is zero, as for ``from_jax_md``.
+    """
+
+    def function(configuration: Configuration, params: PyTree, pairs: PairList) -> Scalar:
+        neighbors, fits = jax_md_neighbors(
+            configuration.position, configuration.box, pairs, locality.cutoff, max_neighbors, with_self=with_self
+        )
+        # a factor, because the derivative of a chosen NaN would be zero
+        return jnp.where(fits, 1.0, jnp.nan) * energy_fn(configuration.position, neighbors, **params)
+
+    return NeighborEnergyFunction(function, locality, name)
 
 
 class State(eqx.Module):
@@ -280,7 +388,9 @@ def pressure(state: State) -> Scalar:
 
 
 def max_reach(potential: Potential, configuration: Configuration, params: PyTree) -> float:
-    """Return the largest interaction range of any pair, units of length; infinite for an ``EnergyFunction``."""
+    """Return the largest interaction range of any pair, units of length; infinite where pairs are not listed."""
+    if isinstance(potential, NeighborEnergyFunction):
+        return potential.locality.cutoff
     if not isinstance(potential, PairPotential):
         return float("inf")
     return float(_largest_reach(potential, configuration, params))

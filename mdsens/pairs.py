@@ -243,6 +243,49 @@ def _running_sum(values: Int[Array, " m"]) -> Int[Array, " m"]:
     return jax.lax.platform_dependent(values, cpu=by_rows, default=jnp.cumsum)
 
 
+def jax_md_neighbors(
+    position: Position, box: Box, pairs: PairList, cutoff: float, most: int, *, with_self: bool
+) -> tuple[Any, Bool[Array, ""]]:
+    """Return the pairs within the cutoff as a dense neighbour list of jax-md's, inside compiled code.
+
+    Args:
+        position: Real coordinates, shape (n, d).
+        box: The space.
+        pairs: Every pair within the cutoff; more do no harm.
+        cutoff: Largest distance of a neighbour, units of length.
+        most: Most neighbours of a particle, static.
+        with_self: Whether every particle is its own neighbour besides.
+
+    Returns:
+        The neighbour list, and whether all neighbours found a place in it.
+    """
+    from jax_md import partition
+
+    n = len(position)
+    separation = box.nearest(tuple(x[pairs.i] - x[pairs.j] for x in jax.lax.stop_gradient(position).T))
+    near = pairs.mask & (sum(c * c for c in separation) < cutoff**2)
+    first = jnp.where(jnp.tile(near, 2), jnp.concatenate([pairs.i, pairs.j]), n)
+    second = jnp.concatenate([pairs.j, pairs.i])
+    order = jnp.argsort(first, stable=True)
+    first, second = first[order], second[order]
+    place = jnp.arange(len(first)) - jnp.searchsorted(first, first)  # the how-manieth neighbour of its particle
+    table = jnp.full((n, most), n, jnp.int32).at[first, place].set(jnp.asarray(second, jnp.int32), mode="drop")
+    if with_self:
+        table = jnp.concatenate([jnp.arange(n, dtype=jnp.int32)[:, None], table], axis=1)
+    neighbors = partition.NeighborList(
+        idx=table,
+        reference_position=position,
+        error=partition.PartitionError(jnp.zeros((), jnp.uint8)),
+        cell_list_capacity=None,
+        max_occupancy=table.shape[1],
+        format=partition.Dense,
+        cell_size=None,
+        cell_list_fn=None,
+        update_fn=None,
+    )
+    return neighbors, ~jnp.any((first < n) & (place >= most))
+
+
 def standard_capacity(least: float) -> float:
     """Return the smallest of 1, 1.25, ..., 2, 2.5, ..., 4, 5, 6, 7, 8, 10, ... (four steps per octave) >= ``least``."""
     unit = 2.0 ** (math.floor(math.log2(max(least, 1.0))) - 2)

@@ -57,6 +57,10 @@ class PairParameter(eqx.Module):
         """Return the parameter of every pair (i, j), shape (m,) or () when all pairs share it."""
 
     @abstractmethod
+    def stencil(self, species: Species, i: Index, j: Index) -> tuple[Int[Array, "q m"], Float[Array, "q m"]]:
+        """Return the independent entries that make a pair's value and the derivatives in them, both of shape (q, m)."""
+
+    @abstractmethod
     def labels(self, species_names: tuple[str, ...]) -> tuple[str, ...]:
         """Return the label of every independent entry, such as ``[A,B]``; empty string for a single entry."""
 
@@ -76,6 +80,10 @@ class Uniform(PairParameter):
     def at(self, species: Species, i: Index, j: Index) -> Float[Array, ""]:
         """Return the value itself, shape ()."""
         return self.values
+
+    def stencil(self, species: Species, i: Index, j: Index) -> tuple[Int[Array, "1 m"], Float[Array, "1 m"]]:
+        """Return the only entry, and one."""
+        return jnp.zeros((1, len(i)), int), jnp.ones((1, len(i)))
 
     def labels(self, species_names: tuple[str, ...]) -> tuple[str, ...]:
         """Return one empty label."""
@@ -101,6 +109,10 @@ class PerSpecies(PairParameter):
         """Return the mixed value of every pair, shape (m,)."""
         return self.mixing(self.values[species[i]], self.values[species[j]])
 
+    def stencil(self, species: Species, i: Index, j: Index) -> tuple[Int[Array, "2 m"], Float[Array, "2 m"]]:
+        """Return the two species of every pair and the derivatives of the mixture."""
+        return _mixture_stencil(self.mixing, self.values, species[i], species[j])
+
     def labels(self, species_names: tuple[str, ...]) -> tuple[str, ...]:
         """Return ``[A]``, ``[B]``, ..."""
         return tuple(f"[{name}]" for name in species_names)
@@ -125,9 +137,16 @@ class PerPair(PairParameter):
 
     def at(self, species: Species, i: Index, j: Index) -> Float[Array, " m"]:
         """Return the value of every pair's unordered species pair, shape (m,)."""
+        return self.values[self._entry(species, i, j)]
+
+    def stencil(self, species: Species, i: Index, j: Index) -> tuple[Int[Array, "1 m"], Float[Array, "1 m"]]:
+        """Return the entry of every pair's unordered species pair, and one."""
+        return self._entry(species, i, j)[None], jnp.ones((1, len(i)))
+
+    def _entry(self, species: Species, i: Index, j: Index) -> Int[Array, " m"]:
         low = jnp.minimum(species[i], species[j])
         high = jnp.maximum(species[i], species[j])
-        return self.values[low * self.n_species - low * (low - 1) // 2 + high - low]
+        return low * self.n_species - low * (low - 1) // 2 + high - low
 
     def labels(self, species_names: tuple[str, ...]) -> tuple[str, ...]:
         """Return ``[A,A]``, ``[A,B]``, ``[B,B]``, ..."""
@@ -158,9 +177,20 @@ class PerParticle(PairParameter):
         """Return the parameter for particles taken in another order."""
         return PerParticle(np.asarray(self.values)[order], self.mixing)
 
+    def stencil(self, species: Species, i: Index, j: Index) -> tuple[Int[Array, "2 m"], Float[Array, "2 m"]]:
+        """Return the two particles of every pair and the derivatives of the mixture."""
+        return _mixture_stencil(self.mixing, self.values, jnp.asarray(i), jnp.asarray(j))
+
     def labels(self, species_names: tuple[str, ...]) -> tuple[str, ...]:
         """Return ``[0]``, ``[1]``, ..."""
         return tuple(f"[{k}]" for k in range(self.values.shape[0]))
+
+
+def _mixture_stencil(
+    mixing: Mixing, values: Float[Array, " k"], first: Int[Array, " m"], second: Int[Array, " m"]
+) -> tuple[Int[Array, "2 m"], Float[Array, "2 m"]]:
+    slopes = jax.grad(lambda a, b: jnp.sum(mixing(a, b)), argnums=(0, 1))(values[first], values[second])
+    return jnp.stack([first, second]), jnp.stack(slopes)
 
 
 class Parameters(eqx.Module):
@@ -190,3 +220,17 @@ def reordered(params: PyTree, order: Int[Array | np.ndarray, " n"]) -> PyTree:
     """Return the parameters for particles taken in another order: particle k is the one that was ``order[k]``."""
     taken = lambda node: node.reordered(order) if is_pair_parameter(node) else node  # noqa: E731
     return jax.tree.map(taken, params, is_leaf=is_pair_parameter)
+
+
+def flattened(directions: PyTree) -> Float[np.ndarray, "k p"]:
+    """Return k directions (leading axis of every leaf of a pytree like ``Parameters``) as rows, leaf after leaf."""
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(directions)]
+    return np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
+
+
+def unflattened(parameters: Parameters, rows: Float[np.ndarray, "k p"]) -> Parameters:
+    """Return k rows of numbers as directions shaped like the parameters, leading axis of every leaf."""
+    leaves, structure = jax.tree.flatten(parameters)
+    parts = np.split(rows, np.cumsum([leaf.size for leaf in leaves])[:-1], axis=1)
+    shaped = [part.reshape(len(rows), *leaf.shape) for part, leaf in zip(parts, leaves, strict=True)]
+    return jax.tree.unflatten(structure, shaped)

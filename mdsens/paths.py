@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse as sp
 
 from mdsens.energy import State
 from mdsens.errors import UserError
-from mdsens.parameters import PairParameter, Parameters, is_pair_parameter
+from mdsens.parameters import PairParameter, Parameters, flattened, is_pair_parameter, unflattened
 from mdsens.types import PeriodicBox
 
 
@@ -28,24 +30,33 @@ class Selection:
         paths: Name of every entry, length k.
         values: Value of every entry, shape (k,).
         units: "length", "energy" or "none" for every entry.
-        tangents: Directions dp, one per entry: a ``Parameters`` pytree whose leaves carry a leading axis of length k.
+        directions: Directions dp as rows over the parameters' numbers, leaf after leaf, shape (k, P), sparse.
+        parameters: The parameters themselves, for their shapes.
     """
 
     paths: tuple[str, ...]
     values: np.ndarray
     units: tuple[str, ...]
-    tangents: Parameters
+    directions: sp.csr_array
+    parameters: Parameters
+
+    @functools.cached_property
+    def tangents(self) -> Parameters:
+        """The directions as a ``Parameters`` pytree whose leaves carry a leading axis of length k: k P numbers."""
+        return unflattened(self.parameters, self.directions.toarray())
+
+    def part(self, rows: slice) -> Selection:
+        """Return some of the entries."""
+        return Selection(self.paths[rows], self.values[rows], self.units[rows], self.directions[rows], self.parameters)
 
     def combined(self, weights: np.ndarray) -> Parameters:
         """Return the single direction sum_k weights_k dp_k."""
-        return jax.tree.map(lambda leaf: jnp.tensordot(jnp.asarray(weights), leaf, axes=1), self.tangents)
+        rows = unflattened(self.parameters, np.atleast_2d(self.directions.T @ weights))
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), rows)
 
     def contract(self, gradient: Parameters) -> np.ndarray:
         """Return the derivative along every direction, shape (k,), from a gradient shaped like the parameters."""
-        products = jax.tree.map(
-            lambda direction, slope: direction.reshape(len(self.paths), -1) @ slope.ravel(), self.tangents, gradient
-        )
-        return np.asarray(sum(jax.tree.leaves(products)))
+        return np.asarray(self.directions @ flattened(jax.tree.map(lambda leaf: leaf[None], gradient))[0])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,14 +67,14 @@ class Entry:
         path: Its name.
         value: Its value, in its own unit.
         unit: "length", "energy" or "none".
-        leaf: Index of the array that holds it among the leaves of ``Parameters``.
-        weights: The direction in which it changes within that array, same shape as the array.
+        places: Where its direction is not zero among the parameters' numbers, leaf after leaf, shape (q,).
+        weights: The direction there, shape (q,).
     """
 
     path: str
     value: float
     unit: str
-    leaf: int
+    places: np.ndarray
     weights: np.ndarray
 
 
@@ -85,7 +96,8 @@ def select(state: State, patterns: Sequence[str] | None = None) -> Selection:
     if patterns is None:
         chosen = [entry for entry in known if not entry.path.startswith("box.")]
     else:
-        chosen = [entry for pattern in patterns for entry in _matching(known, pattern)]
+        named = {_canonical(entry.path): entry for entry in known}
+        chosen = [entry for pattern in patterns for entry in _matching(known, named, pattern)]
     if not chosen:
         raise UserError(
             "no parameter was chosen: name at least one, such as " + ", ".join(e.path for e in known[:3]) + "."
@@ -94,7 +106,8 @@ def select(state: State, patterns: Sequence[str] | None = None) -> Selection:
         tuple(entry.path for entry in chosen),
         np.array([entry.value for entry in chosen]),
         tuple(entry.unit for entry in chosen),
-        _tangents(state.parameters, chosen),
+        _directions(state.parameters, chosen),
+        state.parameters,
     )
 
 
@@ -119,10 +132,9 @@ def _field_name(keys: tuple[Any, ...]) -> str:
     return ".".join(str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", key)))) for key in keys)
 
 
-def _matching(known: list[Entry], pattern: str) -> list[Entry]:
-    wanted = _canonical(pattern)
-    exact = [entry for entry in known if _canonical(entry.path) == wanted]
-    found = exact or [entry for entry in known if entry.path.split("[")[0] == pattern]
+def _matching(known: list[Entry], named: dict[str, Entry], pattern: str) -> list[Entry]:
+    exact = named.get(_canonical(pattern))
+    found = [exact] if exact else [entry for entry in known if entry.path.split("[")[0] == pattern]
     if found:
         return found
     names = sorted({entry.path for entry in known[:200]} | {entry.path.split("[")[0] for entry in known})
@@ -147,42 +159,35 @@ def entries(state: State) -> Iterator[Entry]:
     names = state.configuration.species_names
     prefix = state.potential.name
     flat, _ = jax.tree_util.tree_flatten_with_path(state.params, is_leaf=is_pair_parameter)
-    leaf = 0
+    before = 0
     for keys, node in flat:
         field = _field_name(keys)
         values = np.asarray(node.values if isinstance(node, PairParameter) else node)
         labels = node.labels(names) if isinstance(node, PairParameter) else _index_labels(values.shape)
         unit = state.potential.units.get(field, "none")
         for k, (label, value) in enumerate(zip(labels, values.ravel(), strict=True)):
-            yield Entry(f"{prefix}.{field}{label}", float(value), unit, leaf, _one_hot(values.shape, k))
-        leaf += 1
-    yield from _box_entries(state, leaf)
+            yield Entry(f"{prefix}.{field}{label}", float(value), unit, np.array([before + k]), np.ones(1))
+        before += values.size
+    yield from _box_entries(state, before)
 
 
-def _box_entries(state: State, leaf: int) -> Iterator[Entry]:
+def _box_entries(state: State, before: int) -> Iterator[Entry]:
     box = state.configuration.box
     if not isinstance(box, PeriodicBox):
         return
     matrix = np.asarray(box.matrix)
     length = float(np.linalg.det(matrix) ** (1 / len(matrix)))
-    yield Entry("box.length", length, "length", leaf, matrix / length)
+    yield Entry("box.length", length, "length", before + np.arange(matrix.size), matrix.ravel() / length)
     for k, label in enumerate(_index_labels(matrix.shape)):
-        yield Entry(f"box.matrix{label}", float(matrix.ravel()[k]), "length", leaf, _one_hot(matrix.shape, k))
+        yield Entry(f"box.matrix{label}", float(matrix.ravel()[k]), "length", np.array([before + k]), np.ones(1))
 
 
 def _index_labels(shape: tuple[int, ...]) -> list[str]:
     return ["[" + ",".join(map(str, index)) + "]" if shape else "" for index in np.ndindex(*shape)]
 
 
-def _one_hot(shape: tuple[int, ...], k: int) -> np.ndarray:
-    direction = np.zeros(shape)
-    direction.ravel()[k] = 1.0
-    return direction
-
-
-def _tangents(parameters: Parameters, chosen: list[Entry]) -> Parameters:
-    leaves, structure = jax.tree.flatten(parameters)
-    stacks = [np.zeros((len(chosen), *leaf.shape)) for leaf in leaves]
-    for k, entry in enumerate(chosen):
-        stacks[entry.leaf][k] = entry.weights
-    return jax.tree.unflatten(structure, stacks)
+def _directions(parameters: Parameters, chosen: list[Entry]) -> sp.csr_array:
+    total = sum(leaf.size for leaf in jax.tree.leaves(parameters))
+    starts = np.cumsum([0, *(len(entry.places) for entry in chosen)])
+    weights, places = (np.concatenate([getattr(entry, name) for entry in chosen]) for name in ("weights", "places"))
+    return sp.csr_array((weights, places, starts), shape=(len(chosen), total))

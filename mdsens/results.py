@@ -31,7 +31,10 @@ class Verdict(enum.Enum):
 _SENTENCES = {
     Verdict.CONVERGED: "The largest force is below the tolerance and the state is a minimum.",
     Verdict.MAX_STEPS: "The largest force exceeds the tolerance after the last step: raise max_steps or max_force.",
-    Verdict.NONFINITE: "A force became infinite or NaN: look for overlapping particles or parameters out of range.",
+    Verdict.NONFINITE: (
+        "A force became infinite or NaN: look for overlapping particles, parameters out of range or, for a jax-md "
+        "energy of listed neighbours, more of them than max_neighbors."
+    ),
     Verdict.OVERFLOW: "The neighbour list overflowed more often than allowed: the particles are collapsing.",
     Verdict.SADDLE: "The forces vanish but the Hessian has a negative eigenvalue: perturb this saddle and relax again.",
     Verdict.UNJAMMED: "The packing is unjammed: no rigid backbone carries pressure, relaxed positions are not unique.",

@@ -7,13 +7,14 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse as sp
 from jaxtyping import Array, Float, PyTree
 
 from mdsens.backbone import Network
 from mdsens.derivatives import mixed, mixed_drift
 from mdsens.energy import PairPotential, Potential, State, energy_at, forces, max_reach, pair_distances, pressure
 from mdsens.pairs import neighbor_pairs
-from mdsens.parameters import Parameters
+from mdsens.parameters import Parameters, flattened
 from mdsens.paths import Selection, scaling_direction
 from mdsens.relax import Relaxation, RelaxationSettings, relax
 from mdsens.response import LinearResponse
@@ -218,7 +219,8 @@ def scale_identities(response: LinearResponse) -> list[ScaleIdentity]:
         ScaleIdentity("sum epsilon dx/depsilon = 0", float(np.linalg.norm(along_energy[held]) / size)),
     ]
     if isinstance(state.configuration.box, PeriodicBox):
-        selection = Selection(("lengths", "energies"), np.ones(2), ("length", "energy"), stacked)
+        both = sp.csr_array(flattened(stacked))
+        selection = Selection(("lengths", "energies"), np.ones(2), ("length", "energy"), both, state.parameters)
         found = observable_sensitivity(response, pressure, selection, name="pressure")
         d, value = state.configuration.dimension, found.value
         identities += [

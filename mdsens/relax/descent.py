@@ -54,9 +54,9 @@ class Reach(eqx.Module):
     """How far pairs are listed.
 
     Attributes:
-        longest: Largest interaction range, units of length; infinite for energies without pairs.
+        longest: Largest interaction range, units of length; infinite where pairs are not listed.
         skin: Extra reach of the list, units of length: it is stale once a particle has moved half of it.
-        grid: How candidate pairs are found.
+        grid: How candidate pairs are found; no candidates where pairs are not listed.
     """
 
     longest: Scalar | float
@@ -110,7 +110,7 @@ def find_pairs(state: State, position: Position, reach: Reach, capacity: int) ->
     Returns:
         The list and the reach with a grid that has room for its candidates.
     """
-    if not isinstance(state.potential, PairPotential):
+    if not reach.grid.n_candidates:
         return padded_pairs(np.zeros(0, int), np.zeros(0, int), 1), reach
     pairs, n_found, lacking = _listed(state, position, reach, max(capacity, 1))
     if bool(lacking):
@@ -125,19 +125,24 @@ def find_pairs(state: State, position: Position, reach: Reach, capacity: int) ->
 
 def fitting_grid(state: State, position: Position, longest: float | Scalar, skin: float | Scalar) -> Grid:
     """Return a grid with room for the candidate pairs at these positions."""
-    if not isinstance(state.potential, PairPotential):
-        return Grid((), 1)
+    if not np.isfinite(longest):
+        return Grid((), 0)
     return grid_for(np.asarray(position), state.configuration.box, float(longest + skin))
 
 
 def _list(state: State, position: Position, reach: Reach, capacity: int) -> tuple[PairList, Array, Array]:
-    assert isinstance(state.potential, PairPotential)
     law, configuration, params = state.potential, state.configuration, state.params
+
+    def within(pairs: PairList) -> Array:
+        if isinstance(law, PairPotential):
+            return law.reach(configuration, params, pairs) + reach.skin
+        return jnp.full(pairs.mask.shape, reach.longest + reach.skin)
+
     return compiled_pairs(
         position,
         configuration.box,
         reach.longest + reach.skin,
-        lambda pairs: law.reach(configuration, params, pairs) + reach.skin,
+        within,
         grid=reach.grid,
         capacity=capacity,
     )
@@ -176,7 +181,7 @@ def advance(
     """
     state = template.moved(point.position, pairs)
     _, unit = jax.lax.stop_gradient(scales(state.potential, state.params))
-    paired = isinstance(state.potential, PairPotential)
+    paired = reach.grid.n_candidates > 0
 
     def relisted(segment: Segment) -> Segment:
         position = segment.point.position

@@ -8,18 +8,26 @@ answer is the one of minimum norm: zero mean displacement over the backbone, zer
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections.abc import Iterator
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import scipy.sparse as sp
 
 from mdsens.backbone import Network
 from mdsens.derivatives import drifts, slopes_and_forces
-from mdsens.energy import State
+from mdsens.energy import PairPotential, State, forces
 from mdsens.factor import Factor
-from mdsens.parameters import Parameters
+from mdsens.mixed import mixed_matrix, sparse_drifts
+from mdsens.paths import Selection
 from mdsens.response.null_space import ZeroModes, project_out
 
+CHUNK = 64  # parameter entries whose dense columns are held at a time
 _MOST_REFINEMENTS = 5
 _ROUNDING = 1e-14  # relative residual at which refinement has nothing left to gain
+_forces = jax.jit(forces)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,20 +100,20 @@ class LinearResponse:
             Solutions, shape (k, n, d), and relative residuals |P(b - H y)|/|P b|, shape (k,).
         """
         wanted = self._reduced(rhs)
-        solution, residual = np.zeros_like(wanted), wanted
-        norm = size = np.linalg.norm(wanted, axis=0)
+        solution, residual = np.zeros_like(wanted), wanted.copy()
+        size = np.linalg.norm(wanted, axis=0)
+        norm, active = size.copy(), np.flatnonzero(size > 0)
         for _ in range(_MOST_REFINEMENTS):
-            candidate = solution + project_out(self.modes, self.factor.solve(residual))
-            left = project_out(self.modes, wanted - self.factor.product(candidate))
-            left_size = np.linalg.norm(left, axis=0)
-            better = left_size < size
-            if better.all():
-                solution, residual, size = candidate, left, left_size
-            else:
-                solution, residual = np.where(better, candidate, solution), np.where(better, left, residual)
-                size = np.minimum(size, left_size)
-            if not better.any() or (size <= _ROUNDING * norm).all():
+            if not active.size:
                 break
+            step = project_out(self.modes, self.factor.solve(residual[:, active]))
+            candidate = solution[:, active] + step
+            left = project_out(self.modes, wanted[:, active] - self.factor.product(candidate))
+            left_size = np.linalg.norm(left, axis=0)
+            better = left_size < size[active]
+            active, left_size = active[better], left_size[better]
+            solution[:, active], residual[:, active], size[active] = candidate[:, better], left[:, better], left_size
+            active = active[left_size > _ROUNDING * norm[active]]
         full = np.zeros((len(rhs), rhs[0].size))
         full[:, self.unknowns] = solution.T
         return full.reshape(rhs.shape), size / np.where(norm > 0, norm, 1.0)
@@ -114,15 +122,68 @@ class LinearResponse:
         """Return fields of shape (k, n, d) as columns on the unknowns, shape (m, k), without zero modes."""
         return project_out(self.modes, fields.reshape(len(fields), -1)[:, self.unknowns].T)
 
-    def forward(self, tangents: Parameters) -> Forward:
-        """Return the response to parameter directions (leading axis of every leaf)."""
-        slopes, force = (np.asarray(part) for part in slopes_and_forces(self.state, tangents))
-        solutions, residuals = self.solve(np.concatenate([-slopes, force[None]]))
-        values, step = solutions[:-1], solutions[-1]
-        drift, slope_drift, hessian_drift = (np.asarray(part) for part in drifts(self.state, tangents, values, step))
+    def forward(self, selection: Selection) -> Forward:
+        """Return the response to the selected parameter entries.
+
+        Many entries of a pair law (one per particle, say) share sparse matrices of second derivatives; others are
+        differentiated along their directions. Either way intermediate results are of a few dozen entries at a time.
+        """
+        many = len(selection.paths) > CHUNK and isinstance(self.state.potential, PairPotential)
+        parts = self._by_matrices(selection) if many else self._by_directions(selection)
+        return _joined(parts, len(selection.paths))
+
+    def _by_directions(self, selection: Selection) -> Iterator[Forward]:
+        for rows in chunks(len(selection.paths)):
+            tangents = selection.part(rows).tangents
+            slopes, force = (np.asarray(part) for part in slopes_and_forces(self.state, tangents))
+            solutions, residuals = self.solve(np.concatenate([-slopes, force[None]]))
+            values, step = solutions[:-1], solutions[-1]
+            drift, slope_drift, hessian_drift = (
+                np.asarray(part) for part in drifts(self.state, tangents, values, step)
+            )
+            change = self._change(drift)
+            yield Forward(values, residuals[:-1], norms(slopes), change, norms(slope_drift), float(hessian_drift))
+
+    def _by_matrices(self, selection: Selection) -> Iterator[Forward]:
+        shape, directions = self.state.position.shape, selection.directions.T
+        step = self.solve(np.asarray(_forces(self.state))[None])[0][0]
+        drift = sparse_drifts(self.state, jnp.asarray(step))
+        slopes = sp.csc_array(mixed_matrix(self.state) @ directions)
+        slope_drifts = sp.csc_array(drift.by_parameter @ directions)
+        hessian_drift = float(abs(drift.by_position).sum(axis=0).max())
+        for rows in chunks(len(selection.paths)):
+            slope, slope_drift = slopes[:, rows].toarray(), slope_drifts[:, rows].toarray()
+            values, residuals = self.solve(-slope.T.reshape(-1, *shape))
+            drifted = drift.by_position @ values.reshape(len(values), -1).T + slope_drift
+            change = self._change(drifted.T.reshape(-1, *shape))
+            yield Forward(values, residuals, norms(slope.T), change, norms(slope_drift.T), hessian_drift)
+
+    def _change(self, drift: np.ndarray) -> np.ndarray:
+        """Return the norm of the pseudo-inverse times every field, shape (k,)."""
         # an estimate needs no refinement: the shift changes it by parts in a million at most
-        change = np.linalg.norm(project_out(self.modes, self.factor.solve(self._reduced(drift))), axis=0)
-        return Forward(values, residuals[:-1], norms(slopes), change, norms(slope_drift), float(hessian_drift))
+        return np.asarray(np.linalg.norm(project_out(self.modes, self.factor.solve(self._reduced(drift))), axis=0))
+
+
+def chunks(n: int) -> Iterator[slice]:
+    """Yield slices that take n things a few at a time."""
+    return (slice(start, min(start + CHUNK, n)) for start in range(0, n, CHUNK))
+
+
+def _joined(parts: Iterator[Forward], n: int) -> Forward:
+    """Put the parts of n entries together, holding one part at a time besides the whole."""
+    whole, done = next(parts), 0
+    if len(whole.values) == n:
+        return whole
+    joined = {
+        field.name: np.empty((n, *getattr(whole, field.name).shape[1:]))
+        for field in dataclasses.fields(Forward)
+        if field.name != "hessian_drift"
+    }
+    for part in itertools.chain([whole], parts):
+        rows = slice(done, done := done + len(part.values))
+        for name, array in joined.items():
+            array[rows] = getattr(part, name)
+    return Forward(**joined, hessian_drift=whole.hessian_drift)
 
 
 def norms(fields: np.ndarray) -> np.ndarray:

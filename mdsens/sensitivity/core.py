@@ -17,15 +17,17 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse.linalg as spla
 
 from mdsens.derivatives import mixed
-from mdsens.energy import State, forces
+from mdsens.energy import PairPotential, State, forces
 from mdsens.errors import NumericalError
 from mdsens.hessian import directional_norm
+from mdsens.mixed import mixed_matrix
 from mdsens.parameters import Parameters
 from mdsens.paths import Selection
 from mdsens.response import LinearResponse
-from mdsens.response.linear import norms
+from mdsens.response.linear import CHUNK, chunks, norms
 from mdsens.sensitivity.derivatives import (
     Observable,
     adjoint_residual_drift,
@@ -55,7 +57,7 @@ def position_sensitivity(response: LinearResponse, selection: Selection) -> Posi
     Raises:
         NumericalError: When a linear solve misses a relative residual of 1e-6.
     """
-    found = response.forward(selection.tangents)
+    found = response.forward(selection)
     residual, stiffness = _accepted(found.residual), abs(response.smallest_eigenvalue)
     size = norms(found.values)
     error = found.change + residual * found.slope / stiffness + _ROUNDING * size
@@ -135,9 +137,13 @@ def _forward(
     values = selection.contract(by_parameters) + positions.values.reshape(len(selection.paths), -1) @ slope.ravel()
     held, size = positions.certificate, np.linalg.norm(slope)
     responses, step = jnp.asarray(positions.values), newton_step(response)
-    drift = forward_slope_drift(observable, response.state, selection.tangents, responses, step)
-    error = held.error * size + np.abs(np.asarray(drift))
-    bound = held.bound * size + np.abs(np.asarray(drift))
+    drift = np.concatenate(
+        [
+            np.abs(forward_slope_drift(observable, response.state, selection.part(k).tangents, responses[k], step))
+            for k in chunks(len(selection.paths))
+        ]
+    )
+    error, bound = held.error * size + drift, held.bound * size + drift
     return _record(response, name, value, selection, values, "forward", (held.residual, error, bound))
 
 
@@ -154,12 +160,21 @@ def _adjoint(
     change, _ = response.solve(np.asarray(adjoint_residual_drift(observable, state, adjoint, step))[None])
     drift = adjoint_slope_drift(observable, state, adjoint, jnp.asarray(change[0]), step)
     stiffness = abs(response.smallest_eigenvalue)
-    mixed_norms = norms(np.asarray(mixed(state, selection.tangents)))
+    mixed_norms = _mixed_norms(state, selection)
     error = np.abs(selection.contract(drift)) + residual[0] * np.linalg.norm(slope) * mixed_norms / stiffness
     wobble = directional_norm(state, step) * np.linalg.norm(slope) / stiffness
     bound = np.abs(selection.contract(drift)) + wobble * mixed_norms / stiffness
     residuals = np.broadcast_to(residual, values.shape)
     return _record(response, name, value, selection, values, "adjoint", (residuals, error, bound))
+
+
+def _mixed_norms(state: State, selection: Selection) -> np.ndarray:
+    """Return the norm of d2U/dx dp along every direction, shape (k,)."""
+    if len(selection.paths) > CHUNK and isinstance(state.potential, PairPotential):
+        return np.asarray(spla.norm(mixed_matrix(state) @ selection.directions.T, axis=0))
+    return np.concatenate(
+        [norms(np.asarray(mixed(state, selection.part(rows).tangents))) for rows in chunks(len(selection.paths))]
+    )
 
 
 def _record(

@@ -1,0 +1,100 @@
+r"""The Hessian of any energy, from its products with vectors.
+
+A product :math:`H v = \frac{d}{dt}\nabla U(x + t v)` costs a few evaluations of the energy and no memory beyond them.
+Where the energy declares how local it is, the whole matrix follows from a number of products that does not grow with
+the number of particles (``mdsens.colouring``); where it does not, from one product per column.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse as sp
+from jaxtyping import Array, Float
+
+from mdsens.colouring import Colouring, assemble_blocks, coloured_blocks, full_colouring, star_colouring
+from mdsens.energy import State, gradient_at
+from mdsens.errors import UserError
+from mdsens.pairs import neighbor_pairs
+
+MOST_ENTRIES = 10_000_000  # of an assembled matrix, 120 MB: 3000 unknowns that all feel each other
+_AGREEMENT = 1e-10  # relative difference of two products with H: rounding is 1e-14 or so
+
+
+@jax.jit
+def hessian_products(state: State, directions: Float[Array | np.ndarray, "k n d"]) -> Float[Array, "k n d"]:
+    """Return H v for every direction v, shape (k, n, d)."""
+    slope = lambda x: gradient_at(state, x, state.parameters)  # noqa: E731
+    return jax.vmap(lambda v: jax.jvp(slope, (state.position,), (v,))[1])(jnp.asarray(directions))
+
+
+def random_product(state: State, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return a random vector v and H v, both of shape (n, d)."""
+    vector = np.random.default_rng(seed).standard_normal(state.position.shape)
+    return vector, np.asarray(hessian_products(state, vector[None])[0])
+
+
+def coupling_pattern(state: State) -> sp.csr_array:
+    """Return which particles may have a mixed second derivative, shape (n, n), boolean, symmetric, diagonal stored.
+
+    By the declared locality: particles within the cutoff, and those joined by a chain of at most ``hops`` such steps.
+    """
+    n, locality = state.configuration.n_particles, state.potential.locality
+    if not locality.is_known:
+        return sp.csr_array(np.ones((n, n), bool))
+    pairs = neighbor_pairs(state.position, state.configuration.box, locality.cutoff)
+    i, j, every = pairs.i[pairs.mask], pairs.j[pairs.mask], np.arange(n)
+    places = (np.concatenate([i, j, every]), np.concatenate([j, i, every]))
+    near = sp.csr_array((np.ones(len(places[0]), bool), places), shape=(n, n))
+    reached = near
+    for _ in range(locality.hops - 1):
+        reached = sp.csr_array(reached @ near)
+    return reached
+
+
+def is_assembled(state: State) -> bool:
+    """Return whether the Hessian, as far as the declared locality lets it be sparse, has few enough entries."""
+    n, d = state.position.shape
+    if n * n * d * d <= MOST_ENTRIES:
+        return True
+    return state.potential.locality.is_known and coupling_pattern(state).nnz * d * d <= MOST_ENTRIES
+
+
+def coloured_hessian(state: State) -> sp.csc_array:
+    """Return d2U/dx2 by colouring, shape (n d, n d), every diagonal entry stored, no other zeros.
+
+    One further product, with a random vector, tells whether the declared locality holds.
+
+    Raises:
+        UserError: When particles farther apart than declared have a mixed derivative.
+    """
+    colouring = hessian_colouring(state)
+    axes = np.eye(state.configuration.dimension)[:, None, :]
+
+    def product(members: np.ndarray) -> np.ndarray:
+        return np.asarray(hessian_products(state, members[None, :, None] * axes))
+
+    matrix = assemble_blocks(colouring, coloured_blocks(colouring, product))
+    _check_locality(state, matrix)
+    return matrix
+
+
+def hessian_colouring(state: State) -> Colouring:
+    """Return the colouring by which a state's Hessian is recovered; one colour per particle where all are coupled."""
+    pattern, n = coupling_pattern(state), state.configuration.n_particles
+    return full_colouring(n) if pattern.nnz == n * n else star_colouring(pattern)
+
+
+def _check_locality(state: State, matrix: sp.csc_array) -> None:
+    if not np.isfinite(matrix.data).all():
+        return  # whoever factors the matrix says so
+    vector, image = random_product(state)
+    difference = np.linalg.norm(matrix @ vector.ravel() - image.ravel())
+    if difference > _AGREEMENT * np.linalg.norm(image):
+        locality = state.potential.locality
+        raise UserError(
+            f"the energy couples particles farther apart than declared (cutoff {locality.cutoff:.6g}, hops "
+            f"{locality.hops}): its Hessian misses {difference / np.linalg.norm(image):.1e} of a product. Raise the "
+            "cutoff or the hops of its Locality (2 for three-body terms and embedded atoms), or leave it out."
+        )
