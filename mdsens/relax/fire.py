@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import importlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import equinox as eqx
@@ -38,7 +40,6 @@ class Fire(eqx.Module):
 
     def functions(self, state: State, length: Scalar | float, unit: Scalar | float) -> tuple[Any, Any]:
         """Return jax-md's (init, apply) for the energy U/unit with particles of mass stiffness/length^2."""
-        from jax_md import minimize
 
         def reduced_force(position: Position, pairs: PairList) -> Position:
             return forces(state.at(position, state.parameters).with_pairs(pairs)) / unit
@@ -48,8 +49,19 @@ class Fire(eqx.Module):
         def shift(position: Position, step: Position, pairs: PairList) -> Position:
             return position + _shortened(step, longest)
 
-        init, apply = minimize.fire_descent(reduced_force, shift, dt_start=self.dt_start, dt_max=self.dt_max)
+        init, apply = _jax_md_minimize().fire_descent(reduced_force, shift, dt_start=self.dt_start, dt_max=self.dt_max)
         return (lambda position, pairs: init(position, mass=state.potential.stiffness / length**2, pairs=pairs)), apply
+
+
+@functools.cache
+def _jax_md_minimize() -> Any:
+    """Import jax-md, which takes seconds, when it is first needed, in a thread of its own.
+
+    It computes constants while it is imported, and we may be inside a trace, which would turn them into tracers that
+    stay behind; traces belong to threads.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(importlib.import_module, "jax_md.minimize").result()
 
 
 def _shortened(step: Position, longest: Scalar | float) -> Position:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 
-SUITES = {"accuracy": "workflows.benchmark.run", "large": "workflows.benchmark.large.run"}
+SUITES = {"accuracy": "workflows.benchmark.seed_experiment", "large": "workflows.benchmark.large.run"}
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -16,13 +16,18 @@ from workflows.benchmark.rows import Row
 
 
 def write_exports(
-    path: Path, rows: Sequence[Row], results: Mapping[str, Sequence[Result]], provenance: Provenance
+    path: Path,
+    rows: Sequence[Row],
+    remarks: Sequence[str],
+    results: Mapping[str, Sequence[Result]],
+    provenance: Provenance,
 ) -> list[Path]:
     """Write ``NAME.md`` and ``NAME.csv`` (the table) and ``NAME_measurements.csv`` (all numbers) beside ``NAME.h5``.
 
     Args:
         path: The results file.
         rows: The table.
+        remarks: Lines below it.
         results: Measurements by part.
         provenance: Where they come from.
 
@@ -30,7 +35,7 @@ def write_exports(
         The files written.
     """
     contents = {
-        f"{path.stem}.md": _markdown(rows, provenance),
+        f"{path.stem}.md": _markdown(rows, remarks, provenance),
         f"{path.stem}.csv": _csv(("what", "measured", "target", "sense", "reached", "note"), _row_lines(rows)),
         f"{path.stem}_measurements.csv": _csv(("part", "measurement", "quantity", "value"), _numbers(results)),
     }
@@ -40,15 +45,14 @@ def write_exports(
     return [path.with_name(name) for name in contents]
 
 
-def _markdown(rows: Sequence[Row], provenance: Provenance) -> str:
+def _markdown(rows: Sequence[Row], remarks: Sequence[str], provenance: Provenance) -> str:
     lines = ["| what | measured | target | | note |", "| --- | --- | --- | --- | --- |"]
     for row in rows:
         sign, mark = "at most" if row.sense == "at most" else "at least", "ok" if row.reached else "**missed**"
-        lines.append(f"| {row.name} | {row.measured:.3g} | {sign} {row.target:.3g} | {mark} | {row.note} |")
+        lines.append(f"| {row.name} | {row.measured:.3g} | {sign} {row.target:.4g} | {mark} | {row.note} |")
     versions = ", ".join(f"{name} {version}" for name, version in provenance.versions.items())
-    return "\n".join(
-        [*lines, "", f"{provenance.created}, commit {provenance.commit}; {provenance.device}; {versions}", ""]
-    )
+    origin = f"{provenance.created}, commit {provenance.commit}; {provenance.device}; {versions}"
+    return "\n\n".join(["\n".join(lines), *remarks, origin]) + "\n"
 
 
 def _row_lines(rows: Sequence[Row]) -> Iterator[tuple[object, ...]]:

@@ -133,7 +133,7 @@ def main(folder: Path) -> None:
     engine.commands_string(_box(dimension, task["edge"]))
     padded = np.zeros((n, 3))
     padded[:, :dimension] = position
-    engine.create_atoms(n, None, (species + 1).tolist(), padded.ravel().tolist())
+    engine.create_atoms(n, list(range(1, n + 1)), (species + 1).tolist(), padded.ravel().tolist())
     engine.commands_string(_law(dimension, task["diameters"], task["style"]))
     engine.command("run 0 post no")
     energy = engine.get_thermo("pe")

@@ -23,12 +23,14 @@ class Part:
         specs: Its measurements, from the configuration and LAMMPS's version (empty without it).
         measure: Does one of them, in a process of its own; returns numbers, lists of numbers and texts.
         rows: The rows of the table, from the configuration and what was measured.
+        remarks: Lines below the table, from what was measured: comparisons without a target.
     """
 
     title: str
     specs: Callable[[Config, str], list[Spec]]
     measure: Callable[[Spec], dict[str, Any]]
-    rows: Callable[[Config, Sequence[Result]], list[Row]]
+    rows: Callable[[Config, Sequence[Result]], list[Row]] = lambda config, results: []
+    remarks: Callable[[Sequence[Result]], list[str]] = lambda results: []
 
 
 def by_size(results: Sequence[Result]) -> dict[int, list[Result]]:

@@ -37,13 +37,14 @@ def run(arguments: argparse.Namespace) -> int:
     if failures:
         rows.append(Row("measurements without a result", len(failures), 0, "at most", "; ".join(failures)))
     print_rows(rows, title="mdsens benchmark, large")
-    if not peer:
-        print(lammps.MISSING)
+    remarks = [line for name in config.benchmark.parts for line in PARTS[name].remarks(results[name])]
+    remarks += [] if peer else [lammps.MISSING]
+    print("\n".join(remarks))
     path = folder / f"{config.output.name}.h5"
     attributes = {"lammps": peer, "n_starts": config.benchmark.n_starts}
     io.write_tables(path, "benchmark", groups(config, rows, results), attributes, provenance, overwrite=True)
     announce(path, draw(path, folder, config.output))
-    for written in write_exports(path, rows, results, provenance):
+    for written in write_exports(path, rows, remarks, results, provenance):
         print(f"export   {written}")
     return 0 if all(row.reached for row in rows) else 1
 

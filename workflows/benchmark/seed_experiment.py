@@ -1,4 +1,4 @@
-"""The benchmark from configuration to table."""
+"""The suite "accuracy", on the seed experiment, from configuration to table."""
 
 from __future__ import annotations
 
