@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from mdsens.io import read_tables
 from mdsens.pairs import neighbor_pairs
 from mdsens.relax import relax
 from mdsens.results import Verdict
-from workflows.benchmark.large import growth, jacobian, lammps, pair_diameters, relaxation, run, tables
+from workflows.benchmark.large import growth, jacobian, lammps, pair_diameters, relaxation, run, startup, tables
 from workflows.benchmark.large.measure import MeasurementError, main, run_alone
 from workflows.benchmark.large.options import Config
 from workflows.benchmark.large.problems import Lattice, lammps_start, lattice, many_species, packing, random_half
@@ -127,6 +129,28 @@ def test_a_measurement_prints_json(capsys, monkeypatch):
     monkeypatch.setattr(cli, "prepare_jax", lambda: None)
     assert main([json.dumps({"part": "pair_diameters", "n_particles": 15, "start": 0, "max_force": 1e-9})]) == 0
     assert json.loads(capsys.readouterr().out)["n_parameters"] == 55
+
+
+def test_startup_is_told_stage_by_stage(capsys, monkeypatch):
+    from workflows import cli
+
+    monkeypatch.setattr(cli, "prepare_jax", lambda: None)
+    startup.main()
+    marks = json.loads(capsys.readouterr().out)
+    assert list(marks) == list(startup.STAGES)
+    assert list(marks.values()) == sorted(marks.values())
+    seconds = {f"{run}_{name}": k + 0.5 for run in ("first", "later") for k, name in enumerate(marks)}
+    (line,) = startup.remarks([{"n_particles": 128, **seconds}])
+    assert "our modules 1.50 / 1.50" in line
+
+
+def test_jax_md_holds_no_tracer_after_it_was_first_needed_inside_a_trace():
+    words = (
+        "import jax; jax.config.update('jax_enable_x64', True); from mdsens.relax.fire import _jax_md_minimize as load;"
+        "jax.jit(lambda x: load() and x)(1.0); import jax_md.rigid_body as body;"
+        "assert not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(body.square))"
+    )
+    subprocess.run([sys.executable, "-c", words], check=True)
 
 
 def test_an_unknown_suite_is_refused_with_the_nearest_one(mdsens, tiny):

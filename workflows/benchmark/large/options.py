@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 
 from mdsens.config import OutputOptions, Section, distinct
 
-PartName = Literal["peer", "relaxation", "jacobian", "growth", "spheres", "pair_diameters", "minimisers"]
+PartName = Literal["peer", "relaxation", "jacobian", "growth", "spheres", "pair_diameters", "minimisers", "startup"]
 Diameter = Annotated[float, Field(gt=0)]
 Size = Annotated[int, Field(ge=10, le=10_000_000)]
 Sizes = Annotated[tuple[Size, ...], Field(min_length=1), AfterValidator(distinct)]
