@@ -11,12 +11,12 @@ PIP_INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-ch
 STAMP = $(VENV)/.stamp-$(MINOR)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv check test demo benchmark clean
+.PHONY: help venv check test demo benchmark benchmark-large clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
 	@echo "make TARGET [PYTHON=python3.12] [VENV=folder] [RESULTS=folder] [PYTEST_ARGS='-k name']"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 20
 
 venv: $(STAMP)-dev ## Create the environment with everything that check and test need
 
@@ -36,6 +36,9 @@ demo: $(STAMP)-run ## One packing's sensitivity and the 40-start ensemble, with 
 
 benchmark: $(STAMP)-benchmark ## Print the benchmark's table
 	$(VENV)/bin/mdsens benchmark workflows/benchmark.toml -o $(RESULTS)
+
+benchmark-large: $(STAMP)-benchmark ## Measure speed beside LAMMPS up to a million particles (hours; goes on where it stopped)
+	$(VENV)/bin/mdsens benchmark workflows/benchmark_large.toml -o $(RESULTS)
 
 clean: ## Remove this environment, caches and build leftovers (results stay)
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -190,7 +190,8 @@ def prepare_jax() -> None:
         return
     if os.access(cache, os.W_OK):
         jax.config.update("jax_compilation_cache_dir", str(cache))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        # importing jax-md alone compiles a hundred programs of 20 ms, a command of ours some fifty more
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def _cache_folder() -> Path:

@@ -7,7 +7,18 @@ from mdsens.plotting.history import draw_history
 from mdsens.plotting.iterates import draw_iterates
 from mdsens.plotting.observables import draw_observables
 from mdsens.plotting.packing import draw_packing
-from mdsens.plotting.records import Arrows, Benchmark, FitHistories, FittedStructure, Iterates, Packing, Sweep
+from mdsens.plotting.records import (
+    Arrows,
+    Benchmark,
+    FitHistories,
+    FittedStructure,
+    Iterates,
+    Packing,
+    RelaxationTimes,
+    ResponseCosts,
+    Sweep,
+)
+from mdsens.plotting.scaling import draw_relaxation_times, draw_response_costs
 from mdsens.plotting.slab import draw_slab
 from mdsens.plotting.spectrum import draw_spectrum
 from mdsens.plotting.style import save
@@ -20,6 +31,8 @@ __all__ = [
     "FittedStructure",
     "Iterates",
     "Packing",
+    "RelaxationTimes",
+    "ResponseCosts",
     "Sweep",
     "draw_benchmark",
     "draw_fit_loss",
@@ -29,6 +42,8 @@ __all__ = [
     "draw_iterates",
     "draw_observables",
     "draw_packing",
+    "draw_relaxation_times",
+    "draw_response_costs",
     "draw_slab",
     "draw_spectrum",
     "draw_sweep",

@@ -29,9 +29,12 @@ from mdsens.plotting.records import (
     Iterates,
     Packing,
     Precision,
+    RelaxationTimes,
+    ResponseCosts,
     Selection,
     Sweep,
 )
+from mdsens.plotting.scaling import draw_relaxation_times, draw_response_costs
 from mdsens.plotting.slab import draw_slab
 from mdsens.plotting.spectrum import draw_spectrum
 from mdsens.plotting.style import FORMATS, save
@@ -50,8 +53,8 @@ def figures_for(path: Path, output_folder: Path, format: str = "png") -> list[Pa
 
     A run gives its packing with the arrows of dx/dp (of the four parameters with the largest response), its history,
     the table of its observables' derivatives and, from eight parameters on, singular values; an ensemble its iterates
-    and its sweep; a fit its losses, its parameters' errors and its structures; a benchmark its bars; the paper's claims
-    one figure per problem.
+    and its sweep; a fit its losses, its parameters' errors and its structures; a benchmark its bars and how times and
+    memory grow with size; the paper's claims one figure per problem.
 
     Args:
         path: The results file.
@@ -115,6 +118,13 @@ def table_figures(tables: Tables) -> Named:
         table = _complete("benchmark", groups["benchmark"], Benchmark)
         words = {name: tuple(map(str, table[name])) for name in ("names", "sense")}
         yield "benchmark", draw_benchmark(Benchmark(**{**table, **words}))
+    if "relaxation_times" in groups:
+        table = _complete("relaxation_times", groups["relaxation_times"], RelaxationTimes)
+        yield "relaxation", draw_relaxation_times(RelaxationTimes(**table))
+    if "response_costs" in groups:
+        table = _complete("response_costs", groups["response_costs"], ResponseCosts)
+        scalars = {"exponent": float(table["exponent"]), "fit_from": int(table["fit_from"])}
+        yield "response", draw_response_costs(ResponseCosts(**{**table, **scalars}))
     yield from paper_figures(groups, name)
 
 

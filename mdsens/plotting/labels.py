@@ -30,7 +30,7 @@ def scientific(value: float, digits: int = 1) -> str:
     mantissa, power = f"{value:.{digits}e}".split("e")
     exponent = int(power)
     if -3 < exponent < 4:
-        return f"{value:.{max(digits + 1, 3)}g}".replace("-", "−")
+        return f"{value:.{max(digits + 1, 3, exponent + 1)}g}".replace("-", "−")
     if float(mantissa) == 1:
         return rf"$10^{{{exponent}}}$"
     return rf"${mantissa}\times10^{{{exponent}}}$"

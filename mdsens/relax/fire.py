@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import equinox as eqx
@@ -40,14 +43,23 @@ class Fire(Minimizer):
         return largest_norm(point.memory.momentum)
 
     def _functions(self, surface: Surface) -> tuple[Any, Any]:
-        from jax_md import minimize
-
-        return minimize.fire_descent(
+        return _jax_md_minimize().fire_descent(
             lambda position: surface.evaluate(position)[1],
             lambda position, step: position + shortened(step, surface.longest),
             dt_start=self.dt_start,
             dt_max=self.dt_max,
         )
+
+
+@functools.cache
+def _jax_md_minimize() -> Any:
+    """Import jax-md, which takes seconds, when it is first needed, in a thread of its own.
+
+    It computes constants while it is imported, and we may be inside a trace, which would turn them into tracers that
+    stay behind; traces belong to threads.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(importlib.import_module, "jax_md.minimize").result()
 
 
 def _point(surface: Surface, state: Any) -> Point:

@@ -119,3 +119,19 @@ def benchmark_rows() -> plotting.Benchmark:
         np.array([10.0, 1e-10, 10.0, 1e-9]),
         ("at least", "at most", "at least", "at most"),
     )
+
+
+@pytest.fixture
+def relaxation_times() -> plotting.RelaxationTimes:
+    """Two sizes, three starts, LAMMPS on one core only."""
+    ours = np.array([[0.1, 0.3, 0.2], [4.0, 2.0, 3.0]])
+    return plotting.RelaxationTimes(np.array([1_000, 10_000]), ours, ours + 6, 2 * ours, np.full((2, 3), np.nan))
+
+
+@pytest.fixture
+def response_costs() -> plotting.ResponseCosts:
+    """A power law from the second of four sizes on, dominated by the factor."""
+    n = np.array([1_000, 9_990, 100_000, 1_000_000])
+    total = 1e-6 * n**1.25
+    stages = (0.1 * total, 0.7 * total, 0.2 * total, np.array([0.0, 0.1, 1.0, 10.0]))
+    return plotting.ResponseCosts(n, *stages, 0.5 + 5e-6 * n, 0.5 + 1e-5 * n, exponent=1.25, fit_from=10_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -156,3 +157,26 @@ def test_numbers_are_written_as_in_print(value: float, text: str) -> None:
     from mdsens.plotting.labels import scientific
 
     assert scientific(value) == text
+
+
+def test_relaxation_times_show_medians_of_what_was_measured(relaxation_times: plotting.RelaxationTimes) -> None:
+    (axes,) = plotting.draw_relaxation_times(relaxation_times).axes
+    np.testing.assert_allclose(line(axes, "mdsens").get_ydata(), [0.2, 3.0])
+    np.testing.assert_allclose(line(axes, "LAMMPS, one core").get_ydata(), [0.4, 6.0])
+    assert "LAMMPS, two cores" not in axes.get_legend_handles_labels()[1]
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+
+
+def test_response_costs_add_up_beside_their_power_law(response_costs: plotting.ResponseCosts) -> None:
+    seconds, memory = plotting.draw_response_costs(response_costs).axes
+    np.testing.assert_allclose(line(seconds, "response").get_ydata(), response_costs.total)
+    law = line(seconds, "power law")
+    np.testing.assert_array_equal(law.get_xdata(), response_costs.n_particles[1:])
+    np.testing.assert_allclose(law.get_ydata() / response_costs.total[1:], 1.6)
+    assert any("1.25" in text.get_text() for text in seconds.texts)
+    np.testing.assert_array_equal(line(memory, "relaxation and response").get_ydata(), response_costs.memory)
+
+
+def test_one_size_has_no_power_law(response_costs: plotting.ResponseCosts) -> None:
+    seconds, _ = plotting.draw_response_costs(dataclasses.replace(response_costs, exponent=float("nan"))).axes
+    assert not any(child.get_gid() == "power law" for child in seconds.get_children())

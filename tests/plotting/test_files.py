@@ -123,3 +123,13 @@ def test_a_file_with_nothing_to_draw_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_format_is_refused(planar_run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="gif is not a format of figures; choose one of png, pdf, svg"):
         figures_for(planar_run, tmp_path, "gif")
+
+
+def test_growth_with_size_gives_its_figures(
+    relaxation_times: plotting.RelaxationTimes, response_costs: plotting.ResponseCosts, tmp_path: Path
+) -> None:
+    path = tmp_path / "large.h5"
+    groups = {"relaxation_times": arrays(relaxation_times), "response_costs": arrays(response_costs)}
+    write_tables(path, "benchmark", groups, {}, collect("", "", 0, {}))
+    written = [figure.name for figure in figures_for(path, tmp_path)]
+    assert written == ["large_relaxation.png", "large_response.png"]

@@ -1,5 +1,27 @@
-"""``mdsens benchmark CONFIG.toml``: measure accuracy and speed beside jaxopt in one run, print and keep the table."""
+"""``mdsens benchmark CONFIG.toml``: measure accuracy and speed beside peers in one run, print and keep the table.
 
-from workflows.benchmark.run import run
+``benchmark.suite`` chooses: "accuracy" on the seed experiment beside jaxopt, "large" beside LAMMPS.
+"""
 
-__all__ = ["run"]
+from __future__ import annotations
+
+import argparse
+import importlib
+
+SUITES = {"accuracy": "workflows.benchmark.seed_experiment", "large": "workflows.benchmark.large.run"}
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the suite that the configuration names."""
+    return int(importlib.import_module(SUITES[_suite(arguments)]).run(arguments))
+
+
+def _suite(arguments: argparse.Namespace) -> str:
+    from mdsens.config import ConfigError, read_toml
+    from mdsens.config.validation import choice_sentence
+
+    section = read_toml(arguments.config)[1].get("benchmark", {})
+    suite = section.get("suite", "accuracy") if isinstance(section, dict) else "accuracy"
+    if suite not in SUITES:
+        raise ConfigError(f"{arguments.config}: {choice_sentence('benchmark.suite', suite, list(SUITES))}")
+    return str(suite)

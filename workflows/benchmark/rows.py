@@ -52,6 +52,6 @@ def print_rows(rows: Sequence[Row], *, title: str = "mdsens benchmark") -> None:
     for column in ("what", "measured", "target", "", "note"):
         table.add_column(column, justify="right" if column in ("measured", "target") else "left")
     for row in rows:
-        target = f"{'<=' if row.sense == 'at most' else '>='} {row.target:.3g}"
+        target = f"{'<=' if row.sense == 'at most' else '>='} {row.target:.4g}"
         table.add_row(row.name, f"{row.measured:.3g}", target, "ok" if row.reached else "MISSED", row.note)
     Console(width=160).print(table)

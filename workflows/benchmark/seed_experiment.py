@@ -1,9 +1,9 @@
-"""The benchmark from configuration to table."""
+"""The suite "accuracy", on the seed experiment, from configuration to table."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -25,6 +25,7 @@ from workflows.progress import counting_progress
 class BenchmarkOptions(Section):
     """The ``[benchmark]`` section."""
 
+    suite: Literal["accuracy"] = Field("accuracy", description="this suite")
     n_starts: int = Field(40, ge=2, le=1000, description="random starts per packing fraction")
     packing_fractions: tuple[Annotated[float, Field(gt=0, le=5)], ...] = Field(
         (0.98, 0.90, 0.86, 0.84), min_length=1, description="the first one is timed"
