@@ -9,10 +9,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse as sp
 
 import systems
 from mdsens.energy import State
-from mdsens.parameters import PairParameter, PerPair, PerParticle, PerSpecies, Uniform
+from mdsens.parameters import PairParameter, PerPair, PerParticle, PerSpecies, Uniform, flattened
 from mdsens.paths import Selection
 from mdsens.relax import Relaxation, RelaxationSettings
 from mdsens.types import Configuration, PeriodicBox, replaced
@@ -131,7 +132,8 @@ def directions(state: State, weights: np.ndarray) -> Selection:
     nothing = jax.tree.map(lambda leaf: jnp.zeros((k, *leaf.shape)), state.parameters)
     tangents = eqx.tree_at(lambda p: p.potential.sigma.values, nothing, jnp.asarray(weights, dtype=float))
     names = tuple(f"soft_sphere.sigma, direction {number}" for number in range(k))
-    return Selection(names, np.ones(k), ("length",) * k, tangents)
+    rows = sp.csr_array(flattened(tangents))
+    return Selection(names, np.ones(k), ("length",) * k, rows, state.parameters)
 
 
 def with_own_diameters(relaxation: Relaxation) -> Relaxation:
