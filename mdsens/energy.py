@@ -247,11 +247,11 @@ def max_reach(potential: Potential, configuration: Configuration, params: PyTree
     """Return the largest interaction range of any pair, units of length; infinite for an ``EnergyFunction``."""
     if not isinstance(potential, PairPotential):
         return float("inf")
-    return float(_largest_reach(potential, configuration, params))
+    return float(largest_reach(potential, configuration, params))
 
 
 @jax.jit
-def _largest_reach(potential: PairPotential, configuration: Configuration, params: PyTree) -> Scalar:
+def largest_reach(potential: PairPotential, configuration: Configuration, params: PyTree) -> Scalar:
     """Take the maximum over like particles and over one representative per species: mixing never exceeds both."""
     n, n_species = configuration.n_particles, len(configuration.species_names)
     _, first = jnp.unique(configuration.species, size=n_species, return_index=True)

@@ -1,0 +1,281 @@
+r"""The last digits of a group of members, and the judgement of what they arrived at.
+
+Newton steps :math:`\delta = (M + \mu)^{-1} F` with a dense Cholesky factor, taken only where it is safe. M is the
+Hessian, in which pairs that touch a rattler keep their stiffness along the contact but lose their prestress: a rattler
+is then moved out of its contacts, which a Hessian with its negative eigenvalues would not do.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from mdsens.backbone import TOUCH
+from mdsens.batch.fire import Numbers, Units
+from mdsens.batch.kernels import (
+    Fields,
+    Lists,
+    Values,
+    dense_hessians,
+    list_pairs,
+    pair_curvatures,
+    pair_energies,
+    pair_sum,
+    scatter_forces,
+    separations,
+)
+from mdsens.batch.stack import Stack
+from mdsens.energy import PairPotential
+from mdsens.factor import SHIFT
+from mdsens.types import Components, PeriodicBox
+
+MOST_STEPS = 8
+_LONGEST = 0.05  # of the skin: the list stays valid for all steps
+_ROUNDING = 1e-13  # relative rounding error of an energy, below which it cannot judge a step
+
+
+class Contacts(NamedTuple):
+    """Which pairs bear load, which particles are held.
+
+    Attributes:
+        held: Contacts between backbone particles, shape (b, m).
+        backbone: True for backbone particles, shape (b, n).
+        one_sided: Whether a backbone pair is within a relative 1e-9 of a kink, shape (b,).
+    """
+
+    held: Bool[Array, "b m"]
+    backbone: Bool[Array, "b n"]
+    one_sided: Bool[Array, " b"]
+
+
+class Judged(eqx.Module):
+    """What members arrived at.
+
+    Attributes:
+        position: Positions, shape (b, d, n).
+        energy: Potential energy, shape (b,).
+        largest: Largest force, shape (b,).
+        pressure: Pressure, NaN for free systems, shape (b,).
+        backbone: True for backbone particles, shape (b, n).
+        n_contacts: Number of backbone contacts, shape (b,).
+        one_sided: Whether a backbone contact is at a kink, shape (b,).
+        n_newton: Newton steps taken, shape (b,).
+        settled: Whether the backbone and its contacts are those before the Newton steps, shape (b,).
+        stable: Whether the backbone Hessian has no negative eigenvalue, shape (b,).
+        overflow: Whether the pairs did not fit, shape (b,).
+    """
+
+    position: Fields
+    energy: Numbers
+    largest: Numbers
+    pressure: Numbers
+    backbone: Bool[Array, "b n"]
+    n_contacts: Int[Array, " b"]
+    one_sided: Bool[Array, " b"]
+    n_newton: Int[Array, " b"]
+    settled: Bool[Array, " b"]
+    stable: Bool[Array, " b"]
+    overflow: Bool[Array, " b"]
+
+
+class _Pairs(NamedTuple):
+    """Everything about the pairs at one place."""
+
+    parts: Components
+    distance: Values
+    slope: Values
+    curvature: Values
+
+
+class _Point(NamedTuple):
+    """Where the Newton iterations stand."""
+
+    position: Fields
+    force: Fields
+    energy: Numbers
+    largest: Numbers
+
+
+def contacts(stack: Stack, distance: Values, lists: Lists) -> Contacts:
+    """Find the backbones, as ``mdsens.backbone.contact_network`` does for one system."""
+    law, n = _law(stack), stack.position.shape[1]
+    reach = jnp.broadcast_to(law.cutoff * _columns(law.pair_length(lists.params)), distance.shape)
+    overlap = 1.0 - distance / reach
+    touching = lists.mask & (overlap > (TOUCH if law.contact else 0.0))
+    least = stack.position.shape[2] + 1 if law.contact else 1
+    backbone = _pruned(touching, lists, n, least)
+    both = both_on(backbone, lists)
+    kinked = lists.mask & both & (jnp.abs(overlap) <= TOUCH) & (law.smoothness < 2)
+    return Contacts(touching & both, backbone, jnp.any(kinked, axis=1))
+
+
+def _columns(values: Array) -> Array:
+    return values[:, None] if values.ndim == 1 else values
+
+
+def both_on(flags: Bool[Array, "b n"], lists: Lists) -> Bool[Array, "b m"]:
+    """Return for which pairs both particles are flagged."""
+    pick = jax.vmap(lambda flag, index: flag[index])
+    return pick(flags, lists.i) & pick(flags, lists.j)
+
+
+def _pruned(touching: Bool[Array, "b m"], lists: Lists, n: int, least: int) -> Bool[Array, "b n"]:
+    """Remove particles with fewer than ``least`` contacts until none is left to remove."""
+
+    def remaining(alive: Array) -> Array:
+        bonds = (touching & both_on(alive, lists)).astype(jnp.int32)
+        return alive & (pair_sum(bonds, bonds, lists, n) >= least)
+
+    def step(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        alive, _ = carry
+        fewer = remaining(alive)
+        return fewer, jnp.any(fewer != alive)
+
+    everyone = jnp.ones((touching.shape[0], n), bool)
+    return jax.lax.while_loop(lambda carry: carry[1], step, (everyone, jnp.array(True)))[0]
+
+
+def _law(stack: Stack) -> PairPotential:
+    assert isinstance(stack.potential, PairPotential)
+    return stack.potential
+
+
+def _pairs_at(stack: Stack, position: Fields, lists: Lists) -> _Pairs:
+    parts, distance = separations(stack, position, lists)
+    return _Pairs(parts, distance, *pair_curvatures(stack, distance, lists))
+
+
+def _point(stack: Stack, position: Fields, lists: Lists) -> tuple[_Point, _Pairs]:
+    pairs = _pairs_at(stack, position, lists)
+    force = scatter_forces(pairs.parts, pairs.slope / pairs.distance, lists, position.shape[-1])
+    largest = jnp.sqrt(jnp.max(jnp.sum(force**2, axis=1), axis=1))
+    return _Point(position, force, pair_energies(stack, pairs.distance, lists), largest), pairs
+
+
+def row_norms(matrix: Float[Array, "b m m"]) -> Numbers:
+    """Return the largest absolute row sum of every matrix."""
+    return jnp.max(jnp.sum(jnp.abs(matrix), axis=1), axis=1)
+
+
+def cholesky(matrix: Float[Array, "b m m"], shift: Numbers) -> Float[Array, "b m m"]:
+    """Factor every matrix with a shift on its diagonal; NaN where it is not positive definite."""
+    shifted = matrix + shift[:, None, None] * jnp.eye(matrix.shape[-1])
+    return jax.lax.linalg.cholesky(shifted, symmetrize_input=False)
+
+
+def solve_lower(lower: Float[Array, "b m m"], columns: Float[Array, "b m k"]) -> Float[Array, "b m k"]:
+    """Return the inverse of every factored matrix times columns."""
+    half = jax.lax.linalg.triangular_solve(lower, columns, left_side=True, lower=True)
+    return jax.lax.linalg.triangular_solve(lower, half, left_side=True, lower=True, transpose_a=True)
+
+
+def polish(stack: Stack, unit: Units, position: Fields, tolerance: Numbers, capacity: int) -> Judged:
+    """Finish a group by Newton steps and judge where it is.
+
+    A step is taken only when the matrix is positive definite, no particle moves by more than a twentieth of the skin,
+    and the energy falls (or, once the predicted gain drowns in rounding, the largest force).
+
+    Args:
+        stack: The systems; their own positions are not used.
+        unit: Their units; the skin is that of this list.
+        position: Where they are, shape (b, d, n).
+        tolerance: Largest force to reach, shape (b,).
+        capacity: Length of the pair lists, static.
+    """
+    lists = list_pairs(stack, position, unit.skin, capacity)
+    first, pairs = _point(stack, position, lists)
+    before = contacts(stack, pairs.distance, lists)
+    loose = ~both_on(before.backbone, lists)
+
+    def unfinished(carry: tuple[_Point, _Pairs, Array, Array]) -> Array:
+        return jnp.any(carry[3])
+
+    def step(carry: tuple[_Point, _Pairs, Array, Array]) -> tuple[_Point, _Pairs, Array, Array]:
+        point, pairs, taken, going = carry
+        move = _newton_move(point, pairs, loose, lists)
+        new, new_pairs = _point(stack, point.position + move, lists)
+        good = going & _acceptable(point, new, move, _LONGEST * unit.skin)
+        point, pairs = (
+            jax.tree.map(lambda a, b: jnp.where(good.reshape(-1, *[1] * (a.ndim - 1)), a, b), *both)
+            for both in ((new, point), (new_pairs, pairs))
+        )
+        taken = taken + good
+        return point, pairs, taken, good & (point.largest > tolerance) & (taken < MOST_STEPS)
+
+    going = (first.largest > tolerance) & ~lists.overflow
+    start = (first, pairs, jnp.zeros(len(going), jnp.int32), going)
+    point, pairs, taken, _ = jax.lax.while_loop(unfinished, step, start)
+    return _judged(stack, point, pairs, before, taken, lists)
+
+
+def _newton_move(point: _Point, pairs: _Pairs, loose: Bool[Array, "b m"], lists: Lists) -> Fields:
+    b, d, n = point.position.shape
+    # padding lies beyond every range, where slope and curvature vanish
+    along = jnp.where(loose, jnp.maximum(pairs.curvature, 0.0), pairs.curvature)
+    across = jnp.where(loose, 0.0, pairs.slope / pairs.distance)
+    matrix = dense_hessians(pairs.parts, pairs.distance, along, across, lists, n)
+    lower = cholesky(matrix, SHIFT * row_norms(matrix))
+    return solve_lower(lower, point.force.reshape(b, d * n, 1)).reshape(b, d, n)
+
+
+def _acceptable(point: _Point, new: _Point, move: Fields, longest: Numbers) -> Bool[Array, " b"]:
+    gain = jnp.sum(point.force * move, axis=(1, 2))
+    short = (gain > 0) & (jnp.max(jnp.sum(move**2, axis=1), axis=1) <= longest**2)  # NaN is not short
+    visible = gain > _ROUNDING * jnp.abs(point.energy)
+    return short & jnp.where(visible, new.energy < point.energy, new.largest < point.largest)
+
+
+def _judged(
+    stack: Stack, point: _Point, pairs: _Pairs, before: Contacts, taken: Int[Array, " b"], lists: Lists
+) -> Judged:
+    after = contacts(stack, pairs.distance, lists)
+    n = point.position.shape[-1]
+    matrix, norm = backbone_hessian(pairs.parts, pairs.distance, (pairs.slope, pairs.curvature), after, lists, n)
+    lower = cholesky(matrix, SHIFT * norm)
+    same = jnp.all(after.held == before.held, axis=1) & jnp.all(after.backbone == before.backbone, axis=1)
+    return Judged(
+        position=point.position,
+        energy=point.energy,
+        largest=point.largest,
+        pressure=_pressure(stack, pairs),
+        backbone=after.backbone,
+        n_contacts=jnp.sum(after.held, axis=1),
+        one_sided=after.one_sided,
+        n_newton=taken,
+        settled=same,
+        stable=jnp.isfinite(jnp.sum(jnp.diagonal(lower, axis1=1, axis2=2), axis=1)),
+        overflow=lists.overflow,
+    )
+
+
+def backbone_hessian(
+    parts: Components,
+    distance: Values,
+    derivatives: tuple[Values, Values],
+    network: Contacts,
+    lists: Lists,
+    n: int,
+) -> tuple[Float[Array, "b m m"], Numbers]:
+    """Return the Hessians of the backbones and their norms; rattlers get the norm on the diagonal."""
+    slope, curvature = derivatives
+    along, across = (jnp.where(network.held, k, 0.0) for k in (curvature, slope / distance))
+    matrix = dense_hessians(parts, distance, along, across, lists, n)
+    norm = row_norms(matrix)
+    rattler = jnp.tile(~network.backbone, (1, len(parts)))
+    filled = jnp.where(rattler, jnp.where(norm > 0, norm, 1.0)[:, None], 0.0)
+    every = jnp.arange(matrix.shape[-1])
+    return matrix.at[:, every, every].add(filled), norm
+
+
+def _pressure(stack: Stack, pairs: _Pairs) -> Numbers:
+    r"""Return :math:`P = -\sum u'(r) r/(d V)` of every member."""
+    box = stack.configuration.box
+    if not isinstance(box, PeriodicBox):
+        return jnp.full(pairs.distance.shape[0], jnp.nan)
+    volume = jax.vmap(lambda one: one.volume)(box)
+    return -jnp.sum(pairs.slope * pairs.distance, axis=1) / (len(pairs.parts) * volume)
+
