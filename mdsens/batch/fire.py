@@ -19,6 +19,7 @@ from mdsens.types import replaced
 DT_START, DT_MAX = 0.1, 0.4
 ALPHA_START, ALPHA_FACTOR = 0.1, 0.99
 FASTER, SLOWER, PATIENCE = 1.1, 0.5, 5
+WAITING = 0.4  # of the moving members may have used up their skins before pairs are listed anew
 _NORM_FLOOR = 1e-6  # jax-md adds it to the squared norm of the force
 
 Numbers = Float[Array, " b"]
@@ -157,7 +158,7 @@ def descend(stack: Stack, unit: Units, walk: Walk, capacity: int, n_steps: int) 
         def moving(inner: tuple[Walk, Array, Array]) -> Array:
             walk, k, stale = inner
             movable = ~walk.standing
-            return (k < n_steps) & (jnp.sum(movable & ~stale) * 8 > jnp.sum(movable) * 7)
+            return (k < n_steps) & (jnp.sum(movable & ~stale) > (1 - WAITING) * jnp.sum(movable))
 
         def step(inner: tuple[Walk, Array, Array]) -> tuple[Walk, Array, Array]:
             walk, k, stale = inner

@@ -1,13 +1,14 @@
 r"""Pair sums of all members at once.
 
-Arrays carry the member first: positions and forces have shape (b, d, n), pair lists (b, m). Gathers and scatters go
-through flat indices, because XLA's batched ones take half as long again on a CPU. A listed pair has i < j; padding has
-i = j = 0.
+Arrays carry the member first: positions and forces have shape (b, d, n), pairs (b, k, n): every particle has a column of
+up to k partners, so that every pair occurs twice and sums need no scatter (on a CPU adding to 2 m places takes longer
+than twice the pair forces). Padding has the particle itself as partner. Gathers go through flat indices, because XLA's
+batched ones take half as long again.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,41 +16,36 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from mdsens.batch.stack import Stack
 from mdsens.energy import PairPotential, State
-from mdsens.pairs import PairList, all_pairs
+from mdsens.pairs import PairList
 from mdsens.parameters import at_pairs
 from mdsens.types import Components
 
 Fields = Float[Array, "b d n"]
-Index = Int[Array, "b m"]
-Values = Float[Array, "b m"]
+Values = Float[Array, "b k n"]
+_BLOCK = 32  # candidates per block of a running count
 
 
 class Lists(NamedTuple):
-    """The pairs of every member and the law's parameters on them.
+    """The partners of every particle and the law's parameters on these pairs.
 
     Attributes:
-        i: First particle, shape (b, m).
-        j: Second particle, shape (b, m); equal to i in padding.
-        params: The law's parameters expanded to the pairs, leaves (b, m) or (b,).
-        overflow: Whether a member has more pairs than fit, shape (b,).
+        j: Partner, shape (b, k, n); the particle itself in padding.
+        params: The law's parameters expanded to the pairs, leaves (b, k, n) or (b,).
+        overflow: Whether a particle of a member has more partners than fit, shape (b,).
     """
 
-    i: Index
-    j: Index
+    j: Int[Array, "b k n"]
     params: PyTree
     overflow: Bool[Array, " b"]
 
     @property
-    def mask(self) -> Bool[Array, "b m"]:
+    def mask(self) -> Bool[Array, "b k n"]:
         """True for real pairs."""
-        return self.i != self.j
-
-
-_BLOCK = 64  # pairs per block of a running count
+        return self.j != jnp.arange(self.j.shape[-1], dtype=self.j.dtype)
 
 
 def list_pairs(stack: Stack, position: Fields, skin: Float[Array, " b"], capacity: int) -> Lists:
-    """List every pair closer than its own interaction range plus a skin, from all candidate pairs.
+    """List for every particle the others closer than the pair's own interaction range plus a skin.
 
     With its own range instead of the largest one a mixture of diameters 0.6 and 1 lists a third fewer pairs.
 
@@ -57,33 +53,42 @@ def list_pairs(stack: Stack, position: Fields, skin: Float[Array, " b"], capacit
         stack: The systems; their own positions are not used.
         position: Where the particles are, shape (b, d, n).
         skin: Extra reach, shape (b,), units of length.
-        capacity: Length of the lists, static.
+        capacity: Most partners of a particle, static.
     """
 
     def one(state: State, x: Array, extra: Array) -> Lists:
-        candidates, near = _near(state, x, extra)
-        counts = _running_count(near)
-        # the k-th listed pair is the first candidate up to which k pairs are near
-        chosen = jnp.searchsorted(counts, jnp.arange(1, capacity + 1, dtype=jnp.int32))
-        listed = chosen < len(near)
-        chosen = jnp.where(listed, chosen, 0)
-        i, j = (jnp.where(listed, jnp.asarray(index)[chosen], 0) for index in (candidates.i, candidates.j))
-        expanded = at_pairs(state.params, state.configuration.species, i, j)
-        return Lists(i, j, expanded, counts[-1] > capacity)
+        n = x.shape[1]
+        counts = jax.vmap(_running_count)(_near(state, x, extra))
+        # the k-th partner is the first candidate up to which k particles are near
+        wanted = jnp.arange(1, capacity + 1, dtype=jnp.int32)
+        chosen = jax.vmap(lambda row: jnp.searchsorted(row, wanted))(counts).astype(jnp.int32).T
+        own = jnp.arange(n, dtype=jnp.int32)
+        j = jnp.where(chosen < n, chosen, own)
+        return Lists(j, expanded(state, state.params, j), jnp.max(counts[:, -1]) > capacity)
 
     return jax.vmap(one)(stack, position, skin)
 
 
+def expanded(state: State, params: PyTree, j: Int[Array, "k n"]) -> PyTree:
+    """Return the parameters on the pairs of one member, leaves (k, n) or ()."""
+    own = jnp.broadcast_to(jnp.arange(j.shape[1], dtype=j.dtype), j.shape)
+    flat = at_pairs(params, state.configuration.species, own.ravel(), j.ravel())
+    return jax.tree.map(lambda leaf: leaf.reshape(j.shape) if leaf.ndim else leaf, flat)
+
+
 def count_pairs(stack: Stack, position: Fields, skin: Float[Array, " b"]) -> Int[Array, " b"]:
-    """Return how many pairs every member would list."""
-    return jax.vmap(lambda state, x, extra: jnp.sum(_near(state, x, extra)[1]))(stack, position, skin)
+    """Return the largest number of partners that a particle of each member has."""
+    most = lambda state, x, extra: jnp.max(jnp.sum(_near(state, x, extra), axis=1))  # noqa: E731
+    return jax.vmap(most)(stack, position, skin)
 
 
-def _near(state: State, x: Float[Array, "d n"], skin: Array) -> tuple[PairList, Bool[Array, " m"]]:
-    candidates = all_pairs(x.shape[1])
-    separation = state.configuration.box.nearest(tuple(c[candidates.i] - c[candidates.j] for c in x))
-    own = _law(state).reach(state.configuration, state.params, candidates)
-    return candidates, sum(c * c for c in separation) < (own + skin) ** 2
+def _near(state: State, x: Float[Array, "d n"], skin: Array) -> Bool[Array, "n n"]:
+    n = x.shape[1]
+    separation = state.configuration.box.nearest(tuple(c[:, None] - c[None, :] for c in x))
+    i, j = (index.ravel() for index in jnp.indices((n, n), dtype=jnp.int32))
+    everything = PairList(i, j, jnp.ones(i.shape, bool))
+    own = law(state).reach(state.configuration, state.params, everything).reshape(n, n)
+    return (sum(c * c for c in separation) < (own + skin) ** 2) & ~jnp.eye(n, dtype=bool)
 
 
 def _running_count(flags: Bool[Array, " m"]) -> Int[Array, " k"]:
@@ -94,47 +99,48 @@ def _running_count(flags: Bool[Array, " m"]) -> Int[Array, " k"]:
     return (inside + before[:, None]).reshape(-1)
 
 
-def _law(state: State) -> PairPotential:
-    assert isinstance(state.potential, PairPotential)
-    return state.potential
+def law(stack: State) -> PairPotential:
+    """Return the pair law of a stack or of one member."""
+    assert isinstance(stack.potential, PairPotential)
+    return stack.potential
 
 
 def separations(stack: Stack, position: Fields, lists: Lists) -> tuple[Components, Values]:
-    """Return the components of x_i - x_j, each (b, m), and the distances; padding lies beyond every range."""
-    b, d, n = position.shape
-    flat, first = position.reshape(-1), _offsets(b, d * n)
-    i, j = lists.i + first, lists.j + first
-    raw = tuple(_gather(flat, i + a * n) - _gather(flat, j + a * n) for a in range(d))
+    """Return the components of x_i - x_j, each (b, k, n), and the distances; padding lies beyond every range."""
+    flat = tuple(x.reshape(-1) for x in jnp.moveaxis(position, 1, 0))
+    index = flat_index(lists)
+    raw = tuple(x.reshape(index.shape[0], 1, -1) - gather(x, index) for x in flat)
     nearest = jax.vmap(lambda box, parts: box.nearest(parts))(stack.configuration.box, raw)
-    law = _law(stack)
-    far = 2.0 * law.cutoff * jnp.broadcast_to(_rows(law.pair_length(lists.params)), lists.i.shape)
+    far = 2.0 * interaction_range(stack, lists)
     parts = (jnp.where(lists.mask, nearest[0], far), *nearest[1:])
     return parts, jnp.sqrt(sum(c * c for c in parts))
 
 
-def _rows(values: Array) -> Array:
-    """Let a value per member stand for all its pairs."""
-    return values[:, None] if values.ndim == 1 else values
+def flat_index(lists: Lists) -> Int[Array, "b k n"]:
+    """Return where the partners stand among all particles of all members."""
+    b, _, n = lists.j.shape
+    return lists.j + (jnp.arange(b, dtype=jnp.int32) * n)[:, None, None]
 
 
-def _offsets(b: int, size: int) -> Int[Array, "b 1"]:
-    return (jnp.arange(b, dtype=jnp.int32) * size)[:, None]
-
-
-def _gather(flat: Array, index: Array) -> Array:
+def gather(flat: Array, index: Int[Array, "b k n"]) -> Array:
+    """Return the entries of an array of all particles of all members."""
     return flat.at[index].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
-def pair_energies(stack: Stack, distance: Values, lists: Lists) -> Float[Array, " b"]:
-    """Return the energy of every member."""
-    law = _law(stack)
-    return jax.vmap(lambda r, p: jnp.sum(law.pair_energy(r, p)))(distance, lists.params)
+def interaction_range(stack: Stack, lists: Lists) -> Values:
+    """Return the range of every pair."""
+    reach = law(stack).cutoff * law(stack).pair_length(lists.params)
+    return jnp.broadcast_to(reach[:, None, None] if reach.ndim == 1 else reach, lists.j.shape)
+
+
+def pair_energies(stack: Stack, distance: Values, lists: Lists) -> Values:
+    """Return u(r) of every pair."""
+    return jax.vmap(law(stack).pair_energy)(distance, lists.params)
 
 
 def pair_slopes(stack: Stack, distance: Values, lists: Lists) -> Values:
     """Return u'(r) of every pair."""
-    law = _law(stack)
-    return jax.grad(lambda r: jnp.sum(jax.vmap(law.pair_energy)(r, lists.params)))(distance)
+    return jax.grad(lambda r: jnp.sum(pair_energies(stack, r, lists)))(distance)
 
 
 def pair_curvatures(stack: Stack, distance: Values, lists: Lists) -> tuple[Values, Values]:
@@ -146,57 +152,44 @@ def pair_curvatures(stack: Stack, distance: Values, lists: Lists) -> tuple[Value
 def forces(stack: Stack, position: Fields, lists: Lists) -> Fields:
     """Return the forces on all particles, shape (b, d, n)."""
     parts, distance = separations(stack, position, lists)
-    return scatter_forces(parts, pair_slopes(stack, distance, lists) / distance, lists, position.shape[-1])
+    return pull(parts, pair_slopes(stack, distance, lists) / distance)
 
 
-def scatter_forces(parts: Components, tension: Values, lists: Lists, n: int) -> Fields:
+def pull(parts: Components, tension: Values) -> Fields:
     """Return the forces of pairs that pull with u'(r)/r along their separation."""
-    pulls = [tension * c for c in parts]
-    return jnp.stack([pair_sum(-pull, pull, lists, n) for pull in pulls], axis=1)
-
-
-def pair_sum(at_first: Array, at_second: Array, lists: Lists, n: int) -> Float[Array, "b n"]:
-    """Add values of pairs to their two particles."""
-    b = lists.i.shape[0]
-    first = _offsets(b, n)
-    start = jnp.zeros(b * n, at_first.dtype)
-    return _scatter(_scatter(start, lists.i + first, at_first), lists.j + first, at_second).reshape(b, n)
-
-
-def _scatter(flat: Array, index: Array, values: Array) -> Array:
-    return flat.at[index.reshape(-1)].add(
-        values.reshape(-1), mode="promise_in_bounds", wrap_negative_indices=False
-    )
+    return jnp.stack([-jnp.sum(tension * c, axis=1) for c in parts], axis=1)
 
 
 def dense_hessians(
-    parts: Components, distance: Values, along: Values, across: Values, lists: Lists, n: int
+    parts: Components, distance: Values, along: Values, across: Values, lists: Lists
 ) -> Float[Array, "b m m"]:
     r"""Return the matrices made of pair blocks :math:`K = k_\parallel n n^T + k_\perp (1 - n n^T)`.
 
     Args:
-        parts: Components of the separations, each (b, m).
-        distance: Their lengths, shape (b, m).
-        along: :math:`k_\parallel` (u'' of a pair), zero for pairs that do not count, shape (b, m).
+        parts: Components of the separations, each (b, k, n).
+        distance: Their lengths, shape (b, k, n).
+        along: :math:`k_\parallel` (u'' of a pair), zero for pairs that do not count, shape (b, k, n).
         across: :math:`k_\perp` (u'/r), same.
         lists: The pairs.
-        n: Number of particles.
 
     Returns:
         The matrices, shape (b, d n, d n); component a of particle i has the number a n + i.
     """
-    b, d = lists.i.shape[0], len(parts)
+    b, k, n = lists.j.shape
+    size = len(parts) * n
     normal = [c / distance for c in parts]
-    row = _offsets(b, d * n)
-    flat = jnp.zeros(b * d * n * d * n)
-    for a in range(d):
-        for c in range(d):
+    own = jnp.arange(n)
+    row = (jnp.arange(b) * size)[:, None, None]
+    flat, diagonal = jnp.zeros(b * size * size), []
+    for a in range(len(parts)):
+        for c in range(len(parts)):
             block = (along - across) * normal[a] * normal[c] + (across if a == c else 0.0)
-            for one, other, value in _corners(lists, block):
-                flat = _scatter(flat, (row + a * n + one) * (d * n) + c * n + other, value)
-    return flat.reshape(b, d * n, d * n)
+            flat = _added(flat, (row + a * n + own) * size + c * n + lists.j, -block)
+            diagonal.append(((row[:, 0] + a * n + own) * size + c * n + own, jnp.sum(block, axis=1)))
+    for index, value in diagonal:
+        flat = _added(flat, index, value)
+    return flat.reshape(b, size, size)
 
 
-def _corners(lists: Lists, block: Array) -> list[tuple[Any, Any, Array]]:
-    i, j = lists.i, lists.j
-    return [(i, i, block), (j, j, block), (i, j, -block), (j, i, -block)]
+def _added(flat: Array, index: Array, values: Array) -> Array:
+    return flat.at[index.reshape(-1)].add(values.reshape(-1), mode="promise_in_bounds", wrap_negative_indices=False)

@@ -21,11 +21,14 @@ from mdsens.batch.kernels import (
     Lists,
     Values,
     dense_hessians,
+    flat_index,
+    gather,
+    interaction_range,
+    law,
     list_pairs,
     pair_curvatures,
     pair_energies,
-    pair_sum,
-    scatter_forces,
+    pull,
     separations,
 )
 from mdsens.batch.stack import Stack
@@ -42,12 +45,12 @@ class Contacts(NamedTuple):
     """Which pairs bear load, which particles are held.
 
     Attributes:
-        held: Contacts between backbone particles, shape (b, m).
+        held: Contacts between backbone particles, shape (b, k, n), each twice.
         backbone: True for backbone particles, shape (b, n).
         one_sided: Whether a backbone pair is within a relative 1e-9 of a kink, shape (b,).
     """
 
-    held: Bool[Array, "b m"]
+    held: Bool[Array, "b k n"]
     backbone: Bool[Array, "b n"]
     one_sided: Bool[Array, " b"]
 
@@ -82,7 +85,7 @@ class Judged(eqx.Module):
     overflow: Bool[Array, " b"]
 
 
-class _Pairs(NamedTuple):
+class PairValues(NamedTuple):
     """Everything about the pairs at one place."""
 
     parts: Components
@@ -102,58 +105,47 @@ class _Point(NamedTuple):
 
 def contacts(stack: Stack, distance: Values, lists: Lists) -> Contacts:
     """Find the backbones, as ``mdsens.backbone.contact_network`` does for one system."""
-    law, n = _law(stack), stack.position.shape[1]
-    reach = jnp.broadcast_to(law.cutoff * _columns(law.pair_length(lists.params)), distance.shape)
-    overlap = 1.0 - distance / reach
-    touching = lists.mask & (overlap > (TOUCH if law.contact else 0.0))
-    least = stack.position.shape[2] + 1 if law.contact else 1
-    backbone = _pruned(touching, lists, n, least)
+    contact = law(stack).contact
+    overlap = 1.0 - distance / interaction_range(stack, lists)
+    touching = lists.mask & (overlap > (TOUCH if contact else 0.0))
+    backbone = _pruned(touching, lists, stack.position.shape[2] + 1 if contact else 1)
     both = both_on(backbone, lists)
-    kinked = lists.mask & both & (jnp.abs(overlap) <= TOUCH) & (law.smoothness < 2)
-    return Contacts(touching & both, backbone, jnp.any(kinked, axis=1))
+    kinked = lists.mask & both & (jnp.abs(overlap) <= TOUCH) & (law(stack).smoothness < 2)
+    return Contacts(touching & both, backbone, jnp.any(kinked, axis=(1, 2)))
 
 
-def _columns(values: Array) -> Array:
-    return values[:, None] if values.ndim == 1 else values
-
-
-def both_on(flags: Bool[Array, "b n"], lists: Lists) -> Bool[Array, "b m"]:
+def both_on(flags: Bool[Array, "b n"], lists: Lists) -> Bool[Array, "b k n"]:
     """Return for which pairs both particles are flagged."""
-    pick = jax.vmap(lambda flag, index: flag[index])
-    return pick(flags, lists.i) & pick(flags, lists.j)
+    return flags[:, None, :] & gather(flags.reshape(-1), flat_index(lists))
 
 
-def _pruned(touching: Bool[Array, "b m"], lists: Lists, n: int, least: int) -> Bool[Array, "b n"]:
+def _pruned(touching: Bool[Array, "b k n"], lists: Lists, least: int) -> Bool[Array, "b n"]:
     """Remove particles with fewer than ``least`` contacts until none is left to remove."""
 
     def remaining(alive: Array) -> Array:
-        bonds = (touching & both_on(alive, lists)).astype(jnp.int32)
-        return alive & (pair_sum(bonds, bonds, lists, n) >= least)
+        return alive & (jnp.sum(touching & both_on(alive, lists), axis=1) >= least)
 
     def step(carry: tuple[Array, Array]) -> tuple[Array, Array]:
         alive, _ = carry
         fewer = remaining(alive)
         return fewer, jnp.any(fewer != alive)
 
-    everyone = jnp.ones((touching.shape[0], n), bool)
+    everyone = jnp.ones((touching.shape[0], touching.shape[2]), bool)
     return jax.lax.while_loop(lambda carry: carry[1], step, (everyone, jnp.array(True)))[0]
 
 
-def _law(stack: Stack) -> PairPotential:
-    assert isinstance(stack.potential, PairPotential)
-    return stack.potential
-
-
-def _pairs_at(stack: Stack, position: Fields, lists: Lists) -> _Pairs:
+def pairs_at(stack: Stack, position: Fields, lists: Lists) -> PairValues:
+    """Return separations and the law's derivatives on all pairs."""
     parts, distance = separations(stack, position, lists)
-    return _Pairs(parts, distance, *pair_curvatures(stack, distance, lists))
+    return PairValues(parts, distance, *pair_curvatures(stack, distance, lists))
 
 
-def _point(stack: Stack, position: Fields, lists: Lists) -> tuple[_Point, _Pairs]:
-    pairs = _pairs_at(stack, position, lists)
-    force = scatter_forces(pairs.parts, pairs.slope / pairs.distance, lists, position.shape[-1])
+def _point(stack: Stack, position: Fields, lists: Lists) -> tuple[_Point, PairValues]:
+    pairs = pairs_at(stack, position, lists)
+    force = pull(pairs.parts, pairs.slope / pairs.distance)
     largest = jnp.sqrt(jnp.max(jnp.sum(force**2, axis=1), axis=1))
-    return _Point(position, force, pair_energies(stack, pairs.distance, lists), largest), pairs
+    energy = 0.5 * jnp.sum(pair_energies(stack, pairs.distance, lists), axis=(1, 2))
+    return _Point(position, force, energy, largest), pairs
 
 
 def row_norms(matrix: Float[Array, "b m m"]) -> Numbers:
@@ -191,10 +183,10 @@ def polish(stack: Stack, unit: Units, position: Fields, tolerance: Numbers, capa
     before = contacts(stack, pairs.distance, lists)
     loose = ~both_on(before.backbone, lists)
 
-    def unfinished(carry: tuple[_Point, _Pairs, Array, Array]) -> Array:
+    def unfinished(carry: tuple[_Point, PairValues, Array, Array]) -> Array:
         return jnp.any(carry[3])
 
-    def step(carry: tuple[_Point, _Pairs, Array, Array]) -> tuple[_Point, _Pairs, Array, Array]:
+    def step(carry: tuple[_Point, PairValues, Array, Array]) -> tuple[_Point, PairValues, Array, Array]:
         point, pairs, taken, going = carry
         move = _newton_move(point, pairs, loose, lists)
         new, new_pairs = _point(stack, point.position + move, lists)
@@ -212,12 +204,12 @@ def polish(stack: Stack, unit: Units, position: Fields, tolerance: Numbers, capa
     return _judged(stack, point, pairs, before, taken, lists)
 
 
-def _newton_move(point: _Point, pairs: _Pairs, loose: Bool[Array, "b m"], lists: Lists) -> Fields:
+def _newton_move(point: _Point, pairs: PairValues, loose: Bool[Array, "b k n"], lists: Lists) -> Fields:
     b, d, n = point.position.shape
     # padding lies beyond every range, where slope and curvature vanish
     along = jnp.where(loose, jnp.maximum(pairs.curvature, 0.0), pairs.curvature)
     across = jnp.where(loose, 0.0, pairs.slope / pairs.distance)
-    matrix = dense_hessians(pairs.parts, pairs.distance, along, across, lists, n)
+    matrix = dense_hessians(pairs.parts, pairs.distance, along, across, lists)
     lower = cholesky(matrix, SHIFT * row_norms(matrix))
     return solve_lower(lower, point.force.reshape(b, d * n, 1)).reshape(b, d, n)
 
@@ -230,20 +222,19 @@ def _acceptable(point: _Point, new: _Point, move: Fields, longest: Numbers) -> B
 
 
 def _judged(
-    stack: Stack, point: _Point, pairs: _Pairs, before: Contacts, taken: Int[Array, " b"], lists: Lists
+    stack: Stack, point: _Point, pairs: PairValues, before: Contacts, taken: Int[Array, " b"], lists: Lists
 ) -> Judged:
     after = contacts(stack, pairs.distance, lists)
-    n = point.position.shape[-1]
-    matrix, norm = backbone_hessian(pairs.parts, pairs.distance, (pairs.slope, pairs.curvature), after, lists, n)
+    matrix, norm = backbone_hessian(pairs, after, lists)
     lower = cholesky(matrix, SHIFT * norm)
-    same = jnp.all(after.held == before.held, axis=1) & jnp.all(after.backbone == before.backbone, axis=1)
+    same = jnp.all(after.held == before.held, axis=(1, 2)) & jnp.all(after.backbone == before.backbone, axis=1)
     return Judged(
         position=point.position,
         energy=point.energy,
         largest=point.largest,
         pressure=_pressure(stack, pairs),
         backbone=after.backbone,
-        n_contacts=jnp.sum(after.held, axis=1),
+        n_contacts=jnp.sum(after.held, axis=(1, 2)) // 2,
         one_sided=after.one_sided,
         n_newton=taken,
         settled=same,
@@ -252,30 +243,22 @@ def _judged(
     )
 
 
-def backbone_hessian(
-    parts: Components,
-    distance: Values,
-    derivatives: tuple[Values, Values],
-    network: Contacts,
-    lists: Lists,
-    n: int,
-) -> tuple[Float[Array, "b m m"], Numbers]:
+def backbone_hessian(pairs: PairValues, network: Contacts, lists: Lists) -> tuple[Float[Array, "b m m"], Numbers]:
     """Return the Hessians of the backbones and their norms; rattlers get the norm on the diagonal."""
-    slope, curvature = derivatives
-    along, across = (jnp.where(network.held, k, 0.0) for k in (curvature, slope / distance))
-    matrix = dense_hessians(parts, distance, along, across, lists, n)
+    along, across = (jnp.where(network.held, k, 0.0) for k in (pairs.curvature, pairs.slope / pairs.distance))
+    matrix = dense_hessians(pairs.parts, pairs.distance, along, across, lists)
     norm = row_norms(matrix)
-    rattler = jnp.tile(~network.backbone, (1, len(parts)))
+    rattler = jnp.tile(~network.backbone, (1, len(pairs.parts)))
     filled = jnp.where(rattler, jnp.where(norm > 0, norm, 1.0)[:, None], 0.0)
     every = jnp.arange(matrix.shape[-1])
     return matrix.at[:, every, every].add(filled), norm
 
 
-def _pressure(stack: Stack, pairs: _Pairs) -> Numbers:
+def _pressure(stack: Stack, pairs: PairValues) -> Numbers:
     r"""Return :math:`P = -\sum u'(r) r/(d V)` of every member."""
     box = stack.configuration.box
     if not isinstance(box, PeriodicBox):
         return jnp.full(pairs.distance.shape[0], jnp.nan)
     volume = jax.vmap(lambda one: one.volume)(box)
-    return -jnp.sum(pairs.slope * pairs.distance, axis=1) / (len(pairs.parts) * volume)
+    return -0.5 * jnp.sum(pairs.slope * pairs.distance, axis=(1, 2)) / (len(pairs.parts) * volume)
 

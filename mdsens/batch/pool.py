@@ -29,12 +29,12 @@ from mdsens.pairs import standard_capacity
 from mdsens.results import Verdict
 from mdsens.types import replaced
 
-WIDE, NARROW = 0.7, 0.25  # skins in units of the reach: while particles still travel, and later
+WIDE, NARROW = 0.7, 0.3  # skins in units of the reach: while particles still travel, and later
 FIRST_STEPS = 100  # steps with the wide skin
-SEGMENT = 50  # steps between two looks from the host
+SEGMENT = 100  # steps between two looks from the host
 FIRST_POLISH = 1e-4  # epsilon/sigma: the contact network has mostly settled there
 SMALLEST = 8  # slots per device: below it the calls cost more than the members
-_SPARE = 1.15  # room in a pair list beyond what is found
+_SPARE = 1  # places in a particle's list beyond what is found
 _UNJAMMED_PRESSURE = 1e-8  # epsilon/sigma^d
 
 
@@ -92,8 +92,10 @@ class _Moving(eqx.Module):
     walk: Walk
 
 
-def _begin(stack: Stack, unit: Units, threshold: Array, limit: Array, capacity: int) -> _Moving:
-    return _Moving(stack, unit, start_walk(stack, unit, threshold, limit, capacity))
+def _begin(
+    stack: Stack, unit: Units, threshold: Array, limit: Array, capacity: int, skin: float
+) -> _Moving:
+    return _Moving(stack, unit, start_walk(stack, with_skin(unit, skin), threshold, limit, capacity))
 
 
 def _advanced(moving: _Moving, capacity: int, skin: float, n_steps: int) -> tuple[Walk, tuple[Array, ...]]:
@@ -134,25 +136,28 @@ class Pool:
         self._capacity: dict[float, int] = {}
         self._arrived: list[tuple[int, Verdict, int, Judged]] = []
         position = np.swapaxes(held.position, 1, 2)
-        for skin in (WIDE, NARROW):
-            self._make_room(skin, np.asarray(compiled(_counted, mesh, skin)(held, unit, position)).max())
+        self._count(WIDE, held, unit, position)
         limit = np.full(slots.shape, settings.max_steps, np.int32)
-        begin = compiled(_begin, mesh, self._capacity[NARROW])
+        begin = compiled(_begin, mesh, self._capacity[WIDE], WIDE)
         self._moving: _Moving = begin(held, unit, self._slot_thresholds(), limit)
 
     def run(self) -> Arrived:
         """Relax everybody."""
         self._advance(WIDE, FIRST_STEPS)
+        self._count(NARROW, self._moving.stack, self._moving.unit, self._moving.walk.position)
         while (self._number >= 0).any():
             self._advance(NARROW, SEGMENT)
         self._arrived.sort(key=lambda entry: entry[0])
         _, verdicts, n_fire, judged = zip(*self._arrived, strict=True)
         return Arrived(jax.tree.map(lambda *leaves: np.stack(leaves), *judged), verdicts, np.array(n_fire))
 
-    def _make_room(self, skin: float, n_pairs: int) -> None:
-        """Provide for that many pairs."""
-        most = max(1, self._n * (self._n - 1) // 2)
-        self._capacity[skin] = min(math.ceil(standard_capacity(_SPARE * n_pairs / self._n) * self._n), most)
+    def _count(self, skin: float, stack: Stack, unit: Units, position: Array | np.ndarray) -> None:
+        """Provide for the pairs that there are."""
+        self._make_room(skin, int(np.max(compiled(_counted, self._mesh, skin)(stack, unit, position))) + _SPARE)
+
+    def _make_room(self, skin: float, least: int) -> None:
+        """Provide for that many partners of a particle, rounded up to few sizes, so that compiled code is reused."""
+        self._capacity[skin] = min(math.ceil(standard_capacity(least)), max(1, self._n - 1))
 
     def _slot_thresholds(self) -> np.ndarray:
         """Return every slot's threshold; empty slots are always at rest."""
@@ -166,7 +171,7 @@ class Pool:
         resting, overflow, steps = (np.asarray(part).reshape(self._number.shape) for part in look)
         live = self._number >= 0
         if np.any(overflow & live):
-            self._make_room(skin, 2 * self._capacity[skin])
+            self._make_room(skin, self._capacity[skin] + 1)
         waiting = live & (resting | (steps >= self._settings.max_steps))
         idle = not np.any(live & ~waiting)
         changed = False
@@ -194,7 +199,7 @@ class Pool:
         polished = compiled(_polished, self._mesh, self._capacity[NARROW])
         judged = jax.tree.map(np.asarray, polished(self._moving, index.ravel(), tolerance.ravel()))
         if np.any(judged.overflow & valid.ravel()):
-            self._make_room(NARROW, 2 * self._capacity[NARROW])
+            self._make_room(NARROW, self._capacity[NARROW] + 1)
             return
         for k in np.flatnonzero(valid.ravel()):
             shard, slot = k // group, index.ravel()[k]

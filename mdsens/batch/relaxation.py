@@ -41,6 +41,7 @@ class RelaxationBatch:
         n_newton: Newton steps taken, shape (b,).
         settings: What was asked for.
         mesh: The devices over which members were and will be split, or None.
+        n_workers: Threads that share the members.
         seconds: Wall time of the whole batch.
     """
 
@@ -56,6 +57,7 @@ class RelaxationBatch:
     n_newton: np.ndarray
     settings: BatchSettings
     mesh: Mesh | None
+    n_workers: int
     seconds: float
 
     @property
@@ -78,8 +80,9 @@ def relax_batch(
 ) -> RelaxationBatch:
     """Relax all members at fixed box, each to its own convergence.
 
-    Every member takes the steps of ``mdsens.relax`` (FIRE to 1e-4 epsilon/sigma, then Newton steps that must not
-    change its backbone, else FIRE to a tenth of that, and so on), so that it reaches the minimum that it reaches alone.
+    Every member goes the way of ``mdsens.relax``: FIRE to 1e-4 epsilon/sigma, then Newton steps that must not change its
+    backbone, else FIRE to a tenth of that, and so on. From a random start rounding decides which minimum is reached, so
+    that a member may end in another one than it does alone.
 
     Args:
         stack: The systems, from ``stack_systems`` or ``stack_arrays``.
@@ -102,7 +105,7 @@ def relax_batch(
     parts = np.array_split(np.arange(b), workers)
     with ThreadPoolExecutor(workers) as threads:
         found = list(threads.map(lambda part: Pool(taken(stack, part), settings, mesh).run(), parts))
-    return _record(stack, join(found), settings, mesh, begun)
+    return _record(stack, join(found), settings, mesh, workers, begun)
 
 
 def default_threads() -> int:
@@ -123,7 +126,7 @@ def _check_boxes(stack: Stack) -> None:
 
 
 def _record(
-    stack: Stack, found: Arrived, settings: BatchSettings, mesh: Mesh | None, begun: float
+    stack: Stack, found: Arrived, settings: BatchSettings, mesh: Mesh | None, workers: int, begun: float
 ) -> RelaxationBatch:
     position = jnp.asarray(np.swapaxes(found.judged.position, 1, 2))
     configuration = replaced(stack.configuration, {"position": position})
@@ -142,5 +145,6 @@ def _record(
         n_newton=np.asarray(judged.n_newton),
         settings=settings,
         mesh=mesh,
+        n_workers=workers,
         seconds=time.perf_counter() - begun,
     )
