@@ -1,4 +1,4 @@
-"""Many systems of one size relaxed and differentiated at once, each to its own convergence, on one device or several."""
+"""Many systems of one size relaxed and differentiated at once, each to its own convergence."""
 
 from mdsens.batch.pool import BatchSettings
 from mdsens.batch.relaxation import RelaxationBatch, relax_batch

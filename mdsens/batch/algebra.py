@@ -77,7 +77,9 @@ class Response(eqx.Module):
         return solution, size / jnp.where(norm > 0, norm, 1.0)
 
 
-def respond(matrix: Float[Array, "m m"], norm: Scalar, position: Float[Array, "d n"], backbone: Array, box: Box) -> Response:
+def respond(
+    matrix: Float[Array, "m m"], norm: Scalar, position: Float[Array, "d n"], backbone: Array, box: Box
+) -> Response:
     """Factor the Hessian of one member and find its zero modes.
 
     Args:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from mdsens.batch.kernels import Fields, Lists, forces, list_pairs
-from mdsens.batch.stack import Stack
+from mdsens.batch.stack import Stack, positions
 from mdsens.energy import largest_reach
 from mdsens.relax.fire import LONGEST_STEP, scales
 from mdsens.types import replaced
@@ -48,7 +48,7 @@ class Units(eqx.Module):
 
 def units(stack: Stack) -> Units:
     """Return the units of every member, without a skin."""
-    b = stack.position.shape[0]
+    b = positions(stack).shape[0]
     length, energy = jax.vmap(lambda params: scales(stack.potential, params))(stack.params)
     reach = jax.vmap(lambda state: largest_reach(state.potential, state.configuration, state.params))(stack)
     ones = jnp.ones(b)
@@ -99,7 +99,7 @@ class Walk(eqx.Module):
 
 def start_walk(stack: Stack, unit: Units, threshold: Numbers, limit: Int[Array, " b"], capacity: int) -> Walk:
     """Return all members without momentum where they start."""
-    position = jnp.swapaxes(stack.position, 1, 2)
+    position = jnp.swapaxes(positions(stack), 1, 2)
     b = position.shape[0]
     lists = list_pairs(stack, position, unit.skin, capacity)
     force = forces(stack, position, lists) / _each(unit.energy)

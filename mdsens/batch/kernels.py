@@ -1,9 +1,9 @@
 r"""Pair sums of all members at once.
 
-Arrays carry the member first: positions and forces have shape (b, d, n), pairs (b, k, n): every particle has a column of
-up to k partners, so that every pair occurs twice and sums need no scatter (on a CPU adding to 2 m places takes longer
-than twice the pair forces). Padding has the particle itself as partner. Gathers go through flat indices, because XLA's
-batched ones take half as long again.
+Arrays carry the member first: positions and forces have shape (b, d, n), pairs (b, k, n): every particle has a column
+of up to k partners, so that every pair occurs twice and sums need no scatter (on a CPU scattering takes longer than
+computing twice). Padding has the particle itself as partner. Gathers go through flat indices, because XLA's batched
+ones take half as long again.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def dense_hessians(
     Returns:
         The matrices, shape (b, d n, d n); component a of particle i has the number a n + i.
     """
-    b, k, n = lists.j.shape
+    b, _, n = lists.j.shape
     size = len(parts) * n
     normal = [c / distance for c in parts]
     own = jnp.arange(n)

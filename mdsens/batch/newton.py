@@ -31,8 +31,7 @@ from mdsens.batch.kernels import (
     pull,
     separations,
 )
-from mdsens.batch.stack import Stack
-from mdsens.energy import PairPotential
+from mdsens.batch.stack import Stack, positions
 from mdsens.factor import SHIFT
 from mdsens.types import Components, PeriodicBox
 
@@ -108,7 +107,7 @@ def contacts(stack: Stack, distance: Values, lists: Lists) -> Contacts:
     contact = law(stack).contact
     overlap = 1.0 - distance / interaction_range(stack, lists)
     touching = lists.mask & (overlap > (TOUCH if contact else 0.0))
-    backbone = _pruned(touching, lists, stack.position.shape[2] + 1 if contact else 1)
+    backbone = _pruned(touching, lists, positions(stack).shape[2] + 1 if contact else 1)
     both = both_on(backbone, lists)
     kinked = lists.mask & both & (jnp.abs(overlap) <= TOUCH) & (law(stack).smoothness < 2)
     return Contacts(touching & both, backbone, jnp.any(kinked, axis=(1, 2)))
@@ -261,4 +260,3 @@ def _pressure(stack: Stack, pairs: PairValues) -> Numbers:
         return jnp.full(pairs.distance.shape[0], jnp.nan)
     volume = jax.vmap(lambda one: one.volume)(box)
     return -0.5 * jnp.sum(pairs.slope * pairs.distance, axis=(1, 2)) / (len(pairs.parts) * volume)
-

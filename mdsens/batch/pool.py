@@ -22,8 +22,7 @@ from mdsens.batch.fire import Units, Walk, descend, rest_at, start_walk, units, 
 from mdsens.batch.kernels import count_pairs
 from mdsens.batch.newton import Judged, polish
 from mdsens.batch.sharding import compiled, n_shards
-from mdsens.batch.stack import Stack, n_members, taken
-from mdsens.energy import PairPotential
+from mdsens.batch.stack import Stack, positions, taken
 from mdsens.errors import UserError
 from mdsens.pairs import standard_capacity
 from mdsens.results import Verdict
@@ -92,9 +91,7 @@ class _Moving(eqx.Module):
     walk: Walk
 
 
-def _begin(
-    stack: Stack, unit: Units, threshold: Array, limit: Array, capacity: int, skin: float
-) -> _Moving:
+def _begin(stack: Stack, unit: Units, threshold: Array, limit: Array, capacity: int, skin: float) -> _Moving:
     return _Moving(stack, unit, start_walk(stack, with_skin(unit, skin), threshold, limit, capacity))
 
 
@@ -124,18 +121,21 @@ class Pool:
 
     def __init__(self, stack: Stack, settings: BatchSettings, mesh: Mesh | None) -> None:
         self._settings, self._mesh = settings, mesh
-        b, self._n = stack.position.shape[:2]
+        b, n, _ = positions(stack).shape
+        self._n = int(n)
         self._number = _spread(b, n_shards(mesh))  # the member in every slot, -1 for none, shape (shards, slots)
         slots = np.maximum(self._number, 0).ravel()
         held = jax.tree.map(lambda leaf: np.asarray(leaf)[slots], stack)
         unit = compiled(units, mesh)(held)
         self._target = settings.max_force * _by_member(np.asarray(unit.force), self._number)
         self._threshold = self._target * max(1.0, FIRST_POLISH / settings.max_force)
-        self._pressure_unit = _by_member(np.asarray(unit.energy / unit.length ** stack.position.shape[2]), self._number)
+        self._pressure_unit = _by_member(
+            np.asarray(unit.energy / unit.length ** positions(stack).shape[2]), self._number
+        )
         self._contact = getattr(stack.potential, "contact", False)
         self._capacity: dict[float, int] = {}
         self._arrived: list[tuple[int, Verdict, int, Judged]] = []
-        position = np.swapaxes(held.position, 1, 2)
+        position = np.swapaxes(positions(held), 1, 2)
         self._count(WIDE, held, unit, position)
         limit = np.full(slots.shape, settings.max_steps, np.int32)
         begin = compiled(_begin, mesh, self._capacity[WIDE], WIDE)
@@ -144,7 +144,6 @@ class Pool:
     def run(self) -> Arrived:
         """Relax everybody."""
         self._advance(WIDE, FIRST_STEPS)
-        self._count(NARROW, self._moving.stack, self._moving.unit, self._moving.walk.position)
         while (self._number >= 0).any():
             self._advance(NARROW, SEGMENT)
         self._arrived.sort(key=lambda entry: entry[0])
@@ -155,9 +154,15 @@ class Pool:
         """Provide for the pairs that there are."""
         self._make_room(skin, int(np.max(compiled(_counted, self._mesh, skin)(stack, unit, position))) + _SPARE)
 
+    def _room(self, skin: float) -> int:
+        """Return the size of lists with this skin, at first use counted where the members then are."""
+        if skin not in self._capacity:
+            self._count(skin, self._moving.stack, self._moving.unit, self._moving.walk.position)
+        return self._capacity[skin]
+
     def _make_room(self, skin: float, least: int) -> None:
         """Provide for that many partners of a particle, rounded up to few sizes, so that compiled code is reused."""
-        self._capacity[skin] = min(math.ceil(standard_capacity(least)), max(1, self._n - 1))
+        self._capacity[skin] = min(math.ceil(standard_capacity(float(least))), max(1, self._n - 1))
 
     def _slot_thresholds(self) -> np.ndarray:
         """Return every slot's threshold; empty slots are always at rest."""
@@ -165,7 +170,7 @@ class Pool:
 
     def _advance(self, skin: float, n_steps: int) -> None:
         """Take a segment of steps, polish those at rest, let those leave that have arrived."""
-        segment = compiled(_advanced, self._mesh, self._capacity[skin], skin, n_steps)
+        segment = compiled(_advanced, self._mesh, self._room(skin), skin, n_steps)
         walk, look = segment(self._moving)
         self._moving = replaced(self._moving, {"walk": walk})
         resting, overflow, steps = (np.asarray(part).reshape(self._number.shape) for part in look)
@@ -196,15 +201,15 @@ class Pool:
         members = self._number[rows, index]
         # who is not at rest is judged as it is
         tolerance = np.where(valid & resting[rows, index], self._target[members], np.inf)
-        polished = compiled(_polished, self._mesh, self._capacity[NARROW])
+        polished = compiled(_polished, self._mesh, self._room(NARROW))
         judged = jax.tree.map(np.asarray, polished(self._moving, index.ravel(), tolerance.ravel()))
         if np.any(judged.overflow & valid.ravel()):
             self._make_room(NARROW, self._capacity[NARROW] + 1)
             return
         for k in np.flatnonzero(valid.ravel()):
-            shard, slot = k // group, index.ravel()[k]
+            shard, slot = int(k) // group, int(index.ravel()[k])
             waiting[shard, slot] = False
-            one = taken(judged, k)
+            one = taken(judged, np.asarray(k))
             number, n_steps = int(self._number[shard, slot]), int(steps[shard, slot])
             verdict = self._verdict(number, one, bool(resting[shard, slot]), n_steps)
             if verdict is None:

@@ -14,11 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
+from jaxtyping import Array, Float
 
 from mdsens.batch.fire import units
 from mdsens.batch.pool import SMALLEST, Arrived, BatchSettings, Pool, join
 from mdsens.batch.sharding import compiled
-from mdsens.batch.stack import Stack, n_members, taken
+from mdsens.batch.stack import Stack, n_members, positions, taken
 from mdsens.pairs import check_range
 from mdsens.results import Verdict
 from mdsens.types import replaced
@@ -61,6 +62,11 @@ class RelaxationBatch:
     seconds: float
 
     @property
+    def position(self) -> Float[Array, "b n d"]:
+        """Positions of all members, shape (b, n, d)."""
+        return jnp.asarray(positions(self.stack))
+
+    @property
     def converged(self) -> np.ndarray:
         """True for members that are minima, shape (b,)."""
         return np.array([verdict is Verdict.CONVERGED for verdict in self.verdicts])
@@ -80,9 +86,9 @@ def relax_batch(
 ) -> RelaxationBatch:
     """Relax all members at fixed box, each to its own convergence.
 
-    Every member goes the way of ``mdsens.relax``: FIRE to 1e-4 epsilon/sigma, then Newton steps that must not change its
-    backbone, else FIRE to a tenth of that, and so on. From a random start rounding decides which minimum is reached, so
-    that a member may end in another one than it does alone.
+    Every member goes the way of ``mdsens.relax``: FIRE to 1e-4 epsilon/sigma, then Newton steps that must not change
+    its backbone, else FIRE to a tenth of that, and so on. From a random start rounding decides which minimum is
+    reached, so that a member may end in another one than it does alone.
 
     Args:
         stack: The systems, from ``stack_systems`` or ``stack_arrays``.

@@ -23,7 +23,7 @@ from mdsens.batch.kernels import count_pairs, expanded, law, list_pairs
 from mdsens.batch.newton import Contacts, PairValues, backbone_hessian, contacts, pairs_at
 from mdsens.batch.relaxation import RelaxationBatch
 from mdsens.batch.sharding import compiled, n_shards
-from mdsens.batch.stack import Stack, member, taken
+from mdsens.batch.stack import Stack, member, positions, taken
 from mdsens.energy import State
 from mdsens.pairs import PairList
 from mdsens.parameters import Parameters
@@ -207,7 +207,7 @@ def _by_groups(batch: RelaxationBatch, function: Any, tangents: Parameters, obse
 def _capacity(batch: RelaxationBatch, stack: Stack) -> int:
     """Return the largest number of partners within range."""
     unit = compiled(units, None)(stack)
-    counts = np.asarray(compiled(count_pairs, None)(stack, np.swapaxes(stack.position, 1, 2), unit.skin))
+    counts = np.asarray(compiled(count_pairs, None)(stack, np.swapaxes(positions(stack), 1, 2), unit.skin))
     return max(1, int(counts[batch.converged].max(initial=1)))
 
 
@@ -217,7 +217,7 @@ def _certified(batch: RelaxationBatch, found: _Answer) -> tuple[np.ndarray, Batc
     blank = lambda values: np.where(answered.reshape(-1, *[1] * (values.ndim - 1)), values, np.nan)  # noqa: E731
     count = lambda values: np.where(answered, values, 0).astype(int)  # noqa: E731
     error = blank(found.error + _ROUNDING * found.size)
-    dimension = batch.stack.position.shape[2]
+    dimension = batch.position.shape[2]
     return answered, BatchCertificate(
         residual=blank(found.residual),
         error=error,
@@ -288,7 +288,7 @@ class _Loaded(eqx.Module):
 
 def _loaded(stack: Stack, capacity: int) -> tuple[_Loaded, Response]:
     """Return the members with their contacts, and their responses."""
-    position = jnp.swapaxes(stack.position, 1, 2)
+    position = jnp.swapaxes(positions(stack), 1, 2)
     unit: Units = with_skin(units(stack), 0.0)
     lists = list_pairs(stack, position, unit.skin, capacity)
     pairs: PairValues = pairs_at(stack, position, lists)
@@ -317,9 +317,7 @@ def _forward(loaded: _Loaded, response: Response, tangents: Parameters) -> _Answ
     force = loaded.forces(x, here)
     solutions, residual = response.solve(jnp.concatenate([-slopes, force[None]]).T)
     values, step = solutions.T[:-1], solutions.T[-1].reshape(x.shape)
-    drift, slope_drift = jax.vmap(
-        lambda t, v: jax.jvp(lambda y: pushed(y, t, v), (x,), (step,))[1]
-    )(tangents, values)
+    drift, slope_drift = jax.vmap(lambda t, v: jax.jvp(lambda y: pushed(y, t, v), (x,), (step,))[1])(tangents, values)
     norm = lambda rows: jnp.linalg.norm(rows, axis=-1)  # noqa: E731
     change = norm(response.shifted_inverse(drift.T).T)
     smallest, size = response.smallest, norm(slopes)
@@ -331,9 +329,7 @@ def _forward(loaded: _Loaded, response: Response, tangents: Parameters) -> _Answ
 
 
 def _answer(response: Response, values: Array, value: Scalar, quality: tuple[Array, Array, Array, Array]) -> _Answer:
-    return _Answer(
-        values, value, *quality, response.smallest, response.norm, response.n_rotations, response.n_floppy
-    )
+    return _Answer(values, value, *quality, response.smallest, response.norm, response.n_rotations, response.n_floppy)
 
 
 def _adjoint_group(stack: Stack, tangents: Parameters, capacity: int, observable: Observable) -> _Answer:

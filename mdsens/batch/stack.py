@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
-from mdsens.energy import PairPotential, State
+from mdsens.energy import PairPotential, Potential, State
 from mdsens.errors import UserError
 from mdsens.pairs import padded_pairs
 from mdsens.types import Box, Configuration, require_x64
@@ -20,7 +20,7 @@ NO_PAIRS = padded_pairs(np.zeros(0, int), np.zeros(0, int), 1)
 
 
 def stack_arrays(
-    potential: PairPotential,
+    potential: Potential,
     params: PyTree,
     position: Float[Array | np.ndarray, "b n d"],
     species: Int[Array | np.ndarray, "b n"],
@@ -51,7 +51,7 @@ def stack_arrays(
     return jax.jit(jax.vmap(one))(jnp.asarray(position), jnp.asarray(species), box, params)
 
 
-def stack_systems(potential: PairPotential, params: PyTree, configurations: Sequence[Configuration]) -> Stack:
+def stack_systems(potential: Potential, params: PyTree, configurations: Sequence[Configuration]) -> Stack:
     """Stack configurations of one size.
 
     Args:
@@ -65,7 +65,9 @@ def stack_systems(potential: PairPotential, params: PyTree, configurations: Sequ
     first = _alike(configurations)
     each = params if isinstance(params, list) else [params] * len(configurations)
     if len(each) != len(configurations):
-        raise UserError(f"{len(each)} sets of parameters for {len(configurations)} configurations: give one per member.")
+        raise UserError(
+            f"{len(each)} sets of parameters for {len(configurations)} configurations: give one per member."
+        )
     fields: list[Any] = [(c.position, c.species, c.box, p) for c, p in zip(configurations, each, strict=True)]
     position, species, box, stacked = jax.tree.map(_stacked, *fields)
     return stack_arrays(potential, stacked, position, species, box, first.species_names)
@@ -93,12 +95,17 @@ def _alike(configurations: Sequence[Configuration]) -> Configuration:
     return first
 
 
+def positions(stack: Stack) -> Float[Array | np.ndarray, "b n d"]:
+    """Return the positions of all members."""
+    return stack.configuration.position
+
+
 def n_members(stack: Stack) -> int:
     """Return the number of members b."""
-    return stack.position.shape[0]
+    return len(positions(stack))
 
 
-def taken(tree: PyTree, index: Int[Array | np.ndarray, " k"]) -> Any:
+def taken(tree: PyTree, index: Int[Array | np.ndarray, " *k"]) -> Any:
     """Return the members with the given numbers, in that order."""
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
