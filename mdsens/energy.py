@@ -393,11 +393,11 @@ def max_reach(potential: Potential, configuration: Configuration, params: PyTree
         return potential.locality.cutoff
     if not isinstance(potential, PairPotential):
         return float("inf")
-    return float(_largest_reach(potential, configuration, params))
+    return float(largest_reach(potential, configuration, params))
 
 
 @jax.jit
-def _largest_reach(potential: PairPotential, configuration: Configuration, params: PyTree) -> Scalar:
+def largest_reach(potential: PairPotential, configuration: Configuration, params: PyTree) -> Scalar:
     """Take the maximum over like particles and over one representative per species: mixing never exceeds both."""
     n, n_species = configuration.n_particles, len(configuration.species_names)
     _, first = jnp.unique(configuration.species, size=n_species, return_index=True)

@@ -8,7 +8,9 @@ from pydantic import AfterValidator, Field
 
 from mdsens.config import OutputOptions, Section, distinct
 
-PartName = Literal["peer", "relaxation", "jacobian", "growth", "spheres", "pair_diameters", "minimisers", "startup"]
+PartName = Literal[
+    "peer", "relaxation", "jacobian", "growth", "spheres", "batch", "pair_diameters", "minimisers", "startup"
+]
 Diameter = Annotated[float, Field(gt=0)]
 Size = Annotated[int, Field(ge=10, le=10_000_000)]
 Sizes = Annotated[tuple[Size, ...], Field(min_length=1), AfterValidator(distinct)]
@@ -59,6 +61,12 @@ class SpheresOptions(Section):
     packing_fraction: float = Field(0.7, gt=0, le=5, description="fixes the box")
 
 
+class BatchOptions(Section):
+    """The ``[batch]`` section: packings of the seed experiment, all at once."""
+
+    n_members: int = Field(256, ge=2, le=100_000, description="number of packings")
+
+
 class PairDiameterOptions(Section):
     """The ``[pair_diameters]`` section: ten species whose 55 pairs have diameters of their own."""
 
@@ -81,6 +89,7 @@ class Config(Section):
     jacobian: JacobianOptions = JacobianOptions()
     growth: GrowthOptions = GrowthOptions()
     spheres: SpheresOptions = SpheresOptions()
+    batch: BatchOptions = BatchOptions()
     pair_diameters: PairDiameterOptions = PairDiameterOptions()
     minimisers: MinimiserOptions = MinimiserOptions()
     output: OutputOptions = OutputOptions(name="benchmark_large")

@@ -1,6 +1,16 @@
 """The parts of the suite by name; a new part is one file and one line here."""
 
-from workflows.benchmark.large import growth, jacobian, minimisers, pair_diameters, peer, relaxation, spheres, startup
+from workflows.benchmark.large import (
+    batch,
+    growth,
+    jacobian,
+    minimisers,
+    pair_diameters,
+    peer,
+    relaxation,
+    spheres,
+    startup,
+)
 from workflows.benchmark.large.parts import Part
 
 PARTS: dict[str, Part] = {
@@ -9,6 +19,7 @@ PARTS: dict[str, Part] = {
     "jacobian": jacobian.PART,
     "growth": growth.PART,
     "spheres": spheres.PART,
+    "batch": batch.PART,
     "pair_diameters": pair_diameters.PART,
     "minimisers": minimisers.PART,
     "startup": startup.PART,

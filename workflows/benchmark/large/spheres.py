@@ -40,7 +40,7 @@ def specs(config: Config, peer: str) -> list[Spec]:
 
 
 def measure(spec: Spec) -> dict[str, Any]:
-    """Relax one start; time one forward derivative from scratch, and the peer's."""
+    """Relax one start; time one certified derivative as the library does it and one from scratch, and the peer's."""
     sizes = spec["n_particles"], 3, spec["packing_fraction"], tuple(spec["diameters"])
     problem = packing(*sizes, seed=spec["start"], max_force=spec["max_force"])
     relaxing, relaxation = timed(
@@ -98,13 +98,13 @@ def rows(config: Config, results: Sequence[Result]) -> list[Row]:
 
 
 def _row(n: int, group: Sequence[Result]) -> Row:
-    warm, theirs = median(group, "warm"), median(group, "peer")
+    ours, scratch, theirs = (median(group, name) for name in ("certified", "warm", "peer"))
     note = (
-        f"{warm:.3g} s (first call {median(group, 'cold'):.3g} s, with certificate {median(group, 'certified'):.3g} s) "
-        f"against {theirs:.3g} s, {median(group, 'peer_iterations'):.0f} iterations, error "
-        f"{median(group, 'peer_error'):.0e}; assembly in both; {largest(group, 'memory'):.2g} GiB"
+        f"{ours:.3g} s with its certificate, from the factor by which the relaxation was judged, against {theirs:.3g} s "
+        f"({median(group, 'peer_iterations'):.0f} iterations, error {median(group, 'peer_error'):.0e}); factored anew "
+        f"{scratch:.3g} s (first call {median(group, 'cold'):.3g} s); {largest(group, 'memory'):.2g} GiB"
     )
-    return Row(f"3D, N = {n}, one forward: Jacobi-CG's time / ours", theirs / warm, 3, "at least", note)
+    return Row(f"3D, N = {n}, one forward: Jacobi-CG's time / ours", theirs / ours, 3, "at least", note)
 
 
 PART = Part("three dimensions", specs, measure, rows)

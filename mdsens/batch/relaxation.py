@@ -1,0 +1,156 @@
+"""From many starts to their minima: FIRE and Newton steps in compiled code, bookkeeping on the host between them.
+
+Members that have arrived leave the pool, and the pool shrinks by halves: nobody waits for the slowest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Float
+
+from mdsens.batch.fire import units
+from mdsens.batch.pool import SMALLEST, Arrived, BatchSettings, Pool, join
+from mdsens.batch.sharding import compiled
+from mdsens.batch.stack import Stack, n_members, positions, taken
+from mdsens.pairs import check_range
+from mdsens.results import Verdict
+from mdsens.types import replaced
+
+
+@dataclasses.dataclass(frozen=True)
+class RelaxationBatch:
+    """Relaxed members, each with its own verdict; arrays are in the order of the starts.
+
+    Attributes:
+        stack: The systems at their relaxed positions (of refused members: where they were left), without pairs.
+        verdicts: What became of every member.
+        energy: Potential energies, shape (b,), units of energy; NaN where the member did not converge.
+        max_force: Largest forces, shape (b,), units of energy per length.
+        pressure: Pressures, shape (b,), units of energy per volume; NaN for free systems.
+        backbone: True for particles held in place, shape (b, n).
+        n_contacts: Numbers of backbone contacts, shape (b,).
+        one_sided: Whether a backbone contact is just touching at a kink, shape (b,).
+        n_fire: FIRE steps taken, shape (b,).
+        n_newton: Newton steps taken, shape (b,).
+        settings: What was asked for.
+        mesh: The devices over which members were and will be split, or None.
+        n_workers: Threads that share the members.
+        seconds: Wall time of the whole batch.
+    """
+
+    stack: Stack
+    verdicts: tuple[Verdict, ...]
+    energy: np.ndarray
+    max_force: np.ndarray
+    pressure: np.ndarray
+    backbone: np.ndarray
+    n_contacts: np.ndarray
+    one_sided: np.ndarray
+    n_fire: np.ndarray
+    n_newton: np.ndarray
+    settings: BatchSettings
+    mesh: Mesh | None
+    n_workers: int
+    seconds: float
+
+    @property
+    def position(self) -> Float[Array, "b n d"]:
+        """Positions of all members, shape (b, n, d)."""
+        return jnp.asarray(positions(self.stack))
+
+    @property
+    def converged(self) -> np.ndarray:
+        """True for members that are minima, shape (b,)."""
+        return np.array([verdict is Verdict.CONVERGED for verdict in self.verdicts])
+
+    @property
+    def n_rattlers(self) -> np.ndarray:
+        """Number of rattlers of every member, shape (b,)."""
+        return np.sum(~self.backbone, axis=1)
+
+
+def relax_batch(
+    stack: Stack,
+    settings: BatchSettings | None = None,
+    *,
+    mesh: Mesh | None = None,
+    n_workers: int | None = None,
+) -> RelaxationBatch:
+    """Relax all members at fixed box, each to its own convergence.
+
+    Every member goes the way of ``mdsens.relax``: FIRE to 1e-4 epsilon/sigma, then Newton steps that must not change
+    its backbone, else FIRE to a tenth of that, and so on. From a random start rounding decides which minimum is
+    reached, so that a member may end in another one than it does alone.
+
+    Args:
+        stack: The systems, from ``stack_systems`` or ``stack_arrays``.
+        settings: How to relax.
+        mesh: Devices over which to split the members, from ``device_mesh``; by default the first device does all.
+        n_workers: Threads that relax a part of the members each, without a mesh; by default one per processor on a
+            CPU, one on an accelerator. On a CPU dense factorisations use one processor each.
+
+    Returns:
+        The relaxed members; a member that failed is labelled by its verdict, the others are not affected.
+
+    Raises:
+        UserError: When a box is too small for the interaction range.
+    """
+    begun = time.perf_counter()
+    settings = settings or BatchSettings()
+    b = n_members(stack)
+    _check_boxes(stack)
+    workers = 1 if mesh is not None else max(1, min(n_workers or default_threads(), b // (2 * SMALLEST)))
+    parts = np.array_split(np.arange(b), workers)
+    with ThreadPoolExecutor(workers) as threads:
+        found = list(threads.map(lambda part: Pool(taken(stack, part), settings, mesh).run(), parts))
+    return _record(stack, join(found), settings, mesh, workers, begun)
+
+
+def default_threads() -> int:
+    """Return one thread per processor on a CPU, one on an accelerator."""
+    return (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
+
+
+def _check_boxes(stack: Stack) -> None:
+    unit = compiled(units, None)(stack)
+    boxes = jax.tree.map(np.asarray, stack.configuration.box)
+    seen = set()
+    for k, reach in enumerate(np.asarray(unit.reach)):
+        box = taken(boxes, np.asarray(k))
+        key = (float(reach), *(leaf.tobytes() for leaf in jax.tree.leaves(box)))
+        if key not in seen:
+            seen.add(key)
+            check_range(box, float(reach))
+
+
+def _record(
+    stack: Stack, found: Arrived, settings: BatchSettings, mesh: Mesh | None, workers: int, begun: float
+) -> RelaxationBatch:
+    position = jnp.asarray(np.swapaxes(found.judged.position, 1, 2))
+    configuration = replaced(stack.configuration, {"position": position})
+    judged = found.judged
+    good = np.array([verdict is Verdict.CONVERGED for verdict in found.verdicts])
+    return RelaxationBatch(
+        stack=replaced(stack, {"configuration": configuration}),
+        verdicts=found.verdicts,
+        energy=np.where(good, judged.energy, np.nan),
+        max_force=np.asarray(judged.largest),
+        pressure=np.asarray(judged.pressure),
+        backbone=np.asarray(judged.backbone),
+        n_contacts=np.asarray(judged.n_contacts),
+        one_sided=np.asarray(judged.one_sided),
+        n_fire=found.n_fire,
+        n_newton=np.asarray(judged.n_newton),
+        settings=settings,
+        mesh=mesh,
+        n_workers=workers,
+        seconds=time.perf_counter() - begun,
+    )
