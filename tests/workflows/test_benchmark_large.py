@@ -36,6 +36,8 @@ n_particles = [30]
 fit_from = 30
 [spheres]
 n_particles = 64
+[batch]
+n_members = 2
 [pair_diameters]
 n_particles = [15]
 [minimisers]

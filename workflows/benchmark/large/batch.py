@@ -31,7 +31,7 @@ def rows(config: Config, results: Sequence[Result]) -> list[Row]:
     return [
         Row(**{name: result[f"{name}_{k}"] for name in fields})
         for result in results
-        for k in range(sum(name.startswith("value_") for name in result))
+        for k in range(sum(name.startswith("measured_") for name in result))
     ]
 
 

@@ -100,7 +100,7 @@ def rows(config: Config, results: Sequence[Result]) -> list[Row]:
 def _row(n: int, group: Sequence[Result]) -> Row:
     ours, scratch, theirs = (median(group, name) for name in ("certified", "warm", "peer"))
     note = (
-        f"{ours:.3g} s with its certificate, from the factor by which the relaxation was judged, against {theirs:.3g} s "
+        f"{ours:.3g} s with certificate, from the factor by which the relaxation was judged, against {theirs:.3g} s "
         f"({median(group, 'peer_iterations'):.0f} iterations, error {median(group, 'peer_error'):.0e}); factored anew "
         f"{scratch:.3g} s (first call {median(group, 'cold'):.3g} s); {largest(group, 'memory'):.2g} GiB"
     )
