@@ -169,7 +169,7 @@ def test_unknown_section_names_the_nearest_one(tmp_path: Path) -> None:
 
 def test_unknown_key_that_resembles_nothing_lists_the_known_ones(tmp_path: Path) -> None:
     message = sentence(tmp_path, GOOD + "\n[relaxation]\nzzzzzz = 1\n")
-    assert "it must be one of max_force, max_steps, skin" in message
+    assert "it must be one of max_force, max_steps, minimizer, skin" in message
 
 
 def test_a_misspelt_key_is_reported_before_the_missing_one(tmp_path: Path) -> None:
