@@ -249,8 +249,9 @@ def _descend(
     verdict = None
     while verdict is None:
         n_steps = min(SEGMENT, settings.max_steps - recorder.n_descent)
-        # with Newton steps to come it is they that judge the state
-        momentum = np.inf if settings.newton else threshold
+        # in a large system rattlers fly on for thousands of steps, and it is the Newton steps that judge the state
+        large = state.configuration.n_particles > SMALL
+        momentum = np.inf if settings.newton and large else threshold
         segment = advance(rule, point, state, pairs, reference, threshold, reach, n_steps, momentum)
         point, pairs, reference = segment.point, segment.pairs, segment.reference
         recorder.add_segment(segment)
