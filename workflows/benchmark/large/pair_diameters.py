@@ -43,15 +43,15 @@ def specs(config: Config, peer: str) -> list[Spec]:
 def measure(spec: Spec) -> dict[str, Any]:
     """Time all 55 derivatives of one jammed packing, nothing carried over; compare with the pseudo-inverse."""
     relaxation = bare(_jammed(spec))
+    selection = select(relaxation.state, ["soft_sphere.sigma"])
 
     def ours() -> PositionSensitivity:
-        return position_sensitivity(linear_response(relaxation), select(relaxation.state, ["soft_sphere.sigma"]))
+        return position_sensitivity(linear_response(relaxation), selection)
 
     cold, sensitivity = timed(ours)
     warm = median_seconds(ours, REPEATS)
     response = linear_response(relaxation)
-    tangents = select(relaxation.state, ["soft_sphere.sigma"]).tangents
-    reference = dense_reference(response.state, response.network, tangents)
+    reference = dense_reference(response.state, response.network, selection.tangents)
     error = np.linalg.norm(sensitivity.values - reference) / np.linalg.norm(reference)
     return {
         "cold": cold,
