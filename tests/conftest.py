@@ -1,6 +1,8 @@
 """What all tests share: float64, shapes checked at run time, no display, and GPU tests only where there is a GPU."""
 
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,16 @@ install_import_hook(["mdsens", "potentials", "systems"], "beartype.beartype")
 def pytest_configure(config: pytest.Config) -> None:
     # The command's compilation cache stays out of the user's home; this process compiles without it.
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(config.rootpath, ".pytest_cache", "jax")))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_compiled_programs() -> Iterator[None]:
+    """Drop compiled programs when there are many: each maps memory, and Linux ends a process with 65 530 such maps."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > 20_000:
+        jax.clear_caches()
+        gc.collect()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
