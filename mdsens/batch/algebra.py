@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from mdsens.batch.lapack import cholesky_factor, orthonormal
 from mdsens.factor import SHIFT
 from mdsens.response.null_space import ZERO
 from mdsens.types import Box, PeriodicBox, Scalar
@@ -91,7 +92,7 @@ def respond(
     """
     d = position.shape[0]
     held = jnp.tile(backbone, d).astype(float)
-    lower = jax.lax.linalg.cholesky(matrix + SHIFT * norm * jnp.eye(len(matrix)), symmetrize_input=False)
+    lower = cholesky_factor(matrix + SHIFT * norm * jnp.eye(len(matrix)))
     known, n_rotations = _rigid_motions(position, backbone, box)
     values, vectors = _smallest(matrix, lower, known, held)
     floppy = jnp.abs(values) < ZERO * norm
@@ -134,9 +135,9 @@ def _rigid_motions(
 def _smallest(matrix: Array, lower: Array, known: Array, held: Array) -> tuple[Float[Array, " p"], Float[Array, "m p"]]:
     """Return the smallest eigenvalues on the complement of the known modes, by inverse subspace iteration."""
     start = jax.random.normal(jax.random.key(0), (len(matrix), min(_BLOCK, len(matrix))))
-    block = jnp.linalg.qr(_projected(known, held, start))[0]
+    block = orthonormal(_projected(known, held, start))
     for _ in range(_ITERATIONS):
-        block = jnp.linalg.qr(_projected(known, held, _solved(lower, block)))[0]
+        block = orthonormal(_projected(known, held, _solved(lower, block)))
     block = _projected(known, held, block)
     values, rotation = jnp.linalg.eigh(block.T @ matrix @ block)
     return values, block @ rotation

@@ -31,6 +31,7 @@ from mdsens.batch.kernels import (
     pull,
     separations,
 )
+from mdsens.batch.lapack import cholesky_factor
 from mdsens.batch.stack import Stack, positions
 from mdsens.factor import SHIFT
 from mdsens.types import Components, PeriodicBox
@@ -155,7 +156,7 @@ def row_norms(matrix: Float[Array, "b m m"]) -> Numbers:
 def cholesky(matrix: Float[Array, "b m m"], shift: Numbers) -> Float[Array, "b m m"]:
     """Factor every matrix with a shift on its diagonal; NaN where it is not positive definite."""
     shifted = matrix + shift[:, None, None] * jnp.eye(matrix.shape[-1])
-    return jax.lax.linalg.cholesky(shifted, symmetrize_input=False)
+    return jax.vmap(cholesky_factor)(shifted)
 
 
 def solve_lower(lower: Float[Array, "b m m"], columns: Float[Array, "b m k"]) -> Float[Array, "b m k"]:

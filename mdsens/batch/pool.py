@@ -1,14 +1,13 @@
 """The pool of members on their way down: who moves, who is to be polished, who has arrived.
 
 Between compiled segments the host looks at a few numbers per member. Members that have arrived leave, and the pool
-shrinks by halves, so that nobody waits for the slowest.
+shrinks by quarters, so that nobody waits for the slowest.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import equinox as eqx
@@ -74,13 +73,6 @@ class Arrived(NamedTuple):
     judged: Judged
     verdicts: tuple[Verdict, ...]
     n_fire: np.ndarray
-
-
-def join(parts: Sequence[Arrived]) -> Arrived:
-    """Return the members of several pools one after the other."""
-    judged = jax.tree.map(lambda *leaves: np.concatenate(leaves), *(part.judged for part in parts))
-    verdicts = tuple(verdict for part in parts for verdict in part.verdicts)
-    return Arrived(judged, verdicts, np.concatenate([part.n_fire for part in parts]))
 
 
 class _Moving(eqx.Module):
@@ -233,10 +225,13 @@ class Pool:
         return Verdict.MAX_STEPS if n_steps >= self._settings.max_steps else None
 
     def _shrink(self) -> None:
-        """Halve the pool as often as those still in it allow."""
+        """Quarter the pool as often as its members allow; more sizes would save less than compiling them costs."""
         live = self._number >= 0
-        slots = max(SMALLEST, _power_of_two(int(live.sum(axis=1).max())))
-        if not live.any() or slots >= live.shape[1]:
+        least = max(SMALLEST, int(live.sum(axis=1).max()))
+        slots = live.shape[1]
+        while slots >= 4 * least:
+            slots //= 4
+        if not live.any() or slots == live.shape[1]:
             return
         index = np.zeros((len(live), slots), np.int32)
         number = np.full(index.shape, -1)

@@ -6,9 +6,7 @@ Members that have arrived leave the pool, and the pool shrinks by halves: nobody
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +15,9 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from mdsens.batch.fire import units
-from mdsens.batch.pool import SMALLEST, Arrived, BatchSettings, Pool, join
+from mdsens.batch.pool import Arrived, BatchSettings, Pool
 from mdsens.batch.sharding import compiled
-from mdsens.batch.stack import Stack, n_members, positions, taken
+from mdsens.batch.stack import Stack, positions, taken
 from mdsens.pairs import check_range
 from mdsens.results import Verdict
 from mdsens.types import replaced
@@ -42,7 +40,6 @@ class RelaxationBatch:
         n_newton: Newton steps taken, shape (b,).
         settings: What was asked for.
         mesh: The devices over which members were and will be split, or None.
-        n_workers: Threads that share the members.
         seconds: Wall time of the whole batch.
     """
 
@@ -58,7 +55,6 @@ class RelaxationBatch:
     n_newton: np.ndarray
     settings: BatchSettings
     mesh: Mesh | None
-    n_workers: int
     seconds: float
 
     @property
@@ -82,7 +78,6 @@ def relax_batch(
     settings: BatchSettings | None = None,
     *,
     mesh: Mesh | None = None,
-    n_workers: int | None = None,
 ) -> RelaxationBatch:
     """Relax all members at fixed box, each to its own convergence.
 
@@ -93,9 +88,8 @@ def relax_batch(
     Args:
         stack: The systems, from ``stack_systems`` or ``stack_arrays``.
         settings: How to relax.
-        mesh: Devices over which to split the members, from ``device_mesh``; by default the first device does all.
-        n_workers: Threads that relax a part of the members each, without a mesh; by default one per processor on a
-            CPU, one on an accelerator. On a CPU dense factorisations use one processor each.
+        mesh: Devices over which to split the members, from ``device_mesh``; by default one device does all. A CPU
+            becomes several devices by ``jax.config.update("jax_num_cpu_devices", 2)`` before the first array is made.
 
     Returns:
         The relaxed members; a member that failed is labelled by its verdict, the others are not affected.
@@ -105,18 +99,8 @@ def relax_batch(
     """
     begun = time.perf_counter()
     settings = settings or BatchSettings()
-    b = n_members(stack)
     _check_boxes(stack)
-    workers = 1 if mesh is not None else max(1, min(n_workers or default_threads(), b // (2 * SMALLEST)))
-    parts = np.array_split(np.arange(b), workers)
-    with ThreadPoolExecutor(workers) as threads:
-        found = list(threads.map(lambda part: Pool(taken(stack, part), settings, mesh).run(), parts))
-    return _record(stack, join(found), settings, mesh, workers, begun)
-
-
-def default_threads() -> int:
-    """Return one thread per processor on a CPU, one on an accelerator."""
-    return (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
+    return _record(stack, Pool(stack, settings, mesh).run(), settings, mesh, begun)
 
 
 def _check_boxes(stack: Stack) -> None:
@@ -131,9 +115,7 @@ def _check_boxes(stack: Stack) -> None:
             check_range(box, float(reach))
 
 
-def _record(
-    stack: Stack, found: Arrived, settings: BatchSettings, mesh: Mesh | None, workers: int, begun: float
-) -> RelaxationBatch:
+def _record(stack: Stack, found: Arrived, settings: BatchSettings, mesh: Mesh | None, begun: float) -> RelaxationBatch:
     position = jnp.asarray(np.swapaxes(found.judged.position, 1, 2))
     configuration = replaced(stack.configuration, {"position": position})
     judged = found.judged
@@ -151,6 +133,5 @@ def _record(
         n_newton=np.asarray(judged.n_newton),
         settings=settings,
         mesh=mesh,
-        n_workers=workers,
         seconds=time.perf_counter() - begun,
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import equinox as eqx
@@ -192,8 +191,7 @@ def _by_groups(batch: RelaxationBatch, function: Any, tangents: Parameters, obse
         answer = jax.tree.map(np.asarray, call(taken(stack, index), taken(tangents, index)))
         return taken(answer, np.arange(len(chunk)))
 
-    with ThreadPoolExecutor(batch.n_workers) as threads:
-        answers = list(threads.map(one, chunks))
+    answers = [one(chunk) for chunk in chunks]
 
     def filled(*leaves: np.ndarray) -> np.ndarray:
         whole = np.full((len(batch.verdicts), *leaves[0].shape[1:]), np.nan)

@@ -100,11 +100,6 @@ def positions(stack: Stack) -> Float[Array | np.ndarray, "b n d"]:
     return stack.configuration.position
 
 
-def n_members(stack: Stack) -> int:
-    """Return the number of members b."""
-    return len(positions(stack))
-
-
 def taken(tree: PyTree, index: Int[Array | np.ndarray, " *k"]) -> Any:
     """Return the members with the given numbers, in that order."""
     return jax.tree.map(lambda leaf: leaf[index], tree)

@@ -68,13 +68,6 @@ def test_a_member_at_its_last_step_is_labelled(packings):
     assert (batch.n_fire == 20).all()
 
 
-def test_threads_share_the_members(jammed):
-    batch = jammed[3]
-    again = relax_batch(jax.tree.map(lambda leaf: jnp.repeat(leaf, 8, axis=0), batch.stack), n_workers=2)
-    assert again.n_workers == 2
-    np.testing.assert_array_equal(again.position, np.repeat(batch.position, 8, axis=0))
-
-
 def test_parameters_may_differ_between_members(packings):
     law, params, starts = packings(1)
     _, bigger, others = packings(1, diameters=(0.7, 1.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -32,8 +33,7 @@ PEER_MEMBERS = 12  # packings that the peer does per round: it takes them one by
 def batch_rows(problems: Sequence[Problem], path: str, theta: float) -> list[Row]:
     """Time relaxation and dx/dtheta per packing, ours as one batch, the peer's one by one, in turns.
 
-    On a host whose CPU was split by ``jax_num_cpu_devices`` the batch is split over those devices; otherwise its
-    members are shared by threads.
+    Where there are several devices (a CPU split by ``jax_num_cpu_devices``), the batch is split over them.
 
     Args:
         problems: Random starts of one size and one law.
@@ -63,15 +63,15 @@ def batch_rows(problems: Sequence[Problem], path: str, theta: float) -> list[Row
         seconds, _ = _timed(functools.partial(theirs, chosen))
         rounds.append((seconds / PEER_MEMBERS, _timed(ours)[0] / len(problems)))
     warm_theirs, warm_ours = np.median(rounds, axis=0)
-    where = f"{jax.device_count()} devices" if mesh is not None else "threads on one device"
     return [
         Row(
             f"batch of {len(problems)}: jaxopt's time per packing / ours",
             float(warm_theirs / warm_ours),
             20,
             "at least",
-            f"warm {1e3 * warm_ours:.1f} ms against {1e3 * warm_theirs:.0f} ms ({where}); first calls with compilation "
-            f"{cold_ours:.0f} s (whole batch) and {cold_theirs:.1f} s; {int(found.answered.sum())} answered",
+            f"warm {1e3 * warm_ours:.1f} ms against {1e3 * warm_theirs:.0f} ms ({jax.device_count()} devices); "
+            f"first calls with compilation {cold_ours:.0f} s (whole batch) and {cold_theirs:.1f} s; "
+            f"{int(found.answered.sum())} answered",
         ),
         Row(
             "batch: worst estimated relative error",
@@ -101,4 +101,5 @@ def seed_problems(n_starts: int) -> list[Problem]:
 
 if __name__ == "__main__":
     jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
     print_rows(batch_rows(seed_problems(256), "soft_sphere.sigma[A]", 0.6), title="batch")
