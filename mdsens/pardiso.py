@@ -25,7 +25,7 @@ def available() -> bool:
     """Return whether MKL and pypardiso are installed and can be loaded."""
     if importlib.util.find_spec("pypardiso") is None:
         return False
-    _name_library()
+    _prepare_environment()
     try:
         _solver(_CHOLESKY)
     except (ImportError, OSError):
@@ -103,8 +103,13 @@ def _solver(kind: int) -> Any:
     return PyPardisoSolver(mtype=kind)
 
 
-def _name_library() -> None:
-    """Tell pypardiso where MKL is: its own search walks the whole environment for every solver."""
+def _prepare_environment() -> None:
+    """Tell pypardiso where MKL is, and MKL's threads to rest.
+
+    pypardiso's own search walks the whole environment for every solver. Without the second setting MKL's threads keep
+    their cores busy for a fifth of a second after every call, and XLA's wait.
+    """
+    os.environ.setdefault("KMP_BLOCKTIME", "0")
     if "PYPARDISO_MKL_RT" in os.environ:
         return
     try:
