@@ -1,7 +1,7 @@
 """Factorisations that stay apart: one member after the other on a CPU, all at once on an accelerator.
 
-A batched Cholesky or QR of JAX 0.10.1 on a CPU shares its members among XLA's threads and waits for them; two devices
-(or two Python threads) that do so at the same time wait for each other for ever.
+A batched Cholesky or QR of JAX 0.10.1 on a CPU shares its members among XLA's threads and waits for them; two Python
+threads that do so at the same time wait for each other for ever (so do two CPU devices, even one member at a time).
 """
 
 from __future__ import annotations

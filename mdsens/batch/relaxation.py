@@ -88,8 +88,8 @@ def relax_batch(
     Args:
         stack: The systems, from ``stack_systems`` or ``stack_arrays``.
         settings: How to relax.
-        mesh: Devices over which to split the members, from ``device_mesh``; by default one device does all. A CPU
-            becomes several devices by ``jax.config.update("jax_num_cpu_devices", 2)`` before the first array is made.
+        mesh: Accelerators over which to split the members, from ``device_mesh``; by default one device does all. (Not
+            yet tried on several accelerators.)
 
     Returns:
         The relaxed members; a member that failed is labelled by its verdict, the others are not affected.

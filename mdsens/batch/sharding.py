@@ -14,12 +14,24 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
+from mdsens.errors import UserError
+
 AXIS = "members"
 
 
 def device_mesh(devices: list[Any] | None = None) -> Mesh:
-    """Return the mesh of all devices (or of those given) along the members' axis."""
-    return Mesh(np.array(devices or jax.devices()), (AXIS,))
+    """Return the mesh of all devices (or of those given) along the members' axis.
+
+    Raises:
+        UserError: For several CPU devices: in JAX 0.10.1 two of them that factor matrices wait for each other for ever.
+    """
+    chosen = devices or jax.devices()
+    if len(chosen) > 1 and chosen[0].platform == "cpu":
+        raise UserError(
+            f"{len(chosen)} CPU devices cannot share a batch: JAX's factorisations wait for each other for ever. "
+            "Leave the mesh out; it is for several accelerators."
+        )
+    return Mesh(np.array(chosen), (AXIS,))
 
 
 @functools.lru_cache(maxsize=256)

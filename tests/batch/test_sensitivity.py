@@ -76,7 +76,7 @@ def test_positions_follow_as_differences_of_re_relaxed_batches(jammed):
         moved = relax_batch(stack_systems(law, changed, relaxed))
         np.testing.assert_array_equal(moved.backbone, batch.backbone)
         np.testing.assert_array_equal(moved.n_contacts, batch.n_contacts)
-        ends.append(np.asarray(moved.stack.position))
+        ends.append(np.asarray(moved.position))
     difference = (ends[0] - ends[1]) / (2 * h)
     found = position_sensitivities(batch, PATHS[:1]).values[:, 0]
     for k, held in enumerate(batch.backbone):

@@ -115,7 +115,7 @@ def test_positions_and_energy_change_as_re_relaxed_ones_do(relaxation, differenc
         assert error < 1e-6 * max(p * np.linalg.norm(value), 0.1), path
         assert p * height == pytest.approx(raised, rel=1e-7)
     assert max(selection.values * np.linalg.norm(found.values, axis=(1, 2))) > 0.1  # there is something to compare
-    assert response.method.startswith("matrix-free MINRES" if isinstance(response.factor, MatrixFree) else "sparse LU")
+    assert response.method.startswith("matrix-free MINRES" if isinstance(response.factor, MatrixFree) else "sparse ")
 
 
 def test_the_smallest_eigenvalue_is_that_of_the_dense_matrix(relaxation, response):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -33,7 +32,7 @@ PEER_MEMBERS = 12  # packings that the peer does per round: it takes them one by
 def batch_rows(problems: Sequence[Problem], path: str, theta: float) -> list[Row]:
     """Time relaxation and dx/dtheta per packing, ours as one batch, the peer's one by one, in turns.
 
-    Where there are several devices (a CPU split by ``jax_num_cpu_devices``), the batch is split over them.
+    Where there are several accelerators, the batch is split over them.
 
     Args:
         problems: Random starts of one size and one law.
@@ -101,5 +100,4 @@ def seed_problems(n_starts: int) -> list[Problem]:
 
 if __name__ == "__main__":
     jax.config.update("jax_enable_x64", True)
-    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
     print_rows(batch_rows(seed_problems(256), "soft_sphere.sigma[A]", 0.6), title="batch")
