@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 @contextmanager
 def relaxation_progress() -> Iterator[Callable[[int, float], None]]:
-    """Show FIRE's steps and the largest force while a relaxation runs; yields the callback for ``relax``."""
+    """Show the steps and the largest force while a relaxation runs; yields the callback for ``relax``."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, transient=True) as progress:
         task = progress.add_task("relaxing")

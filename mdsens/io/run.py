@@ -106,7 +106,7 @@ def _write_relaxation(file: Any, relaxation: Relaxation) -> None:
     write_attributes(group, {**labels, **scalars, "one_sided": network.one_sided})
     rule = relaxation.settings.rule(relaxation.state.configuration.n_particles)
     settings = dataclasses.asdict(dataclasses.replace(relaxation.settings, minimizer=rule))
-    write_attributes(group.create_group("settings"), {"minimizer": type(rule).__name__, **_flat(settings)})
+    write_attributes(group.create_group("settings"), {"minimizer": rule.words, **_flat(settings)})
     measured = {name: scalars[name] for name in ("energy", "max_force", "pressure")}
     h5md.write_observables(file, {name: value for name, value in measured.items() if np.isfinite(value)})
 

@@ -61,7 +61,8 @@ def _state_lines(stored: StoredRun) -> Iterator[str]:
     yield f"System        {n} particles in {d}D ({made_of}), {_box_words(stored)}"
     yield f"Potential     {stored.potential}" + (f" ({fields})" if fields else "")
     yield f"Verdict       {stored.verdict.value}: {stored.verdict.sentence}"
-    yield f"Relaxation    {len(history.newton) - newton} FIRE steps and {newton} Newton steps in {stored.seconds:.2f} s"
+    descent = f"{len(history.newton) - newton} {stored.settings['minimizer']} steps"
+    yield f"Relaxation    {descent} and {newton} Newton steps in {stored.seconds:.2f} s"
     yield (
         f"Max force     {stored.max_force:.3g} = {stored.max_force / stored.force_unit:.3g} epsilon/sigma "
         f"(asked for: {stored.settings['max_force']:g})"

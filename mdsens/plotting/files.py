@@ -91,7 +91,11 @@ def run_figures(run: StoredRun) -> Named:
         yield "packing", draw(packing, remarks=remarks)
     history = run.history
     tolerance = float(run.settings.get("max_force", 0.0)) * run.force_unit
-    yield "history", draw_history(history.energy, history.max_force, history.newton, tolerance=tolerance)
+    minimizer = run.settings["minimizer"]
+    yield (
+        "history",
+        draw_history(history.energy, history.max_force, history.newton, minimizer=minimizer, tolerance=tolerance),
+    )
     if run.observables:
         yield "observables", _observables(run)
     if len(sensitivity.paths) >= _MANY_PARAMETERS:

@@ -9,13 +9,16 @@ from matplotlib.figure import Figure
 from mdsens.plotting.style import BLUE, GREY, SINGLE_COLUMN, VERMILION, label_panel, new_figure, style
 
 
-def draw_history(energy: np.ndarray, max_force: np.ndarray, newton: np.ndarray, *, tolerance: float = 0.0) -> Figure:
+def draw_history(
+    energy: np.ndarray, max_force: np.ndarray, newton: np.ndarray, *, minimizer: str, tolerance: float = 0.0
+) -> Figure:
     """Draw how energy and largest force fall; Newton steps are marked.
 
     Args:
         energy: Energy after every step, shape (k,), units of energy.
         max_force: Largest force after every step, shape (k,), units of energy per length.
         newton: True for Newton steps, shape (k,).
+        minimizer: Name of the minimiser that took the other steps.
         tolerance: The force asked for, drawn as a line when positive.
 
     Returns:
@@ -25,9 +28,9 @@ def draw_history(energy: np.ndarray, max_force: np.ndarray, newton: np.ndarray, 
         figure = new_figure(SINGLE_COLUMN, 3.5)
         upper, lower = figure.subplots(2, 1, sharex=True)
         step = np.arange(1, len(energy) + 1)
-        _trace(upper, step, energy - energy[-1], newton)
+        _trace(upper, step, energy - energy[-1], newton, minimizer)
         upper.set_ylabel(r"$E-E_\mathrm{final}$ ($\epsilon$)")
-        _trace(lower, step, max_force, newton)
+        _trace(lower, step, max_force, newton, minimizer)
         lower.set_ylabel(r"$\max_i|\mathbf{F}_i|$ ($\epsilon/\sigma$)")
         lower.set_xlabel("steps")
         if tolerance > 0:
@@ -44,11 +47,11 @@ def draw_history(energy: np.ndarray, max_force: np.ndarray, newton: np.ndarray, 
         return figure
 
 
-def _trace(axes: Axes, step: np.ndarray, values: np.ndarray, newton: np.ndarray) -> None:
+def _trace(axes: Axes, step: np.ndarray, values: np.ndarray, newton: np.ndarray, minimizer: str) -> None:
     """Add a logarithmic curve, without what is not positive, and a marker at every Newton step."""
     shown = np.where(values > 0, values, np.nan)
     axes.set_yscale("log")
-    axes.plot(step, shown, color=BLUE, zorder=2, label="FIRE", gid="trace")
+    axes.plot(step, shown, color=BLUE, zorder=2, label=minimizer, gid="trace")
     axes.plot(
         step[newton], shown[newton], linestyle="none", marker="D", markersize=3.2, color=VERMILION,
         markeredgecolor="white", markeredgewidth=0.3, zorder=3, label=f"Newton ({newton.sum()} steps)", gid="newton",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -30,6 +30,7 @@ class ConjugateGradient(Minimizer):
         J. Nocedal, S. J. Wright, Numerical Optimization, 2nd ed., Springer 2006, equation (5.45).
     """
 
+    words: ClassVar[str] = "conjugate-gradient"
     slack: float = eqx.field(static=True, default=0.1)
 
     def start(self, surface: Surface, position: Position) -> Point:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 
@@ -25,6 +25,7 @@ class Fire(Minimizer):
         doi:10.1103/PhysRevLett.97.170201.
     """
 
+    words: ClassVar[str] = "FIRE"
     dt_start: float = eqx.field(static=True, default=0.1)
     dt_max: float = eqx.field(static=True, default=0.4)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -32,6 +32,7 @@ class LBFGS(Minimizer):
         Large-scale L-BFGS using MapReduce, NeurIPS 2014 (the recursion on inner products).
     """
 
+    words: ClassVar[str] = "L-BFGS"
     memory: int = eqx.field(static=True, default=6)
 
     def start(self, surface: Surface, position: Position) -> Point:

@@ -48,7 +48,13 @@ class Point(eqx.Module):
 
 
 class Minimizer(eqx.Module):
-    """A rule for the next point."""
+    """A rule for the next point.
+
+    Attributes:
+        words: Its name in figures and summaries.
+    """
+
+    words: eqx.AbstractClassVar[str]
 
     @abstractmethod
     def start(self, surface: Surface, position: Position) -> Point:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -35,6 +35,7 @@ class TruncatedNewton(Minimizer):
         R. S. Dembo, T. Steihaug, Math. Program. 26, 190 (1983), doi:10.1007/BF02592055.
     """
 
+    words: ClassVar[str] = "truncated-Newton"
     max_products: int = eqx.field(static=True, default=60)
 
     def start(self, surface: Surface, position: Position) -> Point:

@@ -49,6 +49,7 @@ def test_the_relaxation_comes_back_whole(run: Run, stored: Path) -> None:
     assert_same(found.contacts[:, 1], relaxation.network.j)
     assert found.one_sided == relaxation.network.one_sided
     assert found.settings["max_force"] == relaxation.settings.max_force
+    assert found.settings["minimizer"] == "FIRE"
     assert found.settings["minimizer.dt_max"] == relaxation.settings.rule(1).dt_max
     assert (found.potential, found.potential_fields["alpha"]) == ("soft_sphere", 2.0)
 

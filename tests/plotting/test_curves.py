@@ -71,7 +71,8 @@ def test_sweep_counts_refused_packings_at_every_point(sweep: plotting.Sweep) -> 
 def test_history_marks_newton_steps_and_leaves_out_what_is_not_positive() -> None:
     energy, force = np.array([3.0, 2.0, 1.1, 1.0, 1.0]), np.array([1.0, 0.1, 1e-3, 1e-8, 1e-14])
     newton = np.array([False, False, False, True, True])
-    upper, lower = plotting.draw_history(energy, force, newton, tolerance=1e-12).axes
+    upper, lower = plotting.draw_history(energy, force, newton, minimizer="L-BFGS", tolerance=1e-12).axes
+    assert "L-BFGS" in [text.get_text() for text in upper.get_legend().get_texts()]
     np.testing.assert_allclose(line(upper, "trace").get_ydata(), [2.0, 1.0, 0.1, np.nan, np.nan])
     np.testing.assert_array_equal(line(lower, "newton").get_xdata(), [4, 5])
     assert (upper.get_yscale(), lower.get_yscale()) == ("log", "log")
@@ -80,7 +81,7 @@ def test_history_marks_newton_steps_and_leaves_out_what_is_not_positive() -> Non
 
 def test_a_history_without_newton_steps_is_drawn() -> None:
     nothing = np.zeros(3, dtype=bool)
-    assert len(plotting.draw_history(np.ones(3), np.ones(3), nothing).axes) == 2
+    assert len(plotting.draw_history(np.ones(3), np.ones(3), nothing, minimizer="FIRE").axes) == 2
 
 
 def test_observables_show_every_derivative_with_its_error() -> None:

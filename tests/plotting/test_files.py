@@ -24,7 +24,7 @@ def arrays(record: object) -> dict[str, np.ndarray]:
 
 
 def some_figure() -> Figure:
-    return plotting.draw_history(np.array([2.0, 1.0]), np.array([1.0, 1e-3]), np.zeros(2, dtype=bool))
+    return plotting.draw_history(np.array([2.0, 1.0]), np.array([1.0, 1e-3]), np.zeros(2, dtype=bool), minimizer="FIRE")
 
 
 @pytest.mark.parametrize("format", HEADS)
