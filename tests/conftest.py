@@ -16,6 +16,7 @@ import jax
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_num_cpu_devices", 2)  # so that batches are split; all else runs on the first one
 # Annotated shapes and types are checked at every call; only modules imported after this line are.
 install_import_hook(["mdsens", "potentials", "systems"], "beartype.beartype")
 

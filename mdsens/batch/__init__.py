@@ -9,7 +9,6 @@ from mdsens.batch.sensitivity import (
     observable_sensitivities,
     position_sensitivities,
 )
-from mdsens.batch.sharding import device_mesh
 from mdsens.batch.stack import Stack, member, stack_arrays, stack_systems
 
 __all__ = [
@@ -19,7 +18,6 @@ __all__ = [
     "PositionSensitivities",
     "RelaxationBatch",
     "Stack",
-    "device_mesh",
     "member",
     "observable_sensitivities",
     "position_sensitivities",

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from mdsens.batch.lapack import cholesky_factor, orthonormal
+from mdsens.batch.lapack import cholesky_factor, cholesky_solve
 from mdsens.factor import SHIFT
 from mdsens.response.null_space import ZERO
 from mdsens.types import Box, PeriodicBox, Scalar
@@ -52,7 +52,7 @@ class Response(eqx.Module):
 
     def shifted_inverse(self, columns: Float[Array, "m c"]) -> Float[Array, "m c"]:
         """Return the projected inverse of matrix plus shift times columns."""
-        return self.project(_solved(self.lower, columns))
+        return self.project(cholesky_solve(self.lower, columns))
 
     def solve(self, rhs: Float[Array, "m c"]) -> tuple[Float[Array, "m c"], Float[Array, " c"]]:
         """Return the pseudo-inverse times columns, and the relative residuals."""
@@ -106,11 +106,6 @@ def _projected(modes: Array, held: Array, columns: Array) -> Array:
     return columns - modes.T @ (modes @ columns)
 
 
-def _solved(lower: Array, columns: Array) -> Array:
-    half = jax.lax.linalg.triangular_solve(lower, columns, left_side=True, lower=True)
-    return jax.lax.linalg.triangular_solve(lower, half, left_side=True, lower=True, transpose_a=True)
-
-
 def _rigid_motions(
     position: Float[Array, "d n"], backbone: Bool[Array, " n"], box: Box
 ) -> tuple[Float[Array, "k m"], Int[Array, ""]]:
@@ -135,9 +130,9 @@ def _rigid_motions(
 def _smallest(matrix: Array, lower: Array, known: Array, held: Array) -> tuple[Float[Array, " p"], Float[Array, "m p"]]:
     """Return the smallest eigenvalues on the complement of the known modes, by inverse subspace iteration."""
     start = jax.random.normal(jax.random.key(0), (len(matrix), min(_BLOCK, len(matrix))))
-    block = orthonormal(_projected(known, held, start))
+    block = jnp.linalg.qr(_projected(known, held, start))[0]
     for _ in range(_ITERATIONS):
-        block = orthonormal(_projected(known, held, _solved(lower, block)))
+        block = jnp.linalg.qr(_projected(known, held, cholesky_solve(lower, block)))[0]
     block = _projected(known, held, block)
     values, rotation = jnp.linalg.eigh(block.T @ matrix @ block)
     return values, block @ rotation

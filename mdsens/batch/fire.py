@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from mdsens.batch.kernels import Fields, Lists, forces, list_pairs
-from mdsens.batch.stack import Stack, positions
+from mdsens.batch.stack import Stack, positions, taken
 from mdsens.energy import largest_reach
 from mdsens.relax.descent import LONGEST_STEP, scales
 from mdsens.types import replaced
@@ -19,7 +19,7 @@ from mdsens.types import replaced
 DT_START, DT_MAX = 0.1, 0.4
 ALPHA_START, ALPHA_FACTOR = 0.1, 0.99
 FASTER, SLOWER, PATIENCE = 1.1, 0.5, 5
-WAITING = 0.4  # of the moving members may have used up their skins before pairs are listed anew
+WAITING = 0.3  # of the moving members may have used up their skins before pairs are listed anew
 _NORM_FLOOR = 1e-6  # jax-md adds it to the squared norm of the force
 
 Numbers = Float[Array, " b"]
@@ -139,38 +139,44 @@ def _at_rest(walk: Walk, unit: Units) -> Bool[Array, " b"]:
     return ~(jnp.maximum(walk.largest, _largest(walk.momentum) * unit.energy) > walk.threshold)
 
 
-def descend(stack: Stack, unit: Units, walk: Walk, capacity: int, n_steps: int) -> Walk:
-    """Take ``n_steps`` steps of FIRE; a member that is at rest, or whose pairs do not fit, stands still.
+def descend(stack: Stack, unit: Units, walk: Walk, capacity: int, lanes: int) -> Walk:
+    """Take steps of FIRE with every member until it stands: at rest, at its limit, or without room for its pairs.
 
-    Pairs are listed anew for all members once an eighth of the moving ones has used up its skin; those wait meanwhile.
+    ``lanes`` members move at a time, the first ones that do not stand; the others queue. Few of them stay in a core's
+    cache and waste little on those that wait; an accelerator wants many.
     """
+    lanes = min(lanes, len(walk.steps))
 
-    def unfinished(carry: tuple[Walk, Array]) -> Array:
-        walk, k = carry
-        return (k < n_steps) & ~jnp.all(walk.standing)
+    def unfinished(walk: Walk) -> Array:
+        return ~jnp.all(walk.standing)
 
-    def stretch(carry: tuple[Walk, Array]) -> tuple[Walk, Array]:
-        walk, k = carry
-        lists = list_pairs(stack, walk.position, unit.skin, capacity)
-        reference = walk.position
-        walk = replaced(walk, {"overflow": lists.overflow})
+    def stretch(walk: Walk) -> Walk:
+        chosen = jnp.argsort(walk.standing, stable=True)[:lanes]
+        part, own, before = taken((stack, unit, walk), chosen)
+        moved = _stretch(part, own, before, capacity)
+        return jax.tree.map(lambda whole, new: whole.at[chosen].set(new, unique_indices=True), walk, moved)
 
-        def moving(inner: tuple[Walk, Array, Array]) -> Array:
-            walk, k, stale = inner
-            movable = ~walk.standing
-            return (k < n_steps) & (jnp.sum(movable & ~stale) > (1 - WAITING) * jnp.sum(movable))
+    return jax.lax.while_loop(unfinished, stretch, walk)
 
-        def step(inner: tuple[Walk, Array, Array]) -> tuple[Walk, Array, Array]:
-            walk, k, stale = inner
-            held = walk.standing | stale
-            new = _stepped(stack, unit, walk, lists, held)
-            moved = jnp.max(jnp.sum((new.position - reference) ** 2, axis=1), axis=1)
-            return new, k + 1, moved > (0.5 * unit.skin) ** 2
 
-        walk, k, _ = jax.lax.while_loop(moving, step, (walk, k, jnp.zeros_like(walk.resting)))
-        return walk, k
+def _stretch(stack: Stack, unit: Units, walk: Walk, capacity: int) -> Walk:
+    """List pairs, then take steps until too many members stand or have used up their skins; those wait meanwhile."""
+    lists = list_pairs(stack, walk.position, unit.skin, capacity)
+    reference = walk.position
+    walk = replaced(walk, {"overflow": lists.overflow})
+    enough = (1 - WAITING) * jnp.sum(~walk.standing)
 
-    return jax.lax.while_loop(unfinished, stretch, (walk, jnp.zeros((), int)))[0]
+    def moving(carry: tuple[Walk, Array]) -> Array:
+        walk, stale = carry
+        return jnp.sum(~walk.standing & ~stale) > enough
+
+    def step(carry: tuple[Walk, Array]) -> tuple[Walk, Array]:
+        walk, stale = carry
+        new = _stepped(stack, unit, walk, lists, walk.standing | stale)
+        moved = jnp.max(jnp.sum((new.position - reference) ** 2, axis=1), axis=1)
+        return new, moved > (0.5 * unit.skin) ** 2
+
+    return jax.lax.while_loop(moving, step, (walk, jnp.zeros_like(walk.resting)))[0]
 
 
 def _stepped(stack: Stack, unit: Units, walk: Walk, lists: Lists, held: Bool[Array, " b"]) -> Walk:

@@ -22,7 +22,7 @@ from mdsens.types import Components
 
 Fields = Float[Array, "b d n"]
 Values = Float[Array, "b k n"]
-_BLOCK = 32  # candidates per block of a running count
+_WORD = 32  # bits of a word of flags
 
 
 class Lists(NamedTuple):
@@ -31,11 +31,14 @@ class Lists(NamedTuple):
     Attributes:
         j: Partner, shape (b, k, n); the particle itself in padding.
         params: The law's parameters expanded to the pairs, leaves (b, k, n) or (b,).
+        shift: What x_i - x_j lacks to the nearest image, components (b, k, n): particles are not wrapped while a list
+            is used; padding is shifted beyond every range.
         overflow: Whether a particle of a member has more partners than fit, shape (b,).
     """
 
     j: Int[Array, "b k n"]
     params: PyTree
+    shift: Components
     overflow: Bool[Array, " b"]
 
     @property
@@ -57,14 +60,14 @@ def list_pairs(stack: Stack, position: Fields, skin: Float[Array, " b"], capacit
     """
 
     def one(state: State, x: Array, extra: Array) -> Lists:
-        n = x.shape[1]
-        counts = jax.vmap(_running_count)(_near(state, x, extra))
-        # the k-th partner is the first candidate up to which k particles are near
-        wanted = jnp.arange(1, capacity + 1, dtype=jnp.int32)
-        chosen = jax.vmap(lambda row: jnp.searchsorted(row, wanted))(counts).astype(jnp.int32).T
-        own = jnp.arange(n, dtype=jnp.int32)
-        j = jnp.where(chosen < n, chosen, own)
-        return Lists(j, expanded(state, state.params, j), jnp.max(counts[:, -1]) > capacity)
+        chosen, overflow = _first_partners(_near(state, x, extra), capacity)
+        own = jnp.arange(x.shape[1], dtype=jnp.int32)
+        j = jnp.where(chosen < len(own), chosen, own)
+        params = expanded(state, state.params, j)
+        raw = tuple(c - c[j] for c in x)
+        shift = tuple(a - c for a, c in zip(state.configuration.box.nearest(raw), raw, strict=True))
+        far = jnp.where(j == own, 2.0 * law(state).cutoff * law(state).pair_length(params), shift[0])
+        return Lists(j, params, (far, *shift[1:]), overflow)
 
     return jax.vmap(one)(stack, position, skin)
 
@@ -91,12 +94,25 @@ def _near(state: State, x: Float[Array, "d n"], skin: Array) -> Bool[Array, "n n
     return (sum(c * c for c in separation) < (own + skin) ** 2) & ~jnp.eye(n, dtype=bool)
 
 
-def _running_count(flags: Bool[Array, " m"]) -> Int[Array, " k"]:
-    """Count the true entries up to every one, by blocks: five times faster than ``cumsum``; the end is padded."""
-    blocks = jnp.pad(flags, (0, -len(flags) % _BLOCK)).reshape(-1, _BLOCK).astype(jnp.float32)
-    inside = (blocks @ jnp.triu(jnp.ones((_BLOCK, _BLOCK), jnp.float32))).astype(jnp.int32)  # exact: small integers
-    before = jnp.cumsum(inside[:, -1]) - inside[:, -1]
-    return (inside + before[:, None]).reshape(-1)
+def _first_partners(near: Bool[Array, "n n"], capacity: int) -> tuple[Int[Array, "k n"], Bool[Array, ""]]:
+    """Return the first k partners of every column in order, n where there are fewer, and whether some are left over.
+
+    The flags are packed into words, whose lowest set bits are taken one after the other: three times faster on a CPU
+    than counting along the columns.
+    """
+    n = near.shape[0]
+    padded = jnp.pad(near, ((0, -n % _WORD), (0, 0))).reshape(-1, _WORD, n)
+    bit = jnp.arange(_WORD, dtype=jnp.uint32)[:, None]
+    words = jnp.sum(padded.astype(jnp.uint32) << bit, axis=1, dtype=jnp.uint32)
+    number = jnp.arange(len(words), dtype=jnp.int32)[:, None]
+
+    def take(words: Array, _: None) -> tuple[Array, Array]:
+        lowest = number * _WORD + jax.lax.population_count(~words & (words - 1)).astype(jnp.int32)
+        first = jnp.min(jnp.where(words != 0, lowest, n), axis=0)
+        return jnp.where(number == first // _WORD, words & (words - 1), words), first
+
+    left, rows = jax.lax.scan(take, words, length=capacity)
+    return rows, jnp.any(left != 0)
 
 
 def law(stack: State) -> PairPotential:
@@ -105,14 +121,13 @@ def law(stack: State) -> PairPotential:
     return stack.potential
 
 
-def separations(stack: Stack, position: Fields, lists: Lists) -> tuple[Components, Values]:
+def separations(position: Fields, lists: Lists) -> tuple[Components, Values]:
     """Return the components of x_i - x_j, each (b, k, n), and the distances; padding lies beyond every range."""
-    flat = tuple(x.reshape(-1) for x in jnp.moveaxis(position, 1, 0))
     index = flat_index(lists)
-    raw = tuple(x.reshape(index.shape[0], 1, -1) - gather(x, index) for x in flat)
-    nearest = jax.vmap(lambda box, parts: box.nearest(parts))(stack.configuration.box, raw)
-    far = 2.0 * interaction_range(stack, lists)
-    parts = (jnp.where(lists.mask, nearest[0], far), *nearest[1:])
+    flat = (x.reshape(-1) for x in jnp.moveaxis(position, 1, 0))
+    parts = tuple(
+        x.reshape(index.shape[0], 1, -1) - gather(x, index) + shift for x, shift in zip(flat, lists.shift, strict=True)
+    )
     return parts, jnp.sqrt(sum(c * c for c in parts))
 
 
@@ -151,7 +166,7 @@ def pair_curvatures(stack: Stack, distance: Values, lists: Lists) -> tuple[Value
 
 def forces(stack: Stack, position: Fields, lists: Lists) -> Fields:
     """Return the forces on all particles, shape (b, d, n)."""
-    parts, distance = separations(stack, position, lists)
+    parts, distance = separations(position, lists)
     return pull(parts, pair_slopes(stack, distance, lists) / distance)
 
 

@@ -31,7 +31,7 @@ from mdsens.batch.kernels import (
     pull,
     separations,
 )
-from mdsens.batch.lapack import cholesky_factor
+from mdsens.batch.lapack import cholesky_factor, cholesky_solve
 from mdsens.batch.stack import Stack, positions
 from mdsens.factor import SHIFT
 from mdsens.types import Components, PeriodicBox
@@ -136,7 +136,7 @@ def _pruned(touching: Bool[Array, "b k n"], lists: Lists, least: int) -> Bool[Ar
 
 def pairs_at(stack: Stack, position: Fields, lists: Lists) -> PairValues:
     """Return separations and the law's derivatives on all pairs."""
-    parts, distance = separations(stack, position, lists)
+    parts, distance = separations(position, lists)
     return PairValues(parts, distance, *pair_curvatures(stack, distance, lists))
 
 
@@ -157,12 +157,6 @@ def cholesky(matrix: Float[Array, "b m m"], shift: Numbers) -> Float[Array, "b m
     """Factor every matrix with a shift on its diagonal; NaN where it is not positive definite."""
     shifted = matrix + shift[:, None, None] * jnp.eye(matrix.shape[-1])
     return jax.vmap(cholesky_factor)(shifted)
-
-
-def solve_lower(lower: Float[Array, "b m m"], columns: Float[Array, "b m k"]) -> Float[Array, "b m k"]:
-    """Return the inverse of every factored matrix times columns."""
-    half = jax.lax.linalg.triangular_solve(lower, columns, left_side=True, lower=True)
-    return jax.lax.linalg.triangular_solve(lower, half, left_side=True, lower=True, transpose_a=True)
 
 
 def polish(stack: Stack, unit: Units, position: Fields, tolerance: Numbers, capacity: int) -> Judged:
@@ -211,7 +205,7 @@ def _newton_move(point: _Point, pairs: PairValues, loose: Bool[Array, "b k n"], 
     across = jnp.where(loose, 0.0, pairs.slope / pairs.distance)
     matrix = dense_hessians(pairs.parts, pairs.distance, along, across, lists)
     lower = cholesky(matrix, SHIFT * row_norms(matrix))
-    return solve_lower(lower, point.force.reshape(b, d * n, 1)).reshape(b, d, n)
+    return jax.vmap(cholesky_solve)(lower, point.force.reshape(b, d * n, 1)).reshape(b, d, n)
 
 
 def _acceptable(point: _Point, new: _Point, move: Fields, longest: Numbers) -> Bool[Array, " b"]:

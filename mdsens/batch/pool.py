@@ -1,12 +1,13 @@
 """The pool of members on their way down: who moves, who is to be polished, who has arrived.
 
-Between compiled segments the host looks at a few numbers per member. Members that have arrived leave, and the pool
-shrinks by quarters, so that nobody waits for the slowest.
+Compiled code takes members down until all of them stand, few at a time; then the host has those at rest polished and
+judged, and sends those that have not arrived on to a lower threshold.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from jaxtyping import Array
 
 from mdsens.batch.fire import Units, Walk, descend, rest_at, start_walk, units, with_skin
 from mdsens.batch.kernels import count_pairs
+from mdsens.batch.lapack import one_by_one
 from mdsens.batch.newton import Judged, polish
 from mdsens.batch.sharding import compiled, n_shards
 from mdsens.batch.stack import Stack, positions, taken
@@ -29,9 +31,9 @@ from mdsens.types import replaced
 
 WIDE, NARROW = 0.7, 0.3  # skins in units of the reach: while particles still travel, and later
 FIRST_STEPS = 100  # steps with the wide skin
-SEGMENT = 100  # steps between two looks from the host
+SEGMENT = 5000  # most steps of a member between two looks from the host
 FIRST_POLISH = 1e-4  # epsilon/sigma: the contact network has mostly settled there
-SMALLEST = 8  # slots per device: below it the calls cost more than the members
+CPU_LANES, ACCELERATOR_LANES = 4, 1024  # members that move at a time on one device
 _SPARE = 1  # places in a particle's list beyond what is found
 _UNJAMMED_PRESSURE = 1e-8  # epsilon/sigma^d
 
@@ -87,10 +89,10 @@ def _begin(stack: Stack, unit: Units, threshold: Array, limit: Array, capacity: 
     return _Moving(stack, unit, start_walk(stack, with_skin(unit, skin), threshold, limit, capacity))
 
 
-def _advanced(moving: _Moving, capacity: int, skin: float, n_steps: int) -> tuple[Walk, tuple[Array, ...]]:
+def _advanced(moving: _Moving, limit: Array, capacity: int, skin: float, lanes: int) -> tuple[Walk, tuple[Array, ...]]:
     """Return the walk after a segment, and what the host looks at."""
-    retried = replaced(moving.walk, {"overflow": jnp.zeros_like(moving.walk.overflow)})
-    walk = descend(moving.stack, with_skin(moving.unit, skin), retried, capacity, n_steps)
+    ready = replaced(moving.walk, {"overflow": jnp.zeros_like(moving.walk.overflow), "limit": limit})
+    walk = descend(moving.stack, with_skin(moving.unit, skin), ready, capacity, lanes)
     return walk, (walk.resting, walk.overflow, walk.steps)
 
 
@@ -100,8 +102,8 @@ def _counted(stack: Stack, unit: Units, position: Array, skin: float) -> Array:
 
 def _polished(moving: _Moving, index: Array, tolerance: Array, capacity: int) -> Judged:
     group: _Moving = taken(moving, index)
-    unit = with_skin(group.unit, NARROW)
-    return polish(group.stack, unit, group.walk.position, tolerance, capacity)
+    finish = one_by_one(functools.partial(polish, capacity=capacity))
+    return finish(group.stack, with_skin(group.unit, NARROW), group.walk.position, tolerance)
 
 
 def _thresholds(moving: _Moving, threshold: Array) -> Walk:
@@ -129,9 +131,11 @@ class Pool:
         self._arrived: list[tuple[int, Verdict, int, Judged]] = []
         position = np.swapaxes(positions(held), 1, 2)
         self._count(WIDE, held, unit, position)
-        limit = np.full(slots.shape, settings.max_steps, np.int32)
+        platform = (mesh.devices.flat[0] if mesh else jax.devices()[0]).platform
+        self._lanes = CPU_LANES if platform == "cpu" else ACCELERATOR_LANES
+        self._steps = np.zeros(self._number.shape, np.int32)
         begin = compiled(_begin, mesh, self._capacity[WIDE], WIDE)
-        self._moving: _Moving = begin(held, unit, self._slot_thresholds(), limit)
+        self._moving: _Moving = begin(held, unit, self._slot_thresholds(), self._steps.ravel())
 
     def run(self) -> Arrived:
         """Relax everybody."""
@@ -161,27 +165,24 @@ class Pool:
         return np.where(self._number >= 0, self._threshold[self._number], np.inf).ravel()
 
     def _advance(self, skin: float, n_steps: int) -> None:
-        """Take a segment of steps, polish those at rest, let those leave that have arrived."""
-        segment = compiled(_advanced, self._mesh, self._room(skin), skin, n_steps)
-        walk, look = segment(self._moving)
+        """Take at most that many steps with everybody, polish those at rest, let those leave that have arrived."""
+        segment = compiled(_advanced, self._mesh, self._room(skin), skin, self._lanes)
+        limit = np.minimum(self._steps + n_steps, self._settings.max_steps)
+        walk, look = segment(self._moving, limit.ravel())
         self._moving = replaced(self._moving, {"walk": walk})
-        resting, overflow, steps = (np.asarray(part).reshape(self._number.shape) for part in look)
+        resting, overflow, self._steps = (np.asarray(part).reshape(self._number.shape) for part in look)
         live = self._number >= 0
         if np.any(overflow & live):
             self._make_room(skin, self._capacity[skin] + 1)
-        waiting = live & (resting | (steps >= self._settings.max_steps))
-        idle = not np.any(live & ~waiting)
-        changed = False
-        while waiting.any() and (idle or waiting.sum(axis=1).max() >= self._settings.group):
-            self._polish(waiting, resting, steps)
-            changed = True
-        if changed:
-            self._shrink()
-            self._moving = replaced(
-                self._moving, {"walk": compiled(_thresholds, self._mesh)(self._moving, self._slot_thresholds())}
-            )
+        waiting = live & (resting | (self._steps >= self._settings.max_steps))
+        if not waiting.any():
+            return
+        while waiting.any():
+            self._polish(waiting, resting)
+        rest = compiled(_thresholds, self._mesh)
+        self._moving = replaced(self._moving, {"walk": rest(self._moving, self._slot_thresholds())})
 
-    def _polish(self, waiting: np.ndarray, resting: np.ndarray, steps: np.ndarray) -> None:
+    def _polish(self, waiting: np.ndarray, resting: np.ndarray) -> None:
         """Polish one group per device; take it off the waiting list."""
         group = self._settings.group
         index = np.zeros((len(waiting), group), np.int32)
@@ -202,7 +203,7 @@ class Pool:
             shard, slot = int(k) // group, int(index.ravel()[k])
             waiting[shard, slot] = False
             one = taken(judged, np.asarray(k))
-            number, n_steps = int(self._number[shard, slot]), int(steps[shard, slot])
+            number, n_steps = int(self._number[shard, slot]), int(self._steps[shard, slot])
             verdict = self._verdict(number, one, bool(resting[shard, slot]), n_steps)
             if verdict is None:
                 self._threshold[number] = max(self._target[number], self._threshold[number] / 10)
@@ -224,33 +225,12 @@ class Pool:
             return Verdict.CONVERGED if judged.stable else Verdict.SADDLE
         return Verdict.MAX_STEPS if n_steps >= self._settings.max_steps else None
 
-    def _shrink(self) -> None:
-        """Quarter the pool as often as its members allow; more sizes would save less than compiling them costs."""
-        live = self._number >= 0
-        least = max(SMALLEST, int(live.sum(axis=1).max()))
-        slots = live.shape[1]
-        while slots >= 4 * least:
-            slots //= 4
-        if not live.any() or slots == live.shape[1]:
-            return
-        index = np.zeros((len(live), slots), np.int32)
-        number = np.full(index.shape, -1)
-        for shard, flags in enumerate(live):
-            kept = np.flatnonzero(flags)
-            index[shard, : len(kept)], number[shard, : len(kept)] = kept, self._number[shard, kept]
-        self._moving = compiled(taken, self._mesh)(self._moving, index.ravel())
-        self._number = number
-
 
 def _spread(b: int, shards: int) -> np.ndarray:
-    number = np.full((shards, max(SMALLEST, _power_of_two(-(-b // shards)))), -1)
+    number = np.full((shards, -(-b // shards)), -1)
     for shard, part in enumerate(np.array_split(np.arange(b), shards)):
         number[shard, : len(part)] = part
     return number
-
-
-def _power_of_two(least: int) -> int:
-    return 1 << max(least - 1, 0).bit_length()
 
 
 def _by_member(slots: np.ndarray, number: np.ndarray) -> np.ndarray:

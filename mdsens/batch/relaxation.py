@@ -1,12 +1,13 @@
 """From many starts to their minima: FIRE and Newton steps in compiled code, bookkeeping on the host between them.
 
-Members that have arrived leave the pool, and the pool shrinks by halves: nobody waits for the slowest.
+A few members move at a time; who has arrived makes room for the next: nobody waits for the slowest.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from jaxtyping import Array, Float
 
 from mdsens.batch.fire import units
 from mdsens.batch.pool import Arrived, BatchSettings, Pool
-from mdsens.batch.sharding import compiled
+from mdsens.batch.sharding import compiled, device_mesh
 from mdsens.batch.stack import Stack, positions, taken
 from mdsens.pairs import check_range
 from mdsens.results import Verdict
@@ -77,7 +78,7 @@ def relax_batch(
     stack: Stack,
     settings: BatchSettings | None = None,
     *,
-    mesh: Mesh | None = None,
+    devices: Sequence[jax.Device] | None = None,
 ) -> RelaxationBatch:
     """Relax all members at fixed box, each to its own convergence.
 
@@ -88,8 +89,8 @@ def relax_batch(
     Args:
         stack: The systems, from ``stack_systems`` or ``stack_arrays``.
         settings: How to relax.
-        mesh: Accelerators over which to split the members, from ``device_mesh``; by default one device does all. (Not
-            yet tried on several accelerators.)
+        devices: Over which to split the members; by default all that JAX sees. A CPU counts as one device until told
+            otherwise before its first use: ``jax.config.update("jax_num_cpu_devices", k)`` for k cores.
 
     Returns:
         The relaxed members; a member that failed is labelled by its verdict, the others are not affected.
@@ -100,6 +101,7 @@ def relax_batch(
     begun = time.perf_counter()
     settings = settings or BatchSettings()
     _check_boxes(stack)
+    mesh = device_mesh(devices)
     return _record(stack, Pool(stack, settings, mesh).run(), settings, mesh, begun)
 
 

@@ -7,6 +7,7 @@ get NaN; their verdicts say why.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 from mdsens.batch.algebra import Response, respond
 from mdsens.batch.fire import Units, units, with_skin
 from mdsens.batch.kernels import count_pairs, expanded, law, list_pairs
+from mdsens.batch.lapack import one_by_one
 from mdsens.batch.newton import Contacts, PairValues, backbone_hessian, contacts, pairs_at
 from mdsens.batch.relaxation import RelaxationBatch
 from mdsens.batch.sharding import compiled, n_shards
@@ -298,7 +300,8 @@ def _loaded(stack: Stack, capacity: int) -> tuple[_Loaded, Response]:
 
 
 def _forward_group(stack: Stack, tangents: Parameters, capacity: int, observable: None) -> _Answer:
-    return jax.vmap(_forward)(*_loaded(stack, capacity), tangents)
+    one = lambda stack, tangents: jax.vmap(_forward)(*_loaded(stack, capacity), tangents)  # noqa: E731
+    return one_by_one(one)(stack, tangents)
 
 
 def _forward(loaded: _Loaded, response: Response, tangents: Parameters) -> _Answer:
@@ -331,7 +334,9 @@ def _answer(response: Response, values: Array, value: Scalar, quality: tuple[Arr
 
 
 def _adjoint_group(stack: Stack, tangents: Parameters, capacity: int, observable: Observable) -> _Answer:
-    return jax.vmap(lambda *member: _adjoint(observable, *member))(*_loaded(stack, capacity), tangents)
+    single = functools.partial(_adjoint, observable)
+    one = lambda stack, tangents: jax.vmap(single)(*_loaded(stack, capacity), tangents)  # noqa: E731
+    return one_by_one(one)(stack, tangents)
 
 
 def _adjoint(observable: Observable, loaded: _Loaded, response: Response, tangents: Parameters) -> _Answer:

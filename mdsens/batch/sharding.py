@@ -7,31 +7,20 @@ its own loops to its own end; ``jit`` with sharded arrays would put an all-reduc
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from mdsens.errors import UserError
-
 AXIS = "members"
 
 
-def device_mesh(devices: list[Any] | None = None) -> Mesh:
-    """Return the mesh of all devices (or of those given) along the members' axis.
-
-    Raises:
-        UserError: For several CPU devices: in JAX 0.10.1 two of them that factor matrices wait for each other for ever.
-    """
-    chosen = devices or jax.devices()
-    if len(chosen) > 1 and chosen[0].platform == "cpu":
-        raise UserError(
-            f"{len(chosen)} CPU devices cannot share a batch: JAX's factorisations wait for each other for ever. "
-            "Leave the mesh out; it is for several accelerators."
-        )
-    return Mesh(np.array(chosen), (AXIS,))
+def device_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh | None:
+    """Return the mesh of the given devices (by default all) along the members' axis; None for a single one."""
+    chosen = list(devices or jax.devices())
+    return Mesh(np.array(chosen), (AXIS,)) if len(chosen) > 1 else None
 
 
 @functools.lru_cache(maxsize=256)

@@ -14,7 +14,6 @@ import numpy as np
 from mdsens.batch import (
     BatchSettings,
     PositionSensitivities,
-    device_mesh,
     position_sensitivities,
     relax_batch,
     stack_systems,
@@ -32,7 +31,7 @@ PEER_MEMBERS = 12  # packings that the peer does per round: it takes them one by
 def batch_rows(problems: Sequence[Problem], path: str, theta: float) -> list[Row]:
     """Time relaxation and dx/dtheta per packing, ours as one batch, the peer's one by one, in turns.
 
-    Where there are several accelerators, the batch is split over them.
+    Where there are several devices, the batch is split over them.
 
     Args:
         problems: Random starts of one size and one law.
@@ -42,12 +41,11 @@ def batch_rows(problems: Sequence[Problem], path: str, theta: float) -> list[Row
     first = problems[0]
     peer = JaxoptPeer(first.configuration, first.settings.max_force)
     value = jnp.asarray(theta)
-    mesh = device_mesh() if jax.device_count() > 1 else None
     settings = BatchSettings(first.settings.max_force, first.settings.max_steps)
 
     def ours() -> PositionSensitivities:
         stack = stack_systems(first.potential, first.params, [problem.configuration for problem in problems])
-        return position_sensitivities(relax_batch(stack, settings, mesh=mesh), [path])
+        return position_sensitivities(relax_batch(stack, settings), [path])
 
     def theirs(members: Sequence[int]) -> None:
         for k in members:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from typing import Any
+
+import jax
 
 from workflows.benchmark.batch import batch_rows, seed_problems
 from workflows.benchmark.large.clock import peak_memory
@@ -19,7 +22,8 @@ def specs(config: Config, peer: str) -> list[Spec]:
 
 
 def measure(spec: Spec) -> dict[str, Any]:
-    """Time the batch and the peer in turns."""
+    """Time the batch and the peer in turns, the batch split over the cores."""
+    jax.config.update("jax_num_cpu_devices", os.cpu_count())  # before JAX is used
     found = batch_rows(seed_problems(spec["n_members"]), "soft_sphere.sigma[A]", 0.6)
     named = {f"{name}_{k}": value for k, row in enumerate(found) for name, value in dataclasses.asdict(row).items()}
     return {**named, "memory": peak_memory()}
