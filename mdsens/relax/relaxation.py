@@ -20,7 +20,18 @@ from mdsens.hessian import factorise
 from mdsens.pairs import SMALL, PairList, all_pairs, check_range, spatial_order
 from mdsens.parameters import reordered
 from mdsens.relax.conjugate_gradient import ConjugateGradient
-from mdsens.relax.descent import SEGMENT, Reach, Segment, advance, find_pairs, fitting_grid, scales, start
+from mdsens.relax.descent import (
+    FIRST_SEGMENT,
+    SEGMENT,
+    Reach,
+    Segment,
+    advance,
+    find_pairs,
+    fitting_grid,
+    fitting_rows,
+    scales,
+    start,
+)
 from mdsens.relax.fire import Fire
 from mdsens.relax.minimizer import Minimizer, Point
 from mdsens.relax.newton import polish
@@ -30,6 +41,7 @@ from mdsens.types import Configuration, PeriodicBox, Position, Scalar, replaced
 _UNJAMMED_PRESSURE = 1e-8  # epsilon/sigma^d
 _PATH_NUMBERS = 5_000_000  # coordinates kept of a path, 40 MB
 _FIRST_POLISH = 1e-4  # epsilon/sigma: the contact network has mostly settled there
+_LARGE_POLISH = 1e-5  # the same for large systems, whose networks settle later and whose steps cost less than a factor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +175,8 @@ def relax(
     _refuse_coincident(state, longest, order)
     recorder.keep(state.position)
     target = settings.max_force * unit / length
-    threshold = max(target, _FIRST_POLISH * unit / length) if settings.newton else target
+    first = _FIRST_POLISH if configuration.n_particles <= SMALL else _LARGE_POLISH
+    threshold = max(target, first * unit / length) if settings.newton else target
     rule = settings.rule(configuration.n_particles)
     point = start(rule, state)
     network, factor = None, None
@@ -248,7 +261,10 @@ def _descend(
     pairs, reach = find_pairs(state, reference, reach, len(pairs.mask))
     verdict = None
     while verdict is None:
-        n_steps = min(SEGMENT, settings.max_steps - recorder.n_descent)
+        if reach.grid.cells:
+            reach = replaced(reach, {"rows": fitting_rows(state, pairs, reach.rows)})
+        most = SEGMENT if recorder.n_descent >= 2 * FIRST_SEGMENT else FIRST_SEGMENT
+        n_steps = min(most, settings.max_steps - recorder.n_descent)
         # in a large system rattlers fly on for thousands of steps, and it is the Newton steps that judge the state
         large = state.configuration.n_particles > SMALL
         momentum = np.inf if settings.newton and large else threshold
