@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
 from mdsens.pairs import PairList, jax_md_neighbors, partner_table
-from mdsens.parameters import Parameters, at_pairs
+from mdsens.parameters import Index, Parameters, at_pairs
 from mdsens.types import Box, Components, Configuration, PeriodicBox, Position, Scalar, replaced
 
 
@@ -353,7 +353,7 @@ class State(eqx.Module):
         return replaced(self, {"pairs": pairs})
 
 
-def _image_shifts(configuration: Configuration, i: Array | np.ndarray, j: Array | np.ndarray) -> Components:
+def _image_shifts(configuration: Configuration, i: Index, j: Index) -> Components:
     """Return what separates x_i - x_j from its nearest image, component by component."""
     apart = tuple(x[i] - x[j] for x in configuration.position.T)
     return tuple(a - c for a, c in zip(apart, configuration.box.nearest(apart), strict=True))
