@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
 from mdsens.pairs import PairList, jax_md_neighbors, partner_table
-from mdsens.parameters import Index, Parameters, at_pairs
+from mdsens.parameters import Parameters, at_pairs
 from mdsens.types import Box, Components, Configuration, PeriodicBox, Position, Scalar, replaced
 
 
@@ -147,7 +147,7 @@ class PairPotential(Potential):
         if rows:
             return self._from_both_sides(configuration, params, partner_table(pairs, configuration.n_particles, rows))
         expanded = at_pairs(params, configuration.species, pairs.i, pairs.j)
-        shifts = _image_shifts(configuration, pairs.i, pairs.j)
+        shifts = _image_shifts(configuration, jnp.asarray(pairs.i), jnp.asarray(pairs.j))
         # padding is moved to where it has a distance, so that no mask is needed for it
         shifts = tuple(jnp.where(pairs.mask, s, -1.0 if axis == 0 else 0.0) for axis, s in enumerate(shifts))
 
@@ -353,7 +353,7 @@ class State(eqx.Module):
         return replaced(self, {"pairs": pairs})
 
 
-def _image_shifts(configuration: Configuration, i: Index, j: Index) -> Components:
+def _image_shifts(configuration: Configuration, i: Array, j: Array) -> Components:
     """Return what separates x_i - x_j from its nearest image, component by component."""
     apart = tuple(x[i] - x[j] for x in configuration.position.T)
     return tuple(a - c for a, c in zip(apart, configuration.box.nearest(apart), strict=True))
