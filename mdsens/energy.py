@@ -14,9 +14,9 @@ from typing import ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, PyTree
 
-from mdsens.pairs import PairList, jax_md_neighbors, partner_table
+from mdsens.pairs import PairList, jax_md_neighbors
 from mdsens.parameters import Parameters, at_pairs
 from mdsens.types import Box, Components, Configuration, PeriodicBox, Position, Scalar, replaced
 
@@ -130,51 +130,23 @@ class PairPotential(Potential):
         return self._from_components(components, expanded, pairs, configuration.n_particles)
 
     def with_fixed_images(
-        self, configuration: Configuration, params: PyTree, pairs: PairList, rows: int = 0
+        self, configuration: Configuration, params: PyTree, pairs: PairList
     ) -> Callable[[Position], tuple[Scalar, Position]]:
         """Return energy and forces as a function of the position alone, for use inside a loop.
 
         Everything that stays the same while the list does is done once: the parameters of every pair, and which image
         of its partner a particle sees. That holds while every listed pair stays closer than half the box.
-
-        Args:
-            configuration: Where the pairs were listed.
-            params: Parameters.
-            pairs: The pairs.
-            rows: Most partners of a particle, static: every pair is then evaluated from both sides, which is faster
-                than adding forces up while there are fewer than about three times as many rows as partners. 0 for once.
         """
-        if rows:
-            return self._from_both_sides(configuration, params, partner_table(pairs, configuration.n_particles, rows))
         expanded = at_pairs(params, configuration.species, pairs.i, pairs.j)
-        shifts = _image_shifts(configuration, jnp.asarray(pairs.i), jnp.asarray(pairs.j))
+        coordinates = tuple(configuration.position.T)
+        apart = tuple(x[pairs.i] - x[pairs.j] for x in coordinates)
+        shifts = tuple(a - c for a, c in zip(apart, configuration.box.nearest(apart), strict=True))
         # padding is moved to where it has a distance, so that no mask is needed for it
         shifts = tuple(jnp.where(pairs.mask, s, -1.0 if axis == 0 else 0.0) for axis, s in enumerate(shifts))
 
         def evaluate(position: Position) -> tuple[Scalar, Position]:
             components = tuple(x[pairs.i] - x[pairs.j] - s for x, s in zip(position.T, shifts, strict=True))
             return self._from_components(components, expanded, pairs, configuration.n_particles)
-
-        return evaluate
-
-    def _from_both_sides(
-        self, configuration: Configuration, params: PyTree, table: Int[Array, "k n"]
-    ) -> Callable[[Position], tuple[Scalar, Position]]:
-        own = jnp.broadcast_to(jnp.arange(table.shape[1], dtype=table.dtype), table.shape)
-        flat = at_pairs(params, configuration.species, own.ravel(), table.ravel())
-        expanded = jax.tree.map(lambda leaf: leaf.reshape(table.shape) if leaf.ndim else leaf, flat)
-        shifts = _image_shifts(configuration, own, table)
-        beyond = 2.0 * self.cutoff * self.pair_length(expanded)  # the law vanishes there: no mask for padding
-        shifts = (jnp.where(table == own, -beyond, shifts[0]), *shifts[1:])
-
-        def evaluate(position: Position) -> tuple[Scalar, Position]:
-            partners = (x.at[table].get(mode="promise_in_bounds", wrap_negative_indices=False) for x in position.T)
-            components = tuple(x - y - s for x, y, s in zip(position.T, partners, shifts, strict=True))
-            distance = jnp.sqrt(sum(c * c for c in components))
-            slope = jax.grad(lambda r: jnp.sum(self.pair_energy(r, expanded)))(distance)
-            value = jnp.sum(jnp.sum(self.pair_energy(distance, expanded), axis=0))  # of particles first: one pass
-            pull = slope / distance
-            return 0.5 * value, jnp.stack([-jnp.sum(pull * c, axis=0) for c in components], axis=1)
 
         return evaluate
 
@@ -351,12 +323,6 @@ class State(eqx.Module):
     def with_pairs(self, pairs: PairList) -> State:
         """Return the state with another pair list."""
         return replaced(self, {"pairs": pairs})
-
-
-def _image_shifts(configuration: Configuration, i: Array, j: Array) -> Components:
-    """Return what separates x_i - x_j from its nearest image, component by component."""
-    apart = tuple(x[i] - x[j] for x in configuration.position.T)
-    return tuple(a - c for a, c in zip(apart, configuration.box.nearest(apart), strict=True))
 
 
 def pair_components(configuration: Configuration, pairs: PairList) -> Components:

@@ -28,7 +28,7 @@ class PairList(NamedTuple):
     """Unordered pairs (i, j), each at most once, padded with masked entries i = j = 0.
 
     Attributes:
-        i: First particle of every pair, shape (m,); pairs with the same first particle stand together.
+        i: First particle of every pair, shape (m,).
         j: Second particle, same shape.
         mask: True for real pairs, False for padding, same shape.
 
@@ -164,42 +164,6 @@ def compiled_pairs(
     mask = jnp.arange(capacity) < counts[-1]
     i, j = (jnp.where(mask, jnp.asarray(index)[chosen], 0) for index in (candidates.i, candidates.j))
     return PairList(i, j, mask), counts[-1], lacking
-
-
-def partner_counts(pairs: PairList, n: int) -> Int[Array, " n"]:
-    """Return in how many pairs every particle is."""
-    i, j = (jnp.where(pairs.mask, index, n) for index in (pairs.i, pairs.j))
-    return jnp.zeros(n, jnp.int32).at[i].add(1, mode="drop").at[j].add(1, mode="drop")
-
-
-def partner_table(pairs: PairList, n: int, rows: int) -> Int[Array, "k n"]:
-    """Return the partners of every particle, so that every pair occurs twice; the particle itself fills the rest.
-
-    Sums over the rows need no scatter, which on a CPU takes longer than computing every pair twice.
-
-    Args:
-        pairs: The pairs; a particle has at most ``rows`` of them.
-        n: Number of particles.
-        rows: Height k of the table, static.
-    """
-    number, own = jnp.arange(len(pairs.mask), dtype=jnp.int32), jnp.arange(n, dtype=jnp.int32)
-    first, second = (jnp.where(pairs.mask, jnp.asarray(index, jnp.int32), n) for index in (pairs.i, pairs.j))
-    start = jnp.full(n + 1, len(number), jnp.int32).at[first].min(number)
-    table = jnp.broadcast_to(own, (rows, n)).at[number - start[first], first].set(second, mode="drop")
-    filled = jnp.zeros(n, jnp.int32).at[first].add(1, mode="drop")
-
-    def unplaced(carry: tuple[Array, Array, Array]) -> Array:
-        return jnp.any(carry[2] < n)
-
-    def place(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        # of the pairs left for a second particle one wins a place, the others try again
-        table, filled, left = carry
-        winner = jnp.full(n + 1, -1, jnp.int32).at[left].set(number)
-        found = winner[:n] >= 0
-        table = table.at[jnp.where(found, filled, rows), own].set(first[winner[:n]], mode="drop")
-        return table, filled + found, jnp.where(winner[left] == number, n, left)
-
-    return jax.lax.while_loop(unplaced, place, (table, filled, second))[0]
 
 
 def spatial_order(position: Position | np.ndarray, box: Box, reach: float) -> np.ndarray:

@@ -14,24 +14,13 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from mdsens.energy import PairPotential, Potential, State, energy_and_forces
-from mdsens.pairs import (
-    Grid,
-    PairList,
-    compiled_pairs,
-    grid_for,
-    in_order,
-    padded_pairs,
-    partner_counts,
-    standard_capacity,
-)
+from mdsens.pairs import Grid, PairList, compiled_pairs, grid_for, in_order, padded_pairs, standard_capacity
 from mdsens.relax.minimizer import Minimizer, Point, Surface, largest_norm
 from mdsens.types import Position, Scalar, is_concrete, replaced
 
 # Most that a particle moves in a step, units of sqrt(epsilon/k) with the law's stiffness k. Soft spheres never come
 # near it.
 LONGEST_STEP = 0.7
-MOST_ROWS = 3.0  # rows per partner on average up to which forces are summed from both sides of every pair
-FIRST_SEGMENT = 50  # the same for the first two: by then particles from a random start have spread
 SEGMENT = 200  # most steps between two looks from the host: progress, history, path
 
 
@@ -68,13 +57,11 @@ class Reach(eqx.Module):
         longest: Largest interaction range, units of length; infinite where pairs are not listed.
         skin: Extra reach of the list, units of length: it is stale once a particle has moved half of it.
         grid: How candidate pairs are found; no candidates where pairs are not listed.
-        rows: Most partners of a particle where forces are summed from both sides of every pair, 0 where from one.
     """
 
     longest: Scalar | float
     skin: Scalar | float
     grid: Grid = eqx.field(static=True)
-    rows: int = eqx.field(static=True, default=0)
 
 
 def scales(potential: Potential, params: Any) -> tuple[Scalar | float, Scalar | float]:
@@ -89,11 +76,11 @@ def scales(potential: Potential, params: Any) -> tuple[Scalar | float, Scalar | 
     return largest("length"), largest("energy")
 
 
-def _surface(state: State, *, fixed_images: bool = False, rows: int = 0) -> Surface:
+def _surface(state: State, *, fixed_images: bool = False) -> Surface:
     length, unit = jax.lax.stop_gradient(scales(state.potential, state.params))
     energy_and_force: Callable[[Position], tuple[Scalar, Position]]
     if fixed_images and isinstance(state.potential, PairPotential):
-        energy_and_force = state.potential.with_fixed_images(state.configuration, state.params, state.pairs, rows)
+        energy_and_force = state.potential.with_fixed_images(state.configuration, state.params, state.pairs)
     else:
         energy_and_force = lambda x: energy_and_forces(state.at(x, state.parameters))  # noqa: E731
 
@@ -127,32 +114,13 @@ def find_pairs(state: State, position: Position, reach: Reach, capacity: int) ->
         return padded_pairs(np.zeros(0, int), np.zeros(0, int), 1), reach
     pairs, n_found, lacking = _listed(state, position, reach, max(capacity, 1))
     if bool(lacking):
-        grid = fitting_grid(state, position, reach.longest, reach.skin)
-        reach = Reach(reach.longest, reach.skin, grid, reach.rows)
+        reach = Reach(reach.longest, reach.skin, fitting_grid(state, position, reach.longest, reach.skin))
         pairs, n_found, _ = _listed(state, position, reach, max(capacity, 1))
     if int(n_found) > capacity:
         n = len(position)
         least = math.ceil(standard_capacity(1.05 * int(n_found) / n) * n)
         pairs, _, _ = _listed(state, position, reach, max(1, min(least, n * (n - 1) // 2)))
     return (in_order(pairs) if reach.grid.cells else pairs), reach
-
-
-def fitting_rows(state: State, pairs: PairList, rows: int) -> int:
-    """Return the number of rows with which forces are summed fastest, the present one where nothing is gained.
-
-    Args:
-        state: Law and number of particles.
-        pairs: The pairs.
-        rows: The present number of rows, 0 for none.
-    """
-    n = state.configuration.n_particles
-    if not isinstance(state.potential, PairPotential):
-        return 0
-    counts = np.asarray(_counts(pairs, n))
-    wanted = 2 * math.ceil((int(counts.max(initial=0)) + 1) / 2)  # one to spare, few sizes: each is compiled anew
-    if wanted > MOST_ROWS * counts.mean():
-        return 0
-    return wanted if not counts.max(initial=0) <= rows <= wanted + 2 else rows
 
 
 def fitting_grid(state: State, position: Position, longest: float | Scalar, skin: float | Scalar) -> Grid:
@@ -181,7 +149,6 @@ def _list(state: State, position: Position, reach: Reach, capacity: int) -> tupl
 
 
 _listed = functools.partial(jax.jit, static_argnums=3)(_list)
-_counts = functools.partial(jax.jit, static_argnums=1)(partner_counts)
 
 
 @jax.jit
@@ -219,10 +186,8 @@ def advance(
     def relisted(segment: Segment) -> Segment:
         position = segment.point.position
         found, n_found, lacking = _list(state, position, reach, pairs.mask.shape[0])
-        incomplete = (n_found > pairs.mask.shape[0]) | lacking
-        if reach.rows:
-            incomplete |= jnp.max(partner_counts(found, len(position))) > reach.rows
-        return replaced(segment, {"pairs": found, "reference": position, "stale": incomplete})
+        changes = {"pairs": found, "reference": position, "stale": (n_found > pairs.mask.shape[0]) | lacking}
+        return replaced(segment, changes)
 
     def at_rest(point: Point) -> Bool[Array, ""]:
         # written so that NaN counts as at rest and ends the loop
@@ -235,7 +200,7 @@ def advance(
         # pairs and reference stay out of the loop that runs them: carried along they cost a quarter of its time
         reference = segment.reference
         # three cells of the list's reach across the box: no listed pair comes near half of it
-        surface = _surface(state.moved(reference, segment.pairs), fixed_images=bool(reach.grid.cells), rows=reach.rows)
+        surface = _surface(state.moved(reference, segment.pairs), fixed_images=bool(reach.grid.cells))
 
         def step(held: Segment) -> Segment:
             new = minimizer.step(surface, held.point)

@@ -20,18 +20,7 @@ from mdsens.hessian import factorise
 from mdsens.pairs import SMALL, PairList, all_pairs, check_range, spatial_order
 from mdsens.parameters import reordered
 from mdsens.relax.conjugate_gradient import ConjugateGradient
-from mdsens.relax.descent import (
-    FIRST_SEGMENT,
-    SEGMENT,
-    Reach,
-    Segment,
-    advance,
-    find_pairs,
-    fitting_grid,
-    fitting_rows,
-    scales,
-    start,
-)
+from mdsens.relax.descent import SEGMENT, Reach, Segment, advance, find_pairs, fitting_grid, scales, start
 from mdsens.relax.fire import Fire
 from mdsens.relax.minimizer import Minimizer, Point
 from mdsens.relax.newton import polish
@@ -141,10 +130,11 @@ def relax(
     """Relax a configuration to a minimum of the energy at fixed box.
 
     The minimiser runs in compiled segments; whenever a particle has moved half a skin the pairs are listed anew, and
-    particles that are neighbours in space are neighbours in memory. Below a largest force of 1e-4 epsilon/sigma Newton
-    steps with a direct factor try to finish from there. Unless the backbone stays as it is, the Hessian is positive
-    and they converge, the attempt is forgotten and the minimiser goes on, as if nothing had happened, to a third of the
-    force (a tenth for small systems, in which a step is cheaper than an attempt).
+    particles that are neighbours in space are neighbours in memory. Below a largest force of 1e-4 epsilon/sigma (1e-5
+    for more than 300 particles) Newton steps with a direct factor try to finish from there. Unless the backbone stays
+    as it is, the Hessian is positive and they converge, the attempt is forgotten and the minimiser goes on, as if
+    nothing had happened, to a third of the force (a tenth for small systems, in which a step is cheaper than an
+    attempt).
 
     Args:
         potential: The law.
@@ -261,10 +251,7 @@ def _descend(
     pairs, reach = find_pairs(state, reference, reach, len(pairs.mask))
     verdict = None
     while verdict is None:
-        if reach.grid.cells:
-            reach = replaced(reach, {"rows": fitting_rows(state, pairs, reach.rows)})
-        most = SEGMENT if recorder.n_descent >= 2 * FIRST_SEGMENT else FIRST_SEGMENT
-        n_steps = min(most, settings.max_steps - recorder.n_descent)
+        n_steps = min(SEGMENT, settings.max_steps - recorder.n_descent)
         # in a large system rattlers fly on for thousands of steps, and it is the Newton steps that judge the state
         large = state.configuration.n_particles > SMALL
         momentum = np.inf if settings.newton and large else threshold
