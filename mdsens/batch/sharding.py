@@ -18,9 +18,9 @@ AXIS = "members"
 
 
 def device_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh | None:
-    """Return the mesh of the given devices (by default all) along the members' axis; None for a single one."""
+    """Return the mesh of the given devices (by default all) along the members' axis; None for the default one alone."""
     chosen = list(devices or jax.devices())
-    return Mesh(np.array(chosen), (AXIS,)) if len(chosen) > 1 else None
+    return None if chosen == jax.devices()[:1] else Mesh(np.array(chosen), (AXIS,))
 
 
 @functools.lru_cache(maxsize=256)

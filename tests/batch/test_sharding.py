@@ -30,6 +30,13 @@ def test_two_devices_find_what_one_finds(stack: Stack):
     np.testing.assert_allclose(first.values, second.values, rtol=1e-6, atol=1e-9)
 
 
+def test_a_single_device_is_the_one_asked_for(stack: Stack):
+    batch = relax_batch(stack, devices=jax.devices()[1:])
+    assert batch.mesh is not None
+    assert list(batch.mesh.devices.flat) == jax.devices()[1:]
+    assert batch.verdicts == relax_batch(stack, devices=jax.devices()[:1]).verdicts
+
+
 def test_adjoints_are_split_too(stack: Stack):
     both, alone = relax_batch(stack), relax_batch(stack, devices=jax.devices()[:1])
     first, second = (
