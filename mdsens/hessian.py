@@ -12,6 +12,9 @@ of particle i.
 
 from __future__ import annotations
 
+import contextlib
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,12 +23,29 @@ from jaxtyping import Array, Bool, Float
 
 from mdsens.energy import PairPotential, State, energy_at, pair_components
 from mdsens.errors import UserError
-from mdsens.factor import SMALL, Factor, PairBlocks, assemble, banded_cholesky, sparse_factor, upper_triangle
+from mdsens.factor import (
+    Factor,
+    PairBlocks,
+    assemble,
+    banded_cholesky,
+    dense_matrix,
+    pardiso,
+    sparse_factor,
+    spectrum,
+    upper_triangle,
+)
+from mdsens.factor.base import TooLargeError
 from mdsens.generic import MOST_ENTRIES, coloured_hessian, hessian_products, is_assembled
+from mdsens.krylov import block_krylov
 from mdsens.matrix_free import matrix_free
 from mdsens.parameters import at_pairs
 from mdsens.types import Scalar
 
+LinearSolver = Literal["auto", "direct", "krylov"]
+SMALL = 600  # unknowns: up to here a band is factored faster than a sparse matrix
+_TINY = 64  # unknowns: up to here the spectrum is
+_MOST_NUMBERS = 4e8  # of Pardiso's factor, 3 GB; while it fits, ten solves cost less by it than without
+_MOST_SUPERLU = 10_000  # unknowns of a three-dimensional system factored by SuperLU; at 30 000 it takes 15 s
 _PROBES = 16
 
 
@@ -75,29 +95,52 @@ def hessian(state: State, particles: np.ndarray | None = None) -> sp.csc_array:
 
 
 def factorise(
-    state: State, particles: np.ndarray | None = None, like: Factor | None = None, *, definite: bool = True
+    state: State,
+    particles: np.ndarray | None = None,
+    like: Factor | None = None,
+    *,
+    definite: bool = True,
+    solver: LinearSolver = "auto",
 ) -> Factor:
-    """Factor the Hessian of a state: as a band where it is small and has no negative eigenvalue, else sparsely.
+    """Prepare solves with the Hessian of a state: a direct factor as far as memory goes, else a Krylov method.
 
-    Energies that are no pair laws are factored sparsely while the matrix has few enough entries, else matrix-free.
+    A few dozen unknowns are diagonalised, a few hundred factored as a band if there is no negative eigenvalue, more of
+    them sparsely. Conjugate gradients on the blocks take over where the factor would hold more than 4e8 numbers (3 GB;
+    discs reach that beyond a million, spheres near a hundred thousand) and, without MKL, for more than 10 000 unknowns
+    in three dimensions. Energies that are no pair laws and whose
+    matrix would have too many entries are solved with matrix-free.
 
     Args:
         state: The state.
         particles: True for the particles whose rows and columns are kept, as for ``hessian``.
         like: An earlier factor: while the pattern stays the same, its fill-reducing order is used again.
         definite: Whether no negative eigenvalue is expected.
+        solver: "direct" or "krylov" to override the choice.
 
     Raises:
-        NumericalError: When the Hessian holds a non-finite number or stays singular.
+        NumericalError: When the Hessian holds a non-finite number or stays singular, or when conjugate gradients fail.
     """
+    dimension = state.configuration.dimension
     if not isinstance(state.potential, PairPotential):
         if not is_assembled(state):
             return matrix_free(state, particles)
-        return sparse_factor(_upper(hessian(state, particles)), like, definite=definite)
+        return _sparse(_upper(hessian(state, particles)), dimension, like, definite, solver)
     pairs = pair_blocks(state, particles)
-    small = 0 < pairs.n_particles * state.configuration.dimension <= SMALL
-    banded = banded_cholesky(pairs) if small and definite else None
-    return banded or sparse_factor(upper_triangle(pairs), like, definite=definite)
+    size = pairs.n_particles * dimension
+    if solver != "krylov" and size <= _TINY:
+        return spectrum(dense_matrix(pairs))
+    banded = banded_cholesky(pairs) if solver != "krylov" and size <= SMALL and definite else None
+    return banded or _sparse(upper_triangle(pairs), dimension, like, definite, solver)
+
+
+def _sparse(upper: sp.csr_array, dimension: int, like: Factor | None, definite: bool, solver: LinearSolver) -> Factor:
+    if solver == "direct":
+        return sparse_factor(upper, like, definite=definite)
+    slow = dimension > 2 and upper.shape[0] > _MOST_SUPERLU and not pardiso.available()
+    if solver == "auto" and not slow:
+        with contextlib.suppress(TooLargeError):
+            return sparse_factor(upper, like, definite=definite, most_numbers=_MOST_NUMBERS)
+    return block_krylov(upper, dimension)
 
 
 def _upper(matrix: sp.csc_array) -> sp.csr_array:

@@ -19,10 +19,8 @@ from mdsens.energy import State
 from mdsens.errors import NumericalError
 from mdsens.factor import Factor
 from mdsens.generic import hessian_products
-from mdsens.implicit import Minres, NullSpace
-from mdsens.implicit.operator import ProjectedOperator
+from mdsens.krylov import minimum_residual
 
-_SOLVER = Minres(rtol=1e-8)  # whoever solves refines: two rounds reach 1e-14
 _SIGN = 1e-7  # of the norm: a negative eigenvalue closer to zero is not told from zero
 _LANCZOS = 40  # vectors kept by a Lanczos iteration
 
@@ -106,8 +104,4 @@ def _product(state: State, unknowns: Int[Array, " m"], vector: Float[Array, " m"
 
 @jax.jit
 def _solution(state: State, unknowns: Int[Array, " m"], vector: Float[Array, " m"]) -> Float[Array, " m"]:
-    nothing = NullSpace.empty(vector)
-    operator = ProjectedOperator(lambda v: _product(state, unknowns, v), nothing, jnp.ones(()))
-    norm = jnp.linalg.norm(vector)
-    scaled = vector / jnp.where(norm > 0, norm, 1.0)
-    return norm * _SOLVER.solve(None, operator, scaled, transposed=False).value
+    return minimum_residual(lambda v: _product(state, unknowns, v), vector)

@@ -82,4 +82,5 @@ def relaxation_settings(options: RelaxationOptions) -> RelaxationSettings:
         max_steps=options.max_steps,
         skin=options.skin,
         minimizer=MINIMIZERS.get(options.minimizer),
+        linear_solver=options.linear_solver,
     )

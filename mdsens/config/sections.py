@@ -120,6 +120,9 @@ class RelaxationOptions(Section):
         "auto", description="rule that leads into a basin; auto: fire up to 300 particles, conjugate_gradient beyond"
     )
     skin: float = Field(0.3, ge=0, description="neighbour list's extra range, units of the largest cutoff")
+    linear_solver: Literal["auto", "direct", "krylov"] = Field(
+        "auto", description="solves with the Hessian; auto: a direct factor as far as memory goes, krylov beyond"
+    )
 
 
 class SensitivityOptions(Section):

@@ -15,8 +15,8 @@ from jaxtyping import Array, Bool, Float
 from mdsens.backbone import Network, contact_network
 from mdsens.energy import PairPotential, State, energy, forces, max_force
 from mdsens.errors import NumericalError
-from mdsens.factor import SHIFT, SMALL, Factor
-from mdsens.hessian import dense_hessian, factorise
+from mdsens.factor import SHIFT, Factor
+from mdsens.hessian import SMALL, LinearSolver, dense_hessian, factorise
 from mdsens.types import Position, Scalar
 
 _LONGER = 6.0  # of the longest step: where steps are shortened, half of all the way that a particle may go
@@ -42,7 +42,9 @@ class Polish:
     settled: bool
 
 
-def polish(state: State, *, tolerance: float, longest_step: float, max_steps: int = 12) -> Polish:
+def polish(
+    state: State, *, tolerance: float, longest_step: float, max_steps: int = 12, solver: LinearSolver = "auto"
+) -> Polish:
     r"""Take Newton steps :math:`\delta = (H + \mu)^{-1} F` until the largest force is below the tolerance.
 
     A step is taken only when the state is plainly inside a basin: the Hessian has no negative eigenvalue (beyond those
@@ -61,13 +63,14 @@ def polish(state: State, *, tolerance: float, longest_step: float, max_steps: in
         tolerance: Largest force to reach, units of energy per length.
         longest_step: Cap on a particle's move per step, units of length.
         max_steps: Most steps to take.
+        solver: What solves for a step where the host takes it, as for ``factorise``.
     """
     before = contact_network(state)
     small = isinstance(state.potential, PairPotential) and state.position.size <= SMALL
     point, energies, largest = _run(state, tolerance, longest_step, max_steps if small else 0)
     trail = [pair for pair in zip(energies.tolist(), largest.tolist(), strict=True) if np.isfinite(pair[0])]
     if trail and (before.n_rattlers or not small):
-        limits = _Limits(tolerance, longest_step, max_steps, before.n_rattlers, shorten=not small)
+        limits = _Limits(tolerance, longest_step, max_steps, before.n_rattlers, not small, solver)
         point, trail = _walk(state, point, trail, limits)
     final = state.moved(point.position, state.pairs)
     after = contact_network(final)
@@ -84,6 +87,7 @@ class _Limits(NamedTuple):
     max_steps: int
     n_rattlers: int
     shorten: bool
+    solver: LinearSolver
 
 
 def _walk(
@@ -92,7 +96,7 @@ def _walk(
     """Take steps with a factor that knows its inertia; return the last point and the energies and forces of all."""
     begin, factor = np.asarray(state.position), None
     while trail[-1][1] > limits.tolerance and len(trail) <= limits.max_steps:
-        factor = _factor(state.moved(point.position, state.pairs), limits.n_rattlers, factor)
+        factor = _factor(state.moved(point.position, state.pairs), limits, factor)
         if factor is None:
             break
         step, longest = _step(factor, point.force), limits.longest_step
@@ -181,13 +185,13 @@ def _run(
     return point, energies, largest
 
 
-def _factor(state: State, n_rattlers: int, like: Factor | None) -> Factor | None:
+def _factor(state: State, limits: _Limits, like: Factor | None) -> Factor | None:
     """Factor the Hessian; None where it has more negative eigenvalues than rattlers could give it."""
     try:
-        factor = factorise(state, like=like, definite=not n_rattlers)
+        factor = factorise(state, like=like, definite=not limits.n_rattlers, solver=limits.solver)
     except NumericalError:
         return None
-    return factor if factor.n_negative <= state.configuration.dimension * n_rattlers else None
+    return factor if factor.n_negative <= state.configuration.dimension * limits.n_rattlers else None
 
 
 def _step(factor: Factor, force: Position) -> np.ndarray:

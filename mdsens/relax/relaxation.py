@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from mdsens.backbone import Network, contact_network, with_contacts
 from mdsens.energy import PairPotential, Potential, State, energy, max_reach, pair_distances, pressure
 from mdsens.errors import UserError
 from mdsens.factor import Factor
-from mdsens.hessian import factorise
+from mdsens.hessian import LinearSolver, factorise
 from mdsens.pairs import SMALL, PairList, all_pairs, check_range, spatial_order
 from mdsens.parameters import reordered
 from mdsens.relax.conjugate_gradient import ConjugateGradient
@@ -43,7 +43,9 @@ class RelaxationSettings:
         skin: Extra reach of the neighbour list in units of the largest interaction range, > 0.
         minimizer: The rule that leads into a basin: ``Fire``, ``ConjugateGradient``, ``LBFGS`` or ``TruncatedNewton``;
             None for FIRE up to 300 particles and conjugate gradients beyond, where they take fewer forces.
-        newton: Whether Newton steps with a direct factor finish the relaxation; off, the minimiser goes all the way.
+        newton: Whether Newton steps finish the relaxation; off, the minimiser goes all the way.
+        linear_solver: What solves with the Hessian, in Newton steps and in the response: "direct" (a factor), "krylov"
+            (conjugate gradients), or "auto", a factor as far as memory goes (``mdsens.hessian.factorise``).
 
     Raises:
         UserError: When a value is out of its range.
@@ -54,6 +56,7 @@ class RelaxationSettings:
     skin: float = 0.4
     minimizer: Minimizer | None = None
     newton: bool = True
+    linear_solver: LinearSolver = "auto"
 
     def rule(self, n_particles: int) -> Minimizer:
         """Return the minimiser for a system of this size."""
@@ -64,6 +67,9 @@ class RelaxationSettings:
             value = getattr(self, name)
             if not (np.isfinite(value) and value > low):
                 raise UserError(f"relaxation.{name} is {value}; it must be finite and greater than {low}.")
+        if self.linear_solver not in get_args(LinearSolver):
+            known = ", ".join(get_args(LinearSolver))
+            raise UserError(f"relaxation.linear_solver is {self.linear_solver!r}; it must be one of {known}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,10 +183,12 @@ def relax(
         final = given.moved(position, listed)
         if verdict is not Verdict.CONVERGED or recorder.largest <= target:
             break
-        polished = polish(final, tolerance=target, longest_step=0.04 * min(settings.skin * length, skin))
+        longest = 0.04 * min(settings.skin * length, skin)
+        polished = polish(final, tolerance=target, longest_step=longest, solver=settings.linear_solver)
         if polished.settled and polished.max_force[-1] <= target:
             # pivots on the way may have been those of rattlers: the backbone at the final state decides
-            factor = _backbone_factor(with_contacts(polished.state, polished.network), polished.network)
+            loaded = with_contacts(polished.state, polished.network)
+            factor = _backbone_factor(loaded, polished.network, settings)
             if factor is not None and not factor.n_negative:
                 final, network = polished.state, polished.network
                 recorder.add(polished.energy[1:], polished.max_force[1:], newton=True)
@@ -289,7 +297,7 @@ def _judged(
         if _is_unjammed(state, network, value * length**state.configuration.dimension / unit):
             verdict, factor = Verdict.UNJAMMED, None
         else:
-            factor = factor or _backbone_factor(loaded, network)
+            factor = factor or _backbone_factor(loaded, network, settings)
             verdict = Verdict.SADDLE if factor is not None and factor.n_negative else Verdict.CONVERGED
     return Relaxation(
         state=state,
@@ -314,9 +322,9 @@ def _is_unjammed(state: State, network: Network, reduced_pressure: float) -> boo
     return not network.backbone.any() or not reduced_pressure >= _UNJAMMED_PRESSURE
 
 
-def _backbone_factor(loaded: State, network: Network) -> Factor | None:
+def _backbone_factor(loaded: State, network: Network, settings: RelaxationSettings) -> Factor | None:
     """Factor the Hessian of the backbone; None when there is no backbone."""
-    return factorise(loaded, network.backbone) if network.backbone.any() else None
+    return factorise(loaded, network.backbone, solver=settings.linear_solver) if network.backbone.any() else None
 
 
 def _checked_reach(potential: Potential, params: PyTree, configuration: Configuration) -> float:

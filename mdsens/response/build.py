@@ -8,7 +8,7 @@ from mdsens.backbone import Network, contact_network, with_contacts
 from mdsens.energy import PairPotential, State, forces, max_force
 from mdsens.errors import NumericalError
 from mdsens.factor import Factor
-from mdsens.hessian import factorise
+from mdsens.hessian import LinearSolver, factorise
 from mdsens.relax import Relaxation
 from mdsens.response.linear import LinearResponse
 from mdsens.response.null_space import ZeroModes, known_zero_modes, spectrum_edge
@@ -38,7 +38,12 @@ def linear_response(
     if not at_any_point:
         _refuse(relaxation, stationarity)
     return _response(
-        relaxation.loaded, relaxation.network, relaxation.factor, relaxation.max_force, at_any_point=at_any_point
+        relaxation.loaded,
+        relaxation.network,
+        relaxation.factor,
+        relaxation.max_force,
+        at_any_point=at_any_point,
+        solver=relaxation.settings.linear_solver,
     )
 
 
@@ -62,11 +67,17 @@ def _refuse(relaxation: Relaxation, stationarity: float) -> None:
 
 
 def _response(
-    loaded: State, network: Network, factor: Factor | None, largest: float, *, at_any_point: bool
+    loaded: State,
+    network: Network,
+    factor: Factor | None,
+    largest: float,
+    *,
+    at_any_point: bool,
+    solver: LinearSolver = "auto",
 ) -> LinearResponse:
     if not network.backbone.any():
         raise NumericalError(f"no sensitivity: {Verdict.UNJAMMED.sentence}")
-    factor = factor or factorise(loaded, network.backbone)
+    factor = factor or factorise(loaded, network.backbone, solver=solver)
     if factor.n_negative and not at_any_point:
         raise NumericalError(f"no sensitivity: {Verdict.SADDLE.sentence}")
     known, n_translations, n_rotations = _symmetries(loaded, network, factor)

@@ -27,6 +27,7 @@ from mdsens.response.null_space import ZeroModes, project_out
 CHUNK = 64  # parameter entries whose dense columns are held at a time
 _MOST_REFINEMENTS = 5
 _ROUNDING = 1e-14  # relative residual at which refinement has nothing left to gain
+_ESTIMATE = 1e-3  # and the one that is enough for an estimate of an error
 _forces = jax.jit(forces)
 
 
@@ -87,14 +88,15 @@ class LinearResponse:
         """The linear solver, in words."""
         return f"{self.factor.method}, shift {self.factor.shift:.1e}, projected, refined"
 
-    def solve(self, rhs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def solve(self, rhs: np.ndarray, rtol: float | np.ndarray = _ROUNDING) -> tuple[np.ndarray, np.ndarray]:
         r"""Return :math:`H^{+} b` for every right-hand side.
 
-        The factor of :math:`H + \mu` is refined iteratively until the residual stops falling, so that the shift
-        leaves no trace: each refinement multiplies the error by :math:`\mu/(\lambda + \mu)`.
+        The factor of :math:`H + \mu` is refined iteratively until the residual is as small as asked for or stops
+        falling, so that the shift leaves no trace: each refinement multiplies the error by :math:`\mu/(\lambda + \mu)`.
 
         Args:
             rhs: Right-hand sides, shape (k, n, d), units of force.
+            rtol: Relative residual to reach, one number or shape (k,).
 
         Returns:
             Solutions, shape (k, n, d), and relative residuals |P(b - H y)|/|P b|, shape (k,).
@@ -103,6 +105,7 @@ class LinearResponse:
         solution, residual = np.zeros_like(wanted), wanted.copy()
         size = np.linalg.norm(wanted, axis=0)
         norm, active = size.copy(), np.flatnonzero(size > 0)
+        goal = rtol * norm
         for _ in range(_MOST_REFINEMENTS):
             if not active.size:
                 break
@@ -113,7 +116,7 @@ class LinearResponse:
             better = left_size < size[active]
             active, left_size = active[better], left_size[better]
             solution[:, active], residual[:, active], size[active] = candidate[:, better], left[:, better], left_size
-            active = active[left_size > _ROUNDING * norm[active]]
+            active = active[left_size > goal[active]]
         full = np.zeros((len(rhs), rhs[0].size))
         full[:, self.unknowns] = solution.T
         return full.reshape(rhs.shape), size / np.where(norm > 0, norm, 1.0)
@@ -136,7 +139,8 @@ class LinearResponse:
         for rows in chunks(len(selection.paths)):
             tangents = selection.part(rows).tangents
             slopes, force = (np.asarray(part) for part in slopes_and_forces(self.state, tangents))
-            solutions, residuals = self.solve(np.concatenate([-slopes, force[None]]))
+            accuracy = np.append(np.full(len(slopes), _ROUNDING), _ESTIMATE)
+            solutions, residuals = self.solve(np.concatenate([-slopes, force[None]]), accuracy)
             values, step = solutions[:-1], solutions[-1]
             drift, slope_drift, hessian_drift = (
                 np.asarray(part) for part in drifts(self.state, tangents, values, step)
@@ -146,7 +150,7 @@ class LinearResponse:
 
     def _by_matrices(self, selection: Selection) -> Iterator[Forward]:
         shape, directions = self.state.position.shape, selection.directions.T
-        step = self.solve(np.asarray(_forces(self.state))[None])[0][0]
+        step = self.solve(np.asarray(_forces(self.state))[None], _ESTIMATE)[0][0]
         drift = sparse_drifts(self.state, jnp.asarray(step))
         slopes = sp.csc_array(mixed_matrix(self.state) @ directions)
         slope_drifts = sp.csc_array(drift.by_parameter @ directions)

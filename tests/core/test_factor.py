@@ -4,22 +4,23 @@ import jax
 import numpy as np
 import pytest
 
-from mdsens import pardiso
 from mdsens.errors import NumericalError
 from mdsens.factor import (
     SHIFT,
-    SMALL,
     BandedCholesky,
     PairBlocks,
     SparseLU,
+    Spectrum,
     SupernodalFactor,
     assemble,
     banded_cholesky,
+    pardiso,
     sparse_factor,
     sparse_lu,
+    spectrum,
     upper_triangle,
 )
-from mdsens.hessian import factorise, hessian, pair_blocks
+from mdsens.hessian import SMALL, factorise, hessian, pair_blocks
 from mdsens.relax import relax
 from potentials import soft_sphere
 from systems import bidisperse
@@ -67,6 +68,30 @@ def test_small_minima_get_a_band_and_others_a_sparse_factor(relaxation):
     law, params = soft_sphere.build(soft_sphere.Options(), start.diameters, 2)
     large = relax(law, params, start.configuration)
     assert isinstance(large.factor, SupernodalFactor if pardiso.available() else SparseLU)
+
+
+@pytest.mark.parametrize(("n", "dimension"), [(20, 2), (20, 3)])
+def test_tiny_minima_are_diagonalised(n, dimension):
+    start = bidisperse.build(
+        bidisperse.Options(n_particles=n, dimension=dimension, packing_fraction=1.05 - 0.1 * dimension, seed=1)
+    )
+    law, params = soft_sphere.build(soft_sphere.Options(), start.diameters, 2)
+    relaxation = relax(law, params, start.configuration)
+    factor, loaded = relaxation.factor, (relaxation.loaded, relaxation.network.backbone)
+    assert isinstance(factor, Spectrum)
+    assert (factor.n_negative, factor.shift, int(factor.zero.sum())) == (0, 0.0, dimension)
+    dense = hessian(*loaded).toarray()
+    np.testing.assert_allclose(factor.matrix, dense, atol=1e-15)
+    assert factor.norm == pytest.approx(np.abs(dense).sum(axis=1).max(), rel=1e-13)
+    columns = np.random.default_rng(0).standard_normal((factor.size, 3))
+    inverse = np.linalg.pinv(dense, rcond=1e-9, hermitian=True)
+    np.testing.assert_allclose(factor.product(columns), dense @ columns, atol=1e-14)
+    np.testing.assert_allclose(factor.solve(columns), inverse @ columns, atol=1e-12 * np.abs(inverse).max())
+
+
+def test_a_tiny_matrix_with_infinite_entries_is_refused():
+    with pytest.raises(NumericalError, match="infinite or NaN"):
+        spectrum(np.array([[np.inf]]))
 
 
 def test_negative_eigenvalues_are_counted():

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from mdsens.factor.base import TooLargeError
+
 _CHOLESKY, _INDEFINITE = 2, -2  # Pardiso's matrix types
 _ANALYSE, _FACTOR, _SOLVE = 11, 22, 33  # and phases
 _NOT_POSITIVE = -4  # and error code
@@ -42,18 +44,27 @@ class Supernodal:
         definite: Whether it is a Cholesky factor; else L D L^T with Bunch and Kaufman's pivots.
     """
 
-    def __init__(self, upper: sp.csr_array, order: np.ndarray | None = None, *, definite: bool = True) -> None:
+    def __init__(
+        self,
+        upper: sp.csr_array,
+        order: np.ndarray | None = None,
+        *,
+        definite: bool = True,
+        most_numbers: float = float("inf"),
+    ) -> None:
         """Factor a matrix given by its upper triangle.
 
         Args:
             upper: Upper triangle, every diagonal entry stored, indices sorted, shape (m, m).
             order: The order of an earlier factor of the same pattern, or None to compute one.
             definite: Whether Cholesky's factor is tried first.
+            most_numbers: Most numbers that the factor may hold.
 
         Raises:
+            TooLargeError: When it would hold more, as the analysis of its pattern tells before any number is computed.
             ArithmeticError: When MKL fails, as it does for a matrix that is exactly singular or not finite.
         """
-        self._upper = upper
+        self._upper, self._most_numbers = upper, most_numbers
         found = self._factored(_CHOLESKY, order) if definite else None
         self.definite = found is not None and found[2]
         if found is None or not self.definite:
@@ -81,6 +92,7 @@ class Supernodal:
             2: 3,  # nested dissection on all threads
             5: 2 if order is None else 1,  # return the order, or take it
             10: 13,  # pivots below 1e-13 are perturbed
+            18: -1,  # count the factor's numbers
             21: 1,  # Bunch and Kaufman's pivots for indefinite matrices
         }
         for index, value in settings.items():
@@ -89,6 +101,9 @@ class Supernodal:
             for phase in (_ANALYSE, _FACTOR):
                 solver.set_phase(phase)
                 solver._call_pardiso(self._upper, nothing)
+                if phase == _ANALYSE and not 0 <= solver.get_iparm(18) <= self._most_numbers:  # negative: overflown
+                    solver.free_memory(everything=True)
+                    raise TooLargeError
         except PyPardisoError as error:
             solver.free_memory(everything=True)
             if kind == _CHOLESKY and error.value == _NOT_POSITIVE:

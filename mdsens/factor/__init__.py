@@ -1,0 +1,30 @@
+r"""Direct factors of a symmetric matrix: a spectrum or a band for small ones, MKL's Pardiso or SuperLU for others.
+
+All but the spectrum factor :math:`H + \mu` with a shift far below the smallest non-zero eigenvalue, because
+translations (and loose rattlers) make H singular; whoever solves refines with the product :math:`H v`, so that the
+shift leaves no trace.
+"""
+
+from mdsens.factor.banded import BandedCholesky, banded_cholesky
+from mdsens.factor.base import SHIFT, ZERO, Factor
+from mdsens.factor.pairs import PairBlocks, assemble, upper_triangle
+from mdsens.factor.sparse import SparseLU, SupernodalFactor, sparse_factor, sparse_lu
+from mdsens.factor.spectrum import Spectrum, dense_matrix, spectrum
+
+__all__ = [
+    "SHIFT",
+    "ZERO",
+    "BandedCholesky",
+    "Factor",
+    "PairBlocks",
+    "SparseLU",
+    "Spectrum",
+    "SupernodalFactor",
+    "assemble",
+    "banded_cholesky",
+    "dense_matrix",
+    "sparse_factor",
+    "sparse_lu",
+    "spectrum",
+    "upper_triangle",
+]
