@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import jax
-from jaxtyping import Array, Float
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
 
 from mdsens.energy import State, forces
 from mdsens.hessian import directional_row_sum
@@ -38,6 +40,51 @@ def drifts(
 ) -> tuple[Float[Array, "k n d"], Float[Array, "k n d"], Scalar]:
     """Return both results of ``mixed_drift`` and the bound of the Hessian's change along the step in one call."""
     return *mixed_drift(state, tangents, responses, step), directional_row_sum(state, step)
+
+
+@jax.jit
+def dense_forward(
+    state: State,
+    tangents: Parameters,
+    unknowns: Int[Array | np.ndarray, " m"],
+    matrix: Float[Array | np.ndarray, "m m"],
+    vectors: Float[Array | np.ndarray, "m r"],
+    values: Float[Array | np.ndarray, " r"],
+) -> tuple[
+    Float[Array, "k n d"], Float[Array, " k"], Float[Array, " k"], Float[Array, " k"], Float[Array, " k"], Scalar
+]:
+    """Return the response to every direction dp and all that its certificate is made of, in one compiled call.
+
+    For systems so small that a call costs more than what it computes.
+
+    Args:
+        state: The state.
+        tangents: Directions dp, leading axis k.
+        unknowns: Numbers of the degrees of freedom that respond.
+        matrix: The Hessian among them.
+        vectors: Its eigenvectors without the zero modes.
+        values: Their eigenvalues.
+
+    Returns:
+        dx/dp; relative residuals; norms of U_xp; of the first-order change of dx/dp under the remaining Newton step; of
+        the change of U_xp along it; the bound of the Hessian's change.
+    """
+    shape, size = state.position.shape, state.position.size
+
+    def solve(fields: Float[Array, "k n d"]) -> tuple[Float[Array, "k n d"], Float[Array, " k"]]:
+        reduced = fields.reshape(-1, size)[:, jnp.asarray(unknowns)]
+        wanted = reduced @ vectors
+        found = (wanted / values) @ vectors.T
+        left = jnp.linalg.norm((reduced - found @ matrix) @ vectors, axis=1)
+        norm = jnp.linalg.norm(wanted, axis=1)
+        whole = jnp.zeros((len(found), size)).at[:, jnp.asarray(unknowns)].set(found)
+        return whole.reshape(-1, *shape), left / jnp.where(norm > 0, norm, 1.0)
+
+    slopes, force = slopes_and_forces(state, tangents)
+    solutions, residuals = solve(jnp.concatenate([-slopes, force[None]]))
+    drift, slope_drift, hessian_drift = drifts(state, tangents, solutions[:-1], solutions[-1])
+    norms = [jnp.linalg.norm(field.reshape(-1, size), axis=1) for field in (slopes, solve(drift)[0], slope_drift)]
+    return solutions[:-1], residuals[:-1], *norms, hessian_drift
 
 
 @jax.jit

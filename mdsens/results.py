@@ -16,6 +16,9 @@ class Verdict(enum.Enum):
     OVERFLOW = "neighbor_overflow"
     SADDLE = "saddle"
     UNJAMMED = "unjammed"
+    EVAPORATED = "evaporated"
+    BOX_TOO_SMALL = "box_too_small"
+    STRAINED = "strained"
 
     @property
     def sentence(self) -> str:
@@ -37,6 +40,17 @@ _SENTENCES = {
     ),
     Verdict.OVERFLOW: "The neighbour list overflowed more often than allowed: the particles are collapsing.",
     Verdict.SADDLE: "The forces vanish but the Hessian has a negative eigenvalue: perturb this saddle and relax again.",
+    Verdict.EVAPORATED: (
+        "The box grew without bound: at this pressure the system has no minimum. Raise the pressure or start denser."
+    ),
+    Verdict.BOX_TOO_SMALL: (
+        "The box shrank below twice the interaction range, where a particle would feel two images of another: take "
+        "more particles, a shorter cutoff or a lower pressure."
+    ),
+    Verdict.STRAINED: (
+        "The stress differs from the pressure asked for after the last step of the box: raise max_box_steps, or look "
+        "whether the structure keeps rearranging."
+    ),
     Verdict.UNJAMMED: "The packing is unjammed: no rigid backbone carries pressure, relaxed positions are not unique.",
 }
 

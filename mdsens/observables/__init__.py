@@ -1,58 +1,64 @@
-"""Scalar observables: each a pure function ``State -> scalar``, usable alone and under ``jax.grad``."""
+"""Scalar observables: each a pure function ``State -> scalar``, usable alone and under ``jax.grad``; a file per topic.
+
+Moduli need the state's response besides: ``elastic_tensor(response)``, and ``modulus`` makes an observable of each.
+"""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable
 
-import jax.numpy as jnp
-
-from mdsens.energy import PairPotential, State, energy, pressure
+from mdsens.energy import State, energy, pressure
 from mdsens.errors import UserError
-from mdsens.pairs import PairList
-from mdsens.types import PeriodicBox, Scalar
-
-
-def packing_fraction(state: State) -> Scalar:
-    r"""Return the volume of the particles over that of the box, overlaps counted twice.
-
-    .. math:: \phi = \frac{1}{V}\sum_i v_d(\sigma_i),
-              \quad v_2 = \frac{\pi}{4}\sigma^2, \quad v_3 = \frac{\pi}{6}\sigma^3
-
-    with sigma_i the interaction range of a pair of particles like i.
-
-    Raises:
-        ValueError: For a free system or an energy without a pairwise range.
-    """
-    box, potential = state.configuration.box, state.potential
-    if not isinstance(box, PeriodicBox) or not isinstance(potential, PairPotential):
-        raise ValueError(
-            "a packing fraction needs a periodic box and a pair potential; leave it out of the observables."
-        )
-    own = jnp.arange(state.configuration.n_particles)
-    diameter = potential.reach(state.configuration, state.params, PairList(own, own, jnp.ones(own.shape, bool)))
-    unit_ball = jnp.pi / (4 if box.dimension == 2 else 6)
-    return unit_ball * jnp.sum(diameter**box.dimension) / box.volume
-
+from mdsens.observables.elasticity import (
+    ElasticTensor,
+    Modulus,
+    bulk_modulus,
+    elastic_tensor,
+    modulus,
+    shear_modulus,
+)
+from mdsens.observables.packing import packing_fraction
+from mdsens.observables.stress import StressComponent, stress_tensor
+from mdsens.types import Scalar
 
 REGISTRY: dict[str, Callable[[State], Scalar]] = {
     "energy": energy,
     "pressure": pressure,
     "packing_fraction": packing_fraction,
 }
+_STRESS = re.compile(r"stress\[([012]),([012])\]")
 
 
 def named_observable(name: str) -> Callable[[State], Scalar]:
-    """Return the observable of that name.
+    """Return the observable of that name: one of ``REGISTRY``, or a component such as ``stress[0,1]``.
 
     Raises:
         UserError: When there is none; the message names the nearest.
     """
     if name in REGISTRY:
         return REGISTRY[name]
-    near = difflib.get_close_matches(name, REGISTRY, n=1, cutoff=0.3)
+    if found := _STRESS.fullmatch(name.replace(" ", "")):
+        return StressComponent(int(found[1]), int(found[2]))
+    known = [*REGISTRY, "stress[0,1]"]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
     hint = f"did you mean {near[0]}? Known" if near else "known"
-    raise UserError(f"there is no observable {name!r}; {hint}: {', '.join(REGISTRY)}.")
+    raise UserError(f"there is no observable {name!r}; {hint}: {', '.join(known)}.")
 
 
-__all__ = ["REGISTRY", "energy", "named_observable", "packing_fraction", "pressure"]
+__all__ = [
+    "REGISTRY",
+    "ElasticTensor",
+    "Modulus",
+    "StressComponent",
+    "bulk_modulus",
+    "elastic_tensor",
+    "energy",
+    "modulus",
+    "named_observable",
+    "packing_fraction",
+    "pressure",
+    "shear_modulus",
+    "stress_tensor",
+]

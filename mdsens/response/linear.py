@@ -17,9 +17,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from mdsens.backbone import Network
-from mdsens.derivatives import drifts, slopes_and_forces
+from mdsens.derivatives import dense_forward, drifts, slopes_and_forces
 from mdsens.energy import PairPotential, State, forces
-from mdsens.factor import Factor
+from mdsens.factor import Factor, Spectrum
 from mdsens.mixed import mixed_matrix, sparse_drifts
 from mdsens.paths import Selection
 from mdsens.response.null_space import ZeroModes, project_out
@@ -132,8 +132,21 @@ class LinearResponse:
         differentiated along their directions. Either way intermediate results are of a few dozen entries at a time.
         """
         many = len(selection.paths) > CHUNK and isinstance(self.state.potential, PairPotential)
-        parts = self._by_matrices(selection) if many else self._by_directions(selection)
+        if many:
+            parts = self._by_matrices(selection)
+        elif isinstance(self.factor, Spectrum):
+            parts = self._in_one_call(selection, self.factor)
+        else:
+            parts = self._by_directions(selection)
         return _joined(parts, len(selection.paths))
+
+    def _in_one_call(self, selection: Selection, spectrum: Spectrum) -> Iterator[Forward]:
+        kept = ~spectrum.zero
+        solver = (self.unknowns, spectrum.matrix, spectrum.vectors[:, kept], spectrum.values[kept])
+        for rows in chunks(len(selection.paths)):
+            found = dense_forward(self.state, selection.part(rows).tangents, *solver)
+            values, residual, slope, change, slope_drift, hessian_drift = (np.asarray(part) for part in found)
+            yield Forward(values, residual, slope, change, slope_drift, float(hessian_drift))
 
     def _by_directions(self, selection: Selection) -> Iterator[Forward]:
         for rows in chunks(len(selection.paths)):

@@ -26,6 +26,7 @@ def relaxed(settings=None, potential=None, **options):
 HERTZIAN = {"alpha": 2.5, "epsilon": (1.0, 2.0)}
 PACKINGS = {
     "harmonic 2D": {"n_particles": 40},
+    "tiny": {"n_particles": 24, "packing_fraction": 0.95},
     "Hertzian 3D": {"n_particles": 32, "dimension": 3, "packing_fraction": 0.8, "potential": HERTZIAN},
     "with rattlers": {"n_particles": 40, "packing_fraction": 0.86, "seed": 2},
 }

@@ -1,0 +1,239 @@
+r"""From a configuration to a minimum of the enthalpy U + P V, over positions and box together.
+
+For every box the positions are relaxed; what remains, :math:`W(\varepsilon) = \min_x U + P V`, is a function of at most
+six strains, whose gradient is the stress less the pressure and whose Hessian the moduli give. It goes down by Newton
+steps within a trust region, each from the positions that the response predicts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from mdsens.energy import PairPotential, Potential
+from mdsens.errors import NumericalError, UserError
+from mdsens.pressure.freedom import BoxKind, free_strains
+from mdsens.relax import Relaxation, RelaxationSettings, relax
+from mdsens.relax.descent import scales
+from mdsens.response import BorderedResponse, bordered, linear_response
+from mdsens.results import Verdict
+from mdsens.strain import enthalpy_gradient, periodic_box, strained
+from mdsens.types import Configuration, replaced
+
+_ROUNDING = 1e-13  # relative rounding error of an enthalpy, below which it cannot judge a step
+_SOFT = 1e-3  # of the largest: smaller stiffnesses of the box are not trusted for the length of a step
+_LARGEST = 1e3  # times the volume of the start: beyond, the box grows without bound
+
+
+@dataclasses.dataclass(frozen=True)
+class PressureSettings:
+    """How to relax at constant pressure.
+
+    Attributes:
+        box: Which deformations are free: "isotropic", "orthorhombic" or "triclinic".
+        fixed: Components of the box that keep their value, such as ``("xx",)``.
+        stress_error: Largest deviation of the stress from the pressure, units of epsilon/sigma^d, > 0.
+        max_box_steps: Most steps of the box, >= 1.
+        max_strain: Largest strain component of a step, in (0, 0.2].
+        relaxation: How positions are relaxed in every box.
+
+    Raises:
+        UserError: When a value is out of its range.
+    """
+
+    box: BoxKind = "isotropic"
+    fixed: Sequence[str] = ()
+    stress_error: float = 1e-12
+    max_box_steps: int = 500
+    max_strain: float = 0.02
+    relaxation: RelaxationSettings = dataclasses.field(default_factory=RelaxationSettings)
+
+    def __post_init__(self) -> None:
+        if not self.stress_error > 0:
+            raise UserError(f"stress_error is {self.stress_error}; it must be greater than 0.")
+        if not self.max_box_steps >= 1:
+            raise UserError(f"max_box_steps is {self.max_box_steps}; it must be at least 1.")
+        if not 0 < self.max_strain <= 0.2:
+            raise UserError(f"max_strain is {self.max_strain}; it must be greater than 0 and at most 0.2.")
+
+
+@dataclasses.dataclass(frozen=True)
+class PressureRelaxation:
+    """A state relaxed at constant pressure and how good it is.
+
+    Attributes:
+        relaxation: The state, relaxed in its final box.
+        verdict: What became of it.
+        pressure: The pressure asked for, units of energy per volume.
+        strains: Free strains of the box, shape (s, d, d).
+        stress_error: Largest deviation of the stress from the pressure along a free strain, units of energy per volume.
+        enthalpy: U + P V, units of energy.
+        volumes: Volume after every step of the box, the start first, shape (k,).
+        stress_errors: ``stress_error`` at the same states, shape (k,).
+        seconds: Wall time.
+    """
+
+    relaxation: Relaxation
+    verdict: Verdict
+    pressure: float
+    strains: np.ndarray
+    stress_error: float
+    enthalpy: float
+    volumes: np.ndarray
+    stress_errors: np.ndarray
+    seconds: float
+
+
+def relax_at_pressure(
+    potential: Potential,
+    params: PyTree,
+    configuration: Configuration,
+    pressure: float,
+    settings: PressureSettings | None = None,
+    *,
+    progress: Callable[[int, float], Any] | None = None,
+) -> PressureRelaxation:
+    """Relax positions and box to a minimum of the enthalpy.
+
+    Args:
+        potential: The law.
+        params: Its parameters.
+        configuration: Where to start, in a periodic box.
+        pressure: Pressure P, units of energy per volume.
+        settings: What is free, and how far to go.
+        progress: Called with (steps of the box so far, deviation of the stress) after each.
+
+    Returns:
+        The relaxed state with its verdict; look at it before using the numbers.
+
+    Raises:
+        UserError: For a free system, particles that coincide, a box too small to begin with, or a pressure that is not
+            finite.
+    """
+    begun = time.perf_counter()
+    settings = settings or PressureSettings()
+    if not np.isfinite(pressure):
+        raise UserError(f"the pressure is {pressure}; it must be finite.")
+    strains = free_strains(configuration.dimension, settings.box, settings.fixed)
+    here = _Here.of(relax(potential, params, configuration, settings.relaxation), pressure, strains)
+    first_volume, trust, trail = here.volume, settings.max_strain, [here]
+    tolerance = settings.stress_error * here.relaxation.force_unit * _length(here) ** (1 - configuration.dimension)
+    verdict = Verdict.STRAINED
+    for k in range(settings.max_box_steps):
+        if progress is not None:
+            progress(k, here.error)
+        if here.error <= tolerance or here.relaxation.verdict in (Verdict.NONFINITE, Verdict.MAX_STEPS):
+            verdict = here.relaxation.verdict
+            break
+        if here.volume > _LARGEST * first_volume or _has_nothing_to_hold_it(here, pressure):
+            verdict = Verdict.EVAPORATED
+            break
+        step, moves, gain = _step(here, trust)
+        try:
+            there = _Here.of(
+                relax(potential, params, _deformed(here, step, moves), settings.relaxation), pressure, strains
+            )
+        except UserError:
+            verdict = Verdict.BOX_TOO_SMALL
+            break
+        visible = gain > _ROUNDING * max(abs(here.enthalpy), abs(here.relaxation.energy))
+        falls = there.enthalpy < here.enthalpy if visible else there.error < here.error
+        if falls:
+            trust = min(2.0 * trust, settings.max_strain)
+            here = there
+            trail.append(here)
+        else:
+            trust = 0.25 * min(trust, float(np.abs(step).max()))
+            if trust < 1e-14:
+                break
+    return PressureRelaxation(
+        relaxation=here.relaxation,
+        verdict=verdict,
+        pressure=pressure,
+        strains=strains,
+        stress_error=here.error,
+        enthalpy=here.enthalpy,
+        volumes=np.array([at.volume for at in trail]),
+        stress_errors=np.array([at.error for at in trail]),
+        seconds=time.perf_counter() - begun,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Here:
+    """A relaxed state seen from the pressure asked for.
+
+    Attributes:
+        relaxation: The state.
+        strains: Free strains.
+        pressure: The pressure.
+        gradient: Derivative of the enthalpy in the strain components, shape (s,).
+        error: Largest deviation of the stress from the pressure.
+        volume: Volume.
+        enthalpy: U + P V.
+    """
+
+    relaxation: Relaxation
+    strains: np.ndarray
+    pressure: float
+    gradient: np.ndarray
+    error: float
+    volume: float
+    enthalpy: float
+
+    @classmethod
+    def of(cls, relaxation: Relaxation, pressure: float, strains: np.ndarray) -> _Here:
+        volume = float(periodic_box(relaxation.state).volume)
+        gradient = np.asarray(enthalpy_gradient(relaxation.state, strains, pressure)[1])
+        error = float(np.max(np.abs(gradient) / np.sum(strains**2, axis=(1, 2)))) / volume
+        return cls(relaxation, strains, pressure, gradient, error, volume, relaxation.energy + pressure * volume)
+
+
+def _length(here: _Here) -> float:
+    """Return the unit of length of force tolerances."""
+    return float(scales(here.relaxation.state.potential, here.relaxation.state.params)[0])
+
+
+def _has_nothing_to_hold_it(here: _Here, pressure: float) -> bool:
+    """Return whether nothing acts between the particles although the pressure pulls or does nothing."""
+    potential = here.relaxation.state.potential
+    contact = isinstance(potential, PairPotential) and potential.contact
+    return contact and here.relaxation.verdict is Verdict.UNJAMMED and pressure <= 0
+
+
+def _step(here: _Here, trust: float) -> tuple[np.ndarray, np.ndarray | None, float]:
+    """Return the next strain components, how particles move under each of them, and the enthalpy to be gained."""
+    found = _response(here)
+    if found is None:  # nothing is known of the stiffness: go straight along the stress
+        step = -here.gradient / max(float(np.abs(here.gradient).max()), 1e-300) * trust
+        return step, None, float(-here.gradient @ step)
+    values, vectors = np.linalg.eigh(found.stiffness)
+    sizes = np.maximum(np.abs(values), _SOFT * np.abs(values).max())
+    step = -vectors @ ((vectors.T @ here.gradient) / sizes)
+    step *= min(1.0, trust / max(float(np.abs(step).max()), 1e-300))
+    return step, found.moves, float(-here.gradient @ step - 0.5 * sizes @ (vectors.T @ step) ** 2)
+
+
+def _response(here: _Here) -> BorderedResponse | None:
+    if here.relaxation.verdict is not Verdict.CONVERGED:
+        return None
+    try:
+        return bordered(linear_response(here.relaxation), here.pressure, here.strains)
+    except NumericalError:
+        return None
+
+
+def _deformed(here: _Here, step: np.ndarray, moves: np.ndarray | None) -> Configuration:
+    """Return the deformed box with positions as the response predicts them."""
+    state = here.relaxation.state
+    if moves is not None:
+        position = state.position + jnp.asarray(np.tensordot(step, moves, axes=1))
+        configuration = replaced(state.configuration, {"position": position})
+        state = replaced(state, {"configuration": configuration})
+    return strained(state, np.tensordot(step, here.strains, axes=1)).configuration
