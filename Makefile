@@ -37,7 +37,7 @@ demo: $(STAMP)-run ## One packing's sensitivity and the 40-start ensemble, with 
 benchmark: $(STAMP)-benchmark ## Print the benchmark's table
 	$(VENV)/bin/mdsens benchmark workflows/benchmark.toml -o $(RESULTS)
 
-benchmark-large: $(STAMP)-benchmark ## Measure speed beside LAMMPS up to a million particles (hours; goes on where it stopped)
+benchmark-large: $(STAMP)-benchmark ## Measure speed beside LAMMPS up to a million particles (45 minutes; goes on where it stopped)
 	$(VENV)/bin/mdsens benchmark workflows/benchmark_large.toml -o $(RESULTS)
 
 clean: ## Remove this environment, caches and build leftovers (results stay)
