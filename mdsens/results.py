@@ -41,7 +41,7 @@ _SENTENCES = {
     Verdict.OVERFLOW: "The neighbour list overflowed more often than allowed: the particles are collapsing.",
     Verdict.SADDLE: "The forces vanish but the Hessian has a negative eigenvalue: perturb this saddle and relax again.",
     Verdict.EVAPORATED: (
-        "The box grew without bound, for at this pressure the system has no minimum: raise the pressure or start denser."
+        "The box grew without bound, for at this pressure the system has no minimum: raise it or start denser."
     ),
     Verdict.BOX_TOO_SMALL: (
         "The box shrank below twice the interaction range, where a particle would feel two images of another: take "
