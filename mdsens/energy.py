@@ -108,6 +108,11 @@ class PairPotential(Potential):
     def smoothness(self) -> int:
         """Number of continuous derivatives of u at the cutoff: the Hessian needs two; one means a kink there."""
 
+    @property
+    def kinks(self) -> tuple[float, ...]:
+        """Distances, in units of the pair's length, at which u'' jumps or a contact begins; crossed, x*(p) has one."""
+        return (self.cutoff,) if self.contact or self.smoothness < 2 else ()
+
     @abstractmethod
     def pair_energy(self, distance: Array, params: PyTree) -> Array:
         """Return u(r) for parameters already expanded to the pairs; must be finite for every r > 0."""

@@ -1,4 +1,4 @@
-"""Names of parameter entries: ``soft_sphere.sigma[A,B]``, ``soft_sphere.epsilon``, ``box.length``, ``box.matrix[0,1]``.
+"""Names of parameter entries: ``soft_sphere.sigma[A,B]``, ``soft_sphere.epsilon``, ``box.length``, ``box.strain[0,1]``.
 
 The same names appear in TOML, HDF5, plots and messages. A selection turns them into directions in parameter space.
 """
@@ -19,6 +19,7 @@ import scipy.sparse as sp
 from mdsens.energy import State
 from mdsens.errors import UserError
 from mdsens.parameters import PairParameter, Parameters, flattened, is_pair_parameter, unflattened
+from mdsens.strain import strain_basis, voigt_places
 from mdsens.types import PeriodicBox
 
 
@@ -153,8 +154,8 @@ def _canonical(path: str) -> str:
 def entries(state: State) -> Iterator[Entry]:
     """Yield every entry of a state's parameters: the potential's, in the order of their leaves, then the box's.
 
-    The box has the overall ``box.length`` (scaling all lattice vectors) and its single components ``box.matrix[i,j]``;
-    a free system has none.
+    The box has the overall ``box.length`` (scaling all lattice vectors), its single components ``box.matrix[i,j]``, and
+    the symmetric strains ``box.strain[i,j]`` from where it is (engineering shears); a free system has none.
     """
     names = state.configuration.species_names
     prefix = state.potential.name
@@ -180,6 +181,9 @@ def _box_entries(state: State, before: int) -> Iterator[Entry]:
     yield Entry("box.length", length, "length", before + np.arange(matrix.size), matrix.ravel() / length)
     for k, label in enumerate(_index_labels(matrix.shape)):
         yield Entry(f"box.matrix{label}", float(matrix.ravel()[k]), "length", np.array([before + k]), np.ones(1))
+    for (i, j), strain in zip(voigt_places(len(matrix)), strain_basis(len(matrix)), strict=True):
+        places = before + np.arange(matrix.size)
+        yield Entry(f"box.strain[{min(i, j)},{max(i, j)}]", 0.0, "none", places, (strain @ matrix).ravel())
 
 
 def _index_labels(shape: tuple[int, ...]) -> list[str]:

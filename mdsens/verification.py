@@ -8,20 +8,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Float, PyTree
 
 from mdsens.backbone import Network
 from mdsens.derivatives import mixed, mixed_drift
-from mdsens.energy import PairPotential, Potential, State, energy_at, forces, max_reach, pair_distances, pressure
+from mdsens.energy import PairPotential, Potential, State, energy_at, forces, max_reach, pressure
 from mdsens.pairs import neighbor_pairs
 from mdsens.parameters import Parameters, flattened
 from mdsens.paths import Selection, scaling_direction
-from mdsens.relax import Relaxation, RelaxationSettings, relax
+from mdsens.pressure import (
+    JointSensitivity,
+    PressureRelaxation,
+    PressureSettings,
+    box_rates,
+    joint_sensitivity,
+    joint_tangents,
+    pressure_response,
+    rerelaxed_at_pressure,
+)
+from mdsens.relax import Relaxation, RelaxationSettings, rerelaxed
 from mdsens.response import LinearResponse
 from mdsens.results import Verdict
 from mdsens.sensitivity import PositionSensitivity, forward
 from mdsens.sensitivity.core import observable_sensitivity
-from mdsens.types import Configuration, PeriodicBox, Position
+from mdsens.types import Configuration, PeriodicBox, replaced
+from mdsens.validity.changes import contact_changes
 
 _LARGEST_STEP = 1e-5  # of the parameter's value: keeps the curvature error of the difference below 1e-7 or so
 _SMALLEST_STEP = 1e-10
@@ -29,7 +40,6 @@ _SAFETY = 0.1  # of the step at which the first contact is predicted to change
 _CURVATURE = 1e-4  # relative change of the sensitivity over the step; its square is the error of a central difference
 _NEGLIGIBLE = 1e-3  # of |x - mean|/|p|: smaller sensitivities (zero, by symmetry or scale) are compared with this
 _TRIES = 4
-_TIGHTEST = 1e-13
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,18 +89,13 @@ def step_size(
     """
     sizes = _natural_sizes(response.state, selection)
     largest = np.minimum(_LARGEST_STEP * sizes, _CURVATURE / _growth_rates(response, sensitivity, selection))
-    if not isinstance(response.state.potential, PairPotential):
+    potential = response.state.potential
+    if not isinstance(potential, PairPotential):
         return largest
-    gaps, rates = (
-        np.asarray(part) for part in _gap_rates(relaxation.state, selection.tangents, jnp.asarray(sensitivity.values))
+    changes = contact_changes(
+        relaxation.state, response.network, sensitivity.values, selection.tangents, (potential.cutoff,)
     )
-    held = response.network.backbone
-    pairs = relaxation.state.pairs
-    relevant = np.asarray(pairs.mask) & held[np.asarray(pairs.i)] & held[np.asarray(pairs.j)]
-    if not relevant.any():
-        return largest
-    with np.errstate(divide="ignore"):
-        limits = np.min(np.abs(gaps[relevant]) / np.abs(rates[:, relevant]), axis=1)
+    limits = np.array([change.radius for change in changes])
     return np.maximum(np.minimum(_SAFETY * limits, largest), _SMALLEST_STEP * sizes)
 
 
@@ -98,7 +103,8 @@ def _natural_sizes(state: State, selection: Selection) -> np.ndarray:
     """Return |p| of every entry, but the box's length for its components and 1 for other zeros, shape (k,)."""
     sizes, box = np.abs(selection.values), state.configuration.box
     if isinstance(box, PeriodicBox):
-        sizes = np.where([path.startswith("box.") for path in selection.paths], float(box.length), sizes)
+        lengths = [path.startswith("box.") and not path.startswith("box.strain") for path in selection.paths]
+        sizes = np.where(lengths, float(box.length), sizes)
     return np.where(sizes > 0, sizes, 1.0)
 
 
@@ -118,20 +124,6 @@ def _growth_rates(response: LinearResponse, sensitivity: PositionSensitivity, se
         change, _ = response.solve(-np.asarray(drift))
         rates.append(np.linalg.norm(change) / max(np.linalg.norm(value), floors[k]))
     return np.maximum(rates, np.finfo(float).tiny)
-
-
-@jax.jit
-def _gap_rates(state: State, tangents: Parameters, responses: Float[Array, "k n d"]) -> tuple[Array, Array]:
-    assert isinstance(state.potential, PairPotential)
-    potential = state.potential
-
-    def gap(x: Position, p: Parameters) -> Float[Array, " m"]:
-        there = state.at(x, p)
-        reach = potential.reach(there.configuration, there.params, there.pairs)
-        return 1.0 - pair_distances(there.configuration, there.pairs) / reach
-
-    along = lambda dx, dp: jax.jvp(gap, (state.position, state.parameters), (dx, dp))[1]  # noqa: E731
-    return gap(state.position, state.parameters), jax.vmap(along)(responses, tangents)
 
 
 def compare_with_differences(
@@ -171,19 +163,66 @@ def _difference(relaxation: Relaxation, value: np.ndarray, selection: Selection,
     return Difference(selection.paths[k], step, float(distance), same)
 
 
-def rerelaxed(relaxation: Relaxation, direction: Parameters, step: float) -> Relaxation:
-    """Relax again from x* with parameters p + step * direction, as tightly as the machine allows."""
-    state = relaxation.state
-    moved = jax.tree.map(lambda p, dp: p + step * dp, state.parameters, direction)
-    start = Configuration(state.position, state.configuration.species, moved.box, state.configuration.species_names)
-    tightest = _TIGHTEST * state.potential.stiffness  # stiff laws leave larger forces to rounding
-    settings = dataclasses.replace(
-        relaxation.settings, max_force=min(relaxation.settings.max_force, tightest), newton=True
+def compare_at_pressure(
+    found: PressureRelaxation, settings: PressureSettings, joint: JointSensitivity, selection: Selection
+) -> list[Difference]:
+    """Re-relax positions and box at p + h and p - h, for every entry and the pressure.
+
+    Args:
+        found: The state relaxed at constant pressure.
+        settings: How it was relaxed.
+        joint: Its joint sensitivity.
+        selection: The entries it was computed for.
+
+    Returns:
+        One comparison per entry, of positions (the mean over the backbone removed) and box matrix together; a step
+        across which the contacts change is retried a tenth as long, up to three times.
+    """
+    sizes = np.append(_natural_sizes(found.relaxation.state, selection), max(abs(found.pressure), 1e-3))
+    changes = contact_changes(
+        found.relaxation.state, found.relaxation.network, joint.positions, joint_tangents(joint, selection)
     )
-    tight = relax(state.potential, moved.potential, start, settings)
-    if tight.verdict is Verdict.CONVERGED:
-        return tight
-    return relax(state.potential, moved.potential, start, dataclasses.replace(settings, max_force=1e-12))
+    differences = []
+    for k, path in enumerate(joint.paths):
+        weights = (np.arange(len(selection.paths)) == k).astype(float)
+        by_pressure = float(k == len(selection.paths))
+        step = max(min(_LARGEST_STEP * sizes[k], _SAFETY * changes[k].radius), _SMALLEST_STEP * sizes[k])
+        for _ in range(_TRIES):
+            ends = [
+                rerelaxed_at_pressure(found, settings, selection.combined(weights), sign * step, by_pressure)
+                for sign in (1, -1)
+            ]
+            same = all(
+                end.verdict is Verdict.CONVERGED and end.relaxation.network.same_as(found.relaxation.network)
+                for end in ends
+            )
+            if same:
+                break
+            step /= 10
+        differences.append(Difference(path, step, _joint_distance(found, joint, selection, k, ends, step), same))
+    return differences
+
+
+def _joint_distance(
+    found: PressureRelaxation,
+    joint: JointSensitivity,
+    selection: Selection,
+    k: int,
+    ends: list[PressureRelaxation],
+    step: float,
+) -> float:
+    held = found.relaxation.network.backbone
+    configurations = [end.relaxation.state.configuration for end in ends]
+    positions, boxes = (
+        [np.asarray(get(c)) for c in configurations] for get in (lambda c: c.position, lambda c: c.box.matrix)
+    )
+    quotient = [(above - below) / (2 * step) for above, below in (positions, boxes)]
+    rates = joint.positions[k][held]
+    box_rate = box_rates(joint, selection)[k]
+    moved = quotient[0][held] - quotient[0][held].mean(axis=0)
+    expected = np.concatenate([(rates - rates.mean(axis=0)).ravel(), box_rate.ravel()])
+    actual = np.concatenate([moved.ravel(), quotient[1].ravel()])
+    return float(np.linalg.norm(actual - expected) / max(np.linalg.norm(expected), np.finfo(float).tiny))
 
 
 def largest_force(potential: Potential, params: PyTree, configuration: Configuration) -> float:
@@ -232,6 +271,39 @@ def scale_identities(response: LinearResponse) -> list[ScaleIdentity]:
     return identities
 
 
+def scale_identities_at_pressure(found: PressureRelaxation) -> list[ScaleIdentity]:
+    r"""Check the exact scale identities of the volume at constant pressure.
+
+    .. math:: \sum_k \sigma_k \frac{dV}{d\sigma_k} - d P \frac{dV}{dP} = d V, \quad
+              \sum_k \epsilon_k\frac{dV}{d\epsilon_k} + P \frac{dV}{dP} = 0
+
+    Returns:
+        The identities that apply: none for a potential that does not declare its units, or where the box is not free
+        to change its size along every edge.
+    """
+    state = found.relaxation.state
+    d = state.configuration.dimension
+    basis = found.strains.reshape(len(found.strains), -1)
+    whole = basis.T @ np.linalg.lstsq(basis.T, np.eye(d).ravel(), rcond=None)[0]
+    if not {"length", "energy"} <= set(state.potential.units.values()) or not np.allclose(whole, np.eye(d).ravel()):
+        return []
+    # the box relaxes: it is no parameter
+    held = jax.tree.map(jnp.zeros_like, state.configuration.box)
+    both = [replaced(scaling_direction(state, unit), {"box": held}) for unit in ("length", "energy")]
+    stacked = jax.tree.map(lambda a, b: jnp.stack([a, b]), *both)
+    directions = sp.csr_array(flattened(stacked))
+    selection = Selection(("lengths", "energies"), np.ones(2), ("length", "energy"), directions, state.parameters)
+    rates = joint_sensitivity(pressure_response(found), selection).volumes
+    by_length, by_energy, by_pressure = map(float, rates)
+    volume, push = float(found.volumes[-1]), found.pressure * by_pressure
+    return [
+        ScaleIdentity(
+            "sum sigma dV/dsigma - d P dV/dP = d V", float(abs(by_length - d * push - d * volume) / (d * volume))
+        ),
+        ScaleIdentity("sum epsilon dV/depsilon + P dV/dP = 0", float(abs(by_energy + push) / volume)),
+    ]
+
+
 def dense_reference(state: State, network: Network, tangents: Parameters) -> Float[np.ndarray, "k n d"]:
     """Return dx/dp from the pseudo-inverse of the dense, automatically differentiated backbone Hessian.
 
@@ -253,10 +325,11 @@ __all__ = [
     "Difference",
     "RelaxationSettings",
     "ScaleIdentity",
+    "compare_at_pressure",
     "compare_with_differences",
     "dense_reference",
     "largest_force",
-    "rerelaxed",
     "scale_identities",
+    "scale_identities_at_pressure",
     "step_size",
 ]

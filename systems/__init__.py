@@ -3,7 +3,7 @@
 Every module has ``Options``, the ``[system]`` section of a TOML file, and ``build(options) -> Start``.
 """
 
-from systems import bidisperse, fcc, file, hexagonal, polydisperse
+from systems import bidisperse, cluster, fcc, file, hexagonal, l1_2, polydisperse
 from systems.start import Start
 
 REGISTRY = {
@@ -11,6 +11,8 @@ REGISTRY = {
     "polydisperse": polydisperse,
     "hexagonal": hexagonal,
     "fcc": fcc,
+    "l1_2": l1_2,
+    "cluster": cluster,
     "file": file,
 }
 

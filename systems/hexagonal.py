@@ -15,7 +15,7 @@ from pydantic import Field
 
 from mdsens.config import Section
 from mdsens.types import Configuration
-from systems.start import Start, lattice, lattice_spacing, perturbed, single_species
+from systems.start import Sites, Start, lattice, lattice_spacing, perturbed, single_species, without_sites
 
 MOTIF = np.array([[0.0, 0.0], [0.5, 0.5]])
 TOUCHING = math.pi / math.sqrt(12)  # packing fraction at which nearest neighbours touch
@@ -33,6 +33,7 @@ class Options(Section):
     perturbation: float = Field(
         0.0, ge=0, lt=0.5, description="largest random displacement along each axis, units of the spacing"
     )
+    vacancies: Sites = Field((), description="numbers of sites left empty, from 0; the spacing stays as it is")
     seed: int = Field(0, ge=0, lt=2**63, description="seed of the random displacements")
 
 
@@ -43,14 +44,14 @@ def build(options: Options) -> Start:
         options: The validated ``[system]`` section.
 
     Returns:
-        Positions, shape (2 * product(n_cells), 2), one species, one diameter.
+        Positions, shape (2 * product(n_cells) - vacancies, 2), one species, one diameter.
 
     Raises:
-        UserError: When both or neither of spacing and packing fraction are given.
+        UserError: When both or neither of spacing and packing fraction are given, or a vacancy is no site.
     """
     spacing = lattice_spacing(
         options.spacing, options.packing_fraction, diameter=options.diameter, touching=TOUCHING, dimension=2
     )
     position, box = lattice(MOTIF, spacing * np.array([1.0, math.sqrt(3)]), options.n_cells)
-    moved = perturbed(position, box, options.perturbation * spacing, options.seed)
+    moved = perturbed(without_sites(position, options.vacancies), box, options.perturbation * spacing, options.seed)
     return Start(Configuration(moved, single_species(len(moved)), box), jnp.array([options.diameter]))

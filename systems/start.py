@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
+from pydantic import AfterValidator, Field
 
+from mdsens.config import distinct
 from mdsens.errors import UserError
 from mdsens.types import Configuration, PeriodicBox, Position
+
+Sites = Annotated[tuple[Annotated[int, Field(ge=0)], ...], AfterValidator(distinct)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +109,27 @@ def lattice(motif: np.ndarray, cell: np.ndarray, n_cells: tuple[int, ...]) -> tu
     corners = np.stack(np.meshgrid(*map(np.arange, n_cells), indexing="ij"), axis=-1).reshape(-1, 1, len(n_cells))
     position = ((corners + motif) * cell).reshape(-1, len(n_cells))
     return position, PeriodicBox(np.diag(cell * np.array(n_cells)))
+
+
+def without_sites(position: np.ndarray, vacancies: tuple[int, ...]) -> np.ndarray:
+    """Leave lattice sites empty.
+
+    Args:
+        position: Positions of all sites, shape (n, d).
+        vacancies: Numbers of the empty sites, from 0.
+
+    Returns:
+        Positions of the others in their order, shape (n - len(vacancies), d).
+
+    Raises:
+        UserError: When there is no such site, or no particle would be left.
+    """
+    missing = [site for site in vacancies if site >= len(position)]
+    if missing:
+        raise UserError(f"system.vacancies names site {missing[0]}; the lattice has {len(position)}, from 0.")
+    if len(set(vacancies)) == len(position):
+        raise UserError("system.vacancies leaves no particle: name fewer sites.")
+    return np.delete(position, list(vacancies), axis=0)
 
 
 def perturbed(position: np.ndarray, box: PeriodicBox, amplitude: float, seed: int) -> Position:

@@ -161,8 +161,13 @@ def _add_output(parser: argparse.ArgumentParser, text: str) -> None:
 COMMANDS = {
     "relax": Command("relax one system and save it", _declare_workflow),
     "sensitivity": Command("relax, differentiate, certify, save and draw one system", _declare_workflow),
+    "observables": Command("measure a relaxed state, and differentiate everything that is measured", _declare_workflow),
+    "validity": Command("how far a derivative reaches: the first change of a contact", _declare_workflow),
+    "spectrum": Command("vibrations of a relaxed state and their derivatives", _declare_workflow),
     "ensemble": Command("many random starts: implicit against unrolled derivatives", _declare_workflow),
+    "thermal": Command("sample thermal equilibrium: averages and their derivatives, with errors", _declare_workflow),
     "fit": Command("recover a potential's parameters from relaxed positions", _declare_workflow),
+    "compress": Command("follow packings through pressures: contacts, moduli, jamming exponents", _declare_workflow),
     "verify": Command("compare sensitivities with re-relaxed differences", _declare_verify),
     "show": Command("summarise a results file", _declare_show, overridable=False),
     "plot": Command("draw the figures of a results file again", _declare_plot, overridable=False),

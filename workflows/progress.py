@@ -22,6 +22,20 @@ def relaxation_progress() -> Iterator[Callable[[int, float], None]]:
 
 
 @contextmanager
+def box_progress() -> Iterator[Callable[[int, float], None]]:
+    """Show the steps of the box and the deviation of its stress; yields the callback for ``relax_at_pressure``."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, transient=True) as progress:
+        task = progress.add_task("relaxing positions and box")
+
+        def report(steps: int, error: float) -> None:
+            words = f"relaxing positions and box: {steps} steps of the box, stress error {error:.1e}"
+            progress.update(task, description=words)
+
+        yield report
+
+
+@contextmanager
 def counting_progress(title: str, total: int) -> Iterator[Callable[[], None]]:
     """Show how many of ``total`` pieces of work are done; yields the callback to call after each."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

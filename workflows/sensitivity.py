@@ -8,19 +8,23 @@ import time
 from mdsens import io
 from mdsens.config import OutputOptions, SensitivityOptions, load
 from mdsens.energy import State
-from mdsens.observables import named_observable
+from mdsens.observables import Workbench, check_names, made
 from mdsens.pairs import all_pairs
 from mdsens.paths import select
-from mdsens.relax import Relaxation, relax
+from mdsens.pressure import JointSensitivity, joint_sensitivity, observables_at_pressure, pressure_response
 from mdsens.response import linear_response
 from mdsens.results import Verdict, check
-from mdsens.sensitivity import ObservableSensitivity, PositionSensitivity, observable_sensitivity, position_sensitivity
+from mdsens.sensitivity import (
+    ObservableSensitivity,
+    PositionSensitivity,
+    observable_sensitivities,
+    position_sensitivity,
+)
 from workflows.output import announce, draw, prepare_output
-from workflows.problem import ProblemSections, build_problem
-from workflows.progress import relaxation_progress
+from workflows.state import Found, StateSections, deformed_problem, relaxed
 
 
-class Config(ProblemSections):
+class Config(StateSections):
     """The whole file."""
 
     sensitivity: SensitivityOptions
@@ -32,44 +36,44 @@ def run(arguments: argparse.Namespace) -> int:
     loaded = load(arguments.config, schema=Config, overrides=arguments.overrides)
     config = loaded.config
     folder = prepare_output(arguments.output)
-    problem = build_problem(config)
+    problem = deformed_problem(config)
     refuse_unknown_names(
         State(problem.configuration, problem.potential, problem.params, all_pairs(2)), config.sensitivity
     )
-    with relaxation_progress() as progress:
-        relaxation = relax(
-            problem.potential, problem.params, problem.configuration, problem.settings, progress=progress
-        )
+    found = relaxed(problem, config)
     path = folder / f"{config.output.name}.h5"
-    positions, observables, seconds = differentiate(relaxation, config.sensitivity)
-    stages = {"relaxation": relaxation.seconds, "sensitivity": seconds}
+    begun = time.perf_counter()
+    positions, observables, joint = differentiate(found, config.sensitivity)
+    stages = {"relaxation": found.seconds, "sensitivity": time.perf_counter() - begun}
     provenance = io.collect(loaded.text, loaded.resolved, config.seed, stages)
-    io.write_run(path, io.Run(relaxation, positions, observables, provenance), overwrite=True)
+    whole = io.Run(found.relaxation, positions, observables, provenance, found.pressure, joint)
+    io.write_run(path, whole, overwrite=True)
     print(io.summary(path))
     announce(path, draw(path, folder, config.output))
-    check(relaxation.verdict)
+    check(found.verdict)
     return 0
 
 
 def refuse_unknown_names(state: State, options: SensitivityOptions) -> None:
     """Look every name up before anything long runs."""
     select(state, options.parameters)
-    for name in options.observables:
-        named_observable(name)
+    check_names(options.observables)
 
 
 def differentiate(
-    relaxation: Relaxation, options: SensitivityOptions
-) -> tuple[PositionSensitivity, tuple[ObservableSensitivity, ...], float]:
-    """Return dx/dp and dO/dp of everything asked for, and the wall time; nothing when the verdict is bad."""
-    if relaxation.verdict is not Verdict.CONVERGED:
-        return io.no_sensitivity(relaxation), (), 0.0
-    begun = time.perf_counter()
-    selection = select(relaxation.state, options.parameters)
-    response = linear_response(relaxation)
-    positions = position_sensitivity(response, selection)
-    observables = tuple(
-        observable_sensitivity(response, named_observable(name), selection, name=name, positions=positions)
-        for name in options.observables
-    )
-    return positions, observables, time.perf_counter() - begun
+    found: Found, options: SensitivityOptions
+) -> tuple[PositionSensitivity, tuple[ObservableSensitivity, ...], JointSensitivity | None]:
+    """Return dx/dp, dO/dp and, at constant pressure, the joint sensitivity; nothing when the verdict is bad."""
+    if found.verdict is not Verdict.CONVERGED:
+        return io.no_sensitivity(found.relaxation), (), None
+    if found.pressure is None:
+        response = linear_response(found.relaxation)
+        selection, bench = select(response.state, options.parameters), Workbench.at(response)
+        wanted = {name: made(name, bench) for name in options.observables}
+        positions = position_sensitivity(response, selection)
+        return positions, observable_sensitivities(response, wanted, selection, positions=positions), None
+    both = pressure_response(found.pressure)
+    selection, bench = select(both.state, options.parameters), Workbench.at(both.fixed, found.pressure.pressure)
+    wanted = {name: made(name, bench) for name in options.observables}
+    joint = joint_sensitivity(both, selection)
+    return joint.as_positions, observables_at_pressure(both, wanted, selection, joint=joint), joint

@@ -29,6 +29,7 @@ from mdsens.energy import State
 from mdsens.pairs import PairList
 from mdsens.parameters import Parameters
 from mdsens.paths import select
+from mdsens.response.linear import WORST_RESIDUAL
 from mdsens.results import Verdict
 from mdsens.sensitivity.derivatives import (
     Observable,
@@ -40,7 +41,6 @@ from mdsens.sensitivity.derivatives import (
 from mdsens.types import Box, Scalar
 
 _ROUNDING = float(np.finfo(float).eps)
-_WORST_RESIDUAL = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,7 +213,7 @@ def _capacity(batch: RelaxationBatch, stack: Stack) -> int:
 
 def _certified(batch: RelaxationBatch, found: _Answer) -> tuple[np.ndarray, BatchCertificate]:
     with np.errstate(invalid="ignore"):
-        answered = batch.converged & (found.residual <= _WORST_RESIDUAL).all(axis=1)
+        answered = batch.converged & (found.residual <= WORST_RESIDUAL).all(axis=1)
     blank = lambda values: np.where(answered.reshape(-1, *[1] * (values.ndim - 1)), values, np.nan)  # noqa: E731
     count = lambda values: np.where(answered, values, 0).astype(int)  # noqa: E731
     error = blank(found.error + _ROUNDING * found.size)

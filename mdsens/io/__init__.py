@@ -2,16 +2,19 @@
 
 from mdsens.io.exports import export_extxyz, export_gsd
 from mdsens.io.hdf5 import kind_of
+from mdsens.io.pressure import StoredPressure
 from mdsens.io.provenance import Provenance, collect
 from mdsens.io.run import Run, no_sensitivity, particle_diameters, write_run
 from mdsens.io.starts import read_configuration
 from mdsens.io.stored import StoredRun, read_run, restored_params
 from mdsens.io.summary import summary
-from mdsens.io.tables import Tables, member_path, read_tables, write_tables, write_virtual
+from mdsens.io.tables import Groups, Tables, member_path, read_tables, write_tables, write_virtual
 
 __all__ = [
+    "Groups",
     "Provenance",
     "Run",
+    "StoredPressure",
     "StoredRun",
     "Tables",
     "collect",

@@ -12,14 +12,19 @@ import numpy as np
 from mdsens.energy import PairPotential, State
 from mdsens.io import certified, h5md
 from mdsens.io.hdf5 import new_file, write_attributes, write_texts
+from mdsens.io.pressure import write_pressure
 from mdsens.io.provenance import Provenance, write_provenance
+from mdsens.io.tables import Groups, write_groups
 from mdsens.pairs import PairList
 from mdsens.paths import entries
+from mdsens.pressure import JointSensitivity, PressureRelaxation
 from mdsens.relax import Relaxation
+from mdsens.results import Verdict
 from mdsens.sensitivity.records import ObservableSensitivity, PositionSensitivity
 from mdsens.types import PeriodicBox
 
 KIND = "run"
+ANALYSES = "analyses"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,12 +36,23 @@ class Run:
         positions: dx/dp; ``no_sensitivity(relaxation)`` when none was asked for.
         observables: dO/dp of every observable.
         provenance: Where it comes from.
+        pressure: How box and positions were relaxed together; None at fixed box.
+        joint: The joint sensitivity at constant pressure; None where there is none.
+        analyses: Further arrays, numbers and texts by group and name, such as a comparison or a spectrum.
     """
 
     relaxation: Relaxation
     positions: PositionSensitivity
     observables: tuple[ObservableSensitivity, ...]
     provenance: Provenance
+    pressure: PressureRelaxation | None = None
+    joint: JointSensitivity | None = None
+    analyses: Groups = dataclasses.field(default_factory=dict)
+
+    @property
+    def verdict(self) -> Verdict:
+        """What became of the state."""
+        return self.relaxation.verdict if self.pressure is None else self.pressure.verdict
 
 
 def no_sensitivity(relaxation: Relaxation) -> PositionSensitivity:
@@ -62,7 +78,7 @@ def write_run(path: Path, run: Run, *, overwrite: bool = False) -> None:
     position, backbone = np.asarray(configuration.position), relaxation.network.backbone
     box_matrix = np.asarray(configuration.box.matrix) if isinstance(configuration.box, PeriodicBox) else None
     diameters = particle_diameters(relaxation.state)
-    results = {"relaxation": relaxation.verdict.value, **run.provenance.results}
+    results = {"relaxation": run.verdict.value, **run.provenance.results}
     with new_file(Path(path), KIND, overwrite=overwrite) as file:
         h5md.write_trajectory(
             file,
@@ -78,7 +94,10 @@ def write_run(path: Path, run: Run, *, overwrite: bool = False) -> None:
             certified.write_observable(file, observable)
         h5md.write_path(file, relaxation.history.path_step, relaxation.history.path)
         h5md.write_amber(file, diameters / 2, names)
-        _write_relaxation(file, relaxation)
+        _write_relaxation(file, relaxation, run.verdict)
+        if run.pressure is not None:
+            write_pressure(file, run.pressure, run.joint)
+        write_groups(file.create_group(ANALYSES), run.analyses)
         _write_parameters(file, relaxation.state, diameters)
         write_provenance(file, dataclasses.replace(run.provenance, results=results))
 
@@ -93,7 +112,7 @@ def particle_diameters(state: State) -> np.ndarray:
     return np.asarray(state.potential.reach(state.configuration, state.params, like)) / state.potential.cutoff
 
 
-def _write_relaxation(file: Any, relaxation: Relaxation) -> None:
+def _write_relaxation(file: Any, relaxation: Relaxation, verdict: Verdict) -> None:
     """Store the verdict, the numbers of the state, its network and the minimiser's history as ``/relaxation``."""
     group = file.create_group("relaxation")
     network, history = relaxation.network, relaxation.history
@@ -102,7 +121,7 @@ def _write_relaxation(file: Any, relaxation: Relaxation) -> None:
     group["backbone"] = network.backbone
     group["contacts"] = np.stack([network.i, network.j], axis=1)
     scalars = {name: getattr(relaxation, name) for name in ("energy", "max_force", "force_unit", "pressure", "seconds")}
-    labels = {"verdict": relaxation.verdict.value, "sentence": relaxation.verdict.sentence}
+    labels = {"verdict": verdict.value, "sentence": verdict.sentence}
     write_attributes(group, {**labels, **scalars, "one_sided": network.one_sided})
     rule = relaxation.settings.rule(relaxation.state.configuration.n_particles)
     settings = dataclasses.asdict(dataclasses.replace(relaxation.settings, minimizer=rule))

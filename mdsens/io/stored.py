@@ -15,8 +15,10 @@ from jaxtyping import PyTree
 from mdsens.errors import UserError
 from mdsens.io import certified, h5md
 from mdsens.io.hdf5 import read_attributes, read_texts, stored_file
+from mdsens.io.pressure import StoredPressure, read_pressure
 from mdsens.io.provenance import Provenance, read_provenance
-from mdsens.io.run import KIND
+from mdsens.io.run import ANALYSES, KIND
+from mdsens.io.tables import read_groups
 from mdsens.relax import History
 from mdsens.results import Verdict
 from mdsens.sensitivity.records import ObservableSensitivity, PositionSensitivity
@@ -52,6 +54,8 @@ class StoredRun:
         positions: dx/dp; no entries when none was asked for.
         observables: dO/dp, by name.
         provenance: Where it comes from.
+        constant_pressure: How the box was relaxed besides and responds; None at fixed box.
+        analyses: Further arrays, numbers and texts by group and name.
     """
 
     position: np.ndarray
@@ -78,6 +82,8 @@ class StoredRun:
     positions: PositionSensitivity
     observables: Mapping[str, ObservableSensitivity]
     provenance: Provenance
+    constant_pressure: StoredPressure | None
+    analyses: Mapping[str, Mapping[str, np.ndarray | str]]
 
     @property
     def configuration(self) -> Configuration:
@@ -165,5 +171,7 @@ def _stored(file: Any) -> StoredRun:
         positions=certified.read_positions(file, position.shape) or nothing,
         observables={found.name: found for found in certified.read_observables(file)},
         provenance=read_provenance(file),
+        constant_pressure=read_pressure(file, position.shape),
+        analyses=read_groups(file[ANALYSES]) if ANALYSES in file else {},
         **state,
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from mdsens.io.hdf5 import kind_of
+from mdsens.io.pressure import StoredPressure
 from mdsens.io.provenance import Provenance
 from mdsens.io.run import KIND
 from mdsens.io.stored import StoredRun, read_run
@@ -45,10 +46,20 @@ def _run_lines(stored: StoredRun) -> Iterator[str]:
     if stored.positions.paths:
         yield from ("", "Sensitivity of the positions dx/dp", *_position_table(stored), "")
         yield from _certificate_lines(stored.positions.certificate)
+        if stored.constant_pressure is not None:
+            yield from ("", "Response of the box", *_box_table(stored, stored.constant_pressure))
     for observable in stored.observables.values():
         yield from ("", f"Sensitivity of {observable.name} = {observable.value:.12g} ({observable.way})")
         yield from _observable_table(observable)
         yield from _certificate_lines(observable.certificate)
+    yield from _group_lines(stored.analyses)
+
+
+def _group_lines(groups: Mapping[str, Mapping[str, np.ndarray | str]]) -> Iterator[str]:
+    for group, table in groups.items():
+        yield from ("", group)
+        rows = [(name, _shape(value), _words(value)) for name, value in table.items()]
+        yield from _table(("name", "shape", "content"), rows)
 
 
 def _state_lines(stored: StoredRun) -> Iterator[str]:
@@ -70,6 +81,10 @@ def _state_lines(stored: StoredRun) -> Iterator[str]:
     yield f"Energy        {stored.energy:.12g}"
     if np.isfinite(stored.pressure):
         yield f"Pressure      {stored.pressure:.12g}"
+    if held := stored.constant_pressure:
+        volumes = f"volume {held.volumes[0]:.6g} -> {held.volumes[-1]:.6g} in {len(held.volumes) - 1} steps of the box"
+        yield f"Held at       pressure {held.value:.12g}, stress error {held.stress_error:.1e}, {volumes}"
+        yield f"Enthalpy      {held.enthalpy:.12g}"
     rattlers = int((~stored.backbone).sum())
     yield f"Backbone      {n - rattlers} particles, {len(stored.contacts)} contacts; {_counted(rattlers, 'rattler')}"
 
@@ -100,6 +115,23 @@ def _position_table(stored: StoredRun) -> list[str]:
     return _table(("parameter", "value", "unit", "|dx/dp|", "mean |dx_i/dp|", "error"), rows)
 
 
+def _box_table(stored: StoredRun, held: StoredPressure) -> list[str]:
+    d = held.strains.shape[-1]
+    places = [(i, j) for i in range(d) for j in range(i, d)]
+    rows = [
+        (path, f"{rate:.9g}", *(f"{strain[i, j]:.6g}" for i, j in places), f"{mean:.6g}")
+        for path, rate, strain, mean in zip(
+            stored.positions.paths,
+            held.volume_rates,
+            held.strain_rates,
+            np.linalg.norm(held.displacements, axis=-1).mean(axis=1),
+            strict=True,
+        )
+    ]
+    strains = [f"de_{'xyz'[i]}{'xyz'[j]}/dp" for i, j in places]
+    return _table(("parameter", "dV/dp", *strains, "mean displacement"), rows)
+
+
 def _mean(vectors: np.ndarray, backbone: np.ndarray) -> float:
     """Return the mean length over the backbone of vectors of shape (n, d); zero without one."""
     return float(np.linalg.norm(vectors[backbone], axis=1).sum() / max(backbone.sum(), 1))
@@ -125,21 +157,20 @@ def _certificate_lines(certificate: Certificate) -> Iterator[str]:
         f"  Backbone Hessian: smallest non-zero eigenvalue {certificate.smallest_eigenvalue:.4g}, "
         f"none above {certificate.largest_eigenvalue:.4g}."
     )
+    if np.isfinite(certificate.smallest_stiffness):
+        yield f"  Box: smallest stiffness {certificate.smallest_stiffness:.4g} (per volume)."
     if len(certificate.error):
-        yield (
-            f"  At worst: relative residual {np.max(certificate.residual):.1e}, estimated relative error "
-            f"{np.max(certificate.relative_error):.1e}, theorem's bound {np.max(certificate.bound):.1e} (absolute)."
-        )
+        worst = f"relative residual {np.max(certificate.residual):.1e}, estimated relative error "
+        bound = float(np.max(certificate.bound))
+        theorem = f", theorem's bound {bound:.1e} (absolute)" if np.isfinite(bound) else ""
+        yield f"  At worst: {worst}{np.max(certificate.relative_error):.1e}{theorem}."
 
 
 def _tables_lines(tables: Tables) -> Iterator[str]:
     yield f"Kind          {tables.kind}"
     for name, value in tables.attributes.items():
         yield f"{name:<13} {_words(value)}"
-    for group, table in tables.groups.items():
-        yield from ("", group)
-        rows = [(name, _shape(value), _words(value)) for name, value in table.items()]
-        yield from _table(("name", "shape", "content"), rows)
+    yield from _group_lines(tables.groups)
 
 
 def _shape(value: np.ndarray | str) -> str:

@@ -81,11 +81,7 @@ def read_tables(path: Path) -> Tables:
                 f"{path} holds one relaxed state ({file.attrs['kind']}), not tables: give a file of a study."
             )
         _check_members(file, path)
-        groups = {
-            name: {key: read_value(dataset) for key, dataset in group.items()}
-            for name, group in file.items()
-            if name not in _RESERVED
-        }
+        groups = read_groups({name: group for name, group in file.items() if name not in _RESERVED})
         return Tables(str(file.attrs["kind"]), groups, read_attributes(file["attributes"]), read_provenance(file))
 
 
@@ -150,12 +146,22 @@ def write_virtual(
 
 
 def _write(file: Any, groups: Groups, attributes: Mapping[str, Any], provenance: Provenance) -> None:
-    for name, table in groups.items():
-        group = file.create_group(name, track_order=True)
-        for key, value in table.items():
-            _write_value(group, key, value)
+    write_groups(file, groups)
     write_attributes(file.create_group("attributes"), attributes)
     write_provenance(file, provenance)
+
+
+def write_groups(parent: Any, groups: Groups) -> None:
+    """Store arrays and texts by group and name under an HDF5 group."""
+    for name, table in groups.items():
+        group = parent.create_group(name, track_order=True)
+        for key, value in table.items():
+            _write_value(group, key, value)
+
+
+def read_groups(parent: Any) -> dict[str, dict[str, np.ndarray | str]]:
+    """Return what ``write_groups`` stored."""
+    return {name: {key: read_value(dataset) for key, dataset in group.items()} for name, group in parent.items()}
 
 
 def _write_value(group: Any, name: str, value: np.ndarray | str) -> None:

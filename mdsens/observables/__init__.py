@@ -1,64 +1,99 @@
-"""Scalar observables: each a pure function ``State -> scalar``, usable alone and under ``jax.grad``; a file per topic.
+"""Observables: each a pure function ``State -> scalar``, usable alone and under ``jax.grad``; a file per topic.
 
-Moduli need the state's response besides: ``elastic_tensor(response)``, and ``modulus`` makes an observable of each.
+Some need more than the state and are made for one: by ``bond_order(state, 6)`` from the pairs that may be neighbours,
+by ``bulk_modulus(elastic_tensor(response))`` from the response. What is made holds for states near that one, in value
+and derivatives. Counts (``contact_number``, ``rattler_fraction``) are numbers of a network and have no derivative.
 """
 
-from __future__ import annotations
-
-import difflib
-import re
-from collections.abc import Callable
-
-from mdsens.energy import State, energy, pressure
-from mdsens.errors import UserError
+from mdsens.energy import energy, pressure
+from mdsens.observables.bond_order import BondOrder, bond_order
+from mdsens.observables.contacts import (
+    Coordination,
+    contact_number,
+    coordination,
+    isostatic_contact_number,
+    mean_overlap,
+    overlap_distribution,
+    overlaps,
+    rattler_fraction,
+)
+from mdsens.observables.distance import MeanSquaredDistance, distance_to
 from mdsens.observables.elasticity import (
     ElasticTensor,
+    FunctionOfModuli,
     Modulus,
     bulk_modulus,
     elastic_tensor,
+    function_of_moduli,
     modulus,
+    polycrystal_average,
+    polycrystal_averages,
     shear_modulus,
 )
+from mdsens.observables.enthalpy import Enthalpy, number_density, volume
+from mdsens.observables.independence import Independence, independence
+from mdsens.observables.naming import RECIPES, Workbench, check_names, made
 from mdsens.observables.packing import packing_fraction
+from mdsens.observables.spectrum import (
+    DensityOfStates,
+    Eigenvalue,
+    ParticipationRatio,
+    Vibrations,
+    density_of_states,
+    eigenvalue,
+    participation_ratio,
+    vibrations,
+)
 from mdsens.observables.stress import StressComponent, stress_tensor
-from mdsens.types import Scalar
-
-REGISTRY: dict[str, Callable[[State], Scalar]] = {
-    "energy": energy,
-    "pressure": pressure,
-    "packing_fraction": packing_fraction,
-}
-_STRESS = re.compile(r"stress\[([012]),([012])\]")
-
-
-def named_observable(name: str) -> Callable[[State], Scalar]:
-    """Return the observable of that name: one of ``REGISTRY``, or a component such as ``stress[0,1]``.
-
-    Raises:
-        UserError: When there is none; the message names the nearest.
-    """
-    if name in REGISTRY:
-        return REGISTRY[name]
-    if found := _STRESS.fullmatch(name.replace(" ", "")):
-        return StressComponent(int(found[1]), int(found[2]))
-    known = [*REGISTRY, "stress[0,1]"]
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
-    hint = f"did you mean {near[0]}? Known" if near else "known"
-    raise UserError(f"there is no observable {name!r}; {hint}: {', '.join(known)}.")
-
+from mdsens.observables.structure import RadialDistribution, StructureFactor, radial_distribution, structure_factor
 
 __all__ = [
-    "REGISTRY",
+    "RECIPES",
+    "BondOrder",
+    "Coordination",
+    "DensityOfStates",
+    "Eigenvalue",
     "ElasticTensor",
+    "Enthalpy",
+    "FunctionOfModuli",
+    "Independence",
+    "MeanSquaredDistance",
     "Modulus",
+    "ParticipationRatio",
+    "RadialDistribution",
     "StressComponent",
+    "StructureFactor",
+    "Vibrations",
+    "Workbench",
+    "bond_order",
     "bulk_modulus",
+    "check_names",
+    "contact_number",
+    "coordination",
+    "density_of_states",
+    "distance_to",
+    "eigenvalue",
     "elastic_tensor",
     "energy",
+    "function_of_moduli",
+    "independence",
+    "isostatic_contact_number",
+    "made",
+    "mean_overlap",
     "modulus",
-    "named_observable",
+    "number_density",
+    "overlap_distribution",
+    "overlaps",
     "packing_fraction",
+    "participation_ratio",
+    "polycrystal_average",
+    "polycrystal_averages",
     "pressure",
+    "radial_distribution",
+    "rattler_fraction",
     "shear_modulus",
     "stress_tensor",
+    "structure_factor",
+    "vibrations",
+    "volume",
 ]

@@ -20,6 +20,8 @@ References:
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import Literal, NamedTuple, get_args
 
 import equinox as eqx
 import jax
@@ -33,6 +35,10 @@ from mdsens.observables.stress import stress_tensor
 from mdsens.response import LinearResponse, bordered
 from mdsens.strain import periodic_box, strain_basis, strain_energy, voigt_places
 from mdsens.types import Position, Scalar
+
+Quantity = Literal["bulk", "shear", "poisson"]
+Kind = Literal["voigt", "reuss", "hill"]
+_NOTHING = 1e-13  # of the largest: a weight that is rounding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,22 +109,24 @@ class ElasticTensor:
         Raises:
             NumericalError: When the moduli are singular, as those of a state that flows are.
         """
-        return polycrystal_averages(self.voigt)
+        found = polycrystal_averages(self.voigt)
+        if not np.isfinite(found.poisson):
+            raise NumericalError("the elastic moduli are singular: the state flows without stress.")
+        return found
 
 
-@dataclasses.dataclass(frozen=True)
-class Averages:
+class Averages(NamedTuple):
     """Isotropic moduli of a polycrystal: bounds (uniform strain, uniform stress) and their mean.
 
     Attributes:
-        bulk: Voigt's, Reuss's and Hill's bulk modulus.
+        bulk: Voigt's, Reuss's and Hill's bulk modulus, shape (3,).
         shear: The same of the shear modulus.
         poisson: Poisson's ratio of Hill's moduli.
     """
 
-    bulk: tuple[float, float, float]
-    shear: tuple[float, float, float]
-    poisson: float
+    bulk: Float[Array, "3"]
+    shear: Float[Array, "3"]
+    poisson: Scalar
 
 
 def elastic_tensor(response: LinearResponse) -> ElasticTensor:
@@ -201,6 +209,69 @@ def shear_modulus(tensor: ElasticTensor, i: int = 0, j: int = 1) -> Modulus:
     return modulus(tensor, strain)
 
 
+class FunctionOfModuli(eqx.Module):
+    r"""A function f of all moduli as an observable, by its first-order change :math:`\sum_k w_k\,\delta M_k`.
+
+    The matrix of its slopes, :math:`\partial f/\partial C_{ab} = \sum_k w_k e^k_a e^k_b`, says along which strains. The
+    value at the state it was made for and the derivatives there, partial and total, are exact.
+
+    Attributes:
+        value: f at that state.
+        weights: w, shape (k,).
+        strains: The strains e, shape (k, d, d).
+        moves: What the particles do on their own under each, shape (k, n, d).
+        moduli: M of each at that state, shape (k,).
+    """
+
+    value: Scalar
+    weights: Float[Array, " k"]
+    strains: Float[Array, "k d d"]
+    moves: Float[Array, "k n d"]
+    moduli: Float[Array, " k"]
+
+    def __call__(self, state: State) -> Scalar:
+        """Return f to first order in the change of the moduli."""
+        found = jax.vmap(lambda strain, move: Modulus(strain, strain, move, move)(state))(self.strains, self.moves)
+        return self.value + self.weights @ (found - self.moduli)
+
+
+def function_of_moduli(tensor: ElasticTensor, function: Callable[[Float[Array, "s s"]], Scalar]) -> FunctionOfModuli:
+    """Return a function of the moduli as an observable.
+
+    Args:
+        tensor: The moduli of the state at which derivatives are wanted.
+        function: JAX function of the stress-strain coefficients in Voigt's notation, shape (s, s), which are made
+            symmetric for it (they are so without stress).
+
+    Raises:
+        NumericalError: When the function or its slopes are not finite, as averages of singular moduli are.
+    """
+    matrix = 0.5 * (tensor.voigt + tensor.voigt.T)
+    value, slopes = jax.value_and_grad(function)(jnp.asarray(matrix))
+    slopes = np.asarray(slopes)
+    if not (np.isfinite(value) and np.isfinite(slopes).all()):
+        raise NumericalError("a function of the moduli is not finite: they are singular, and the state flows.")
+    weights, vectors = np.linalg.eigh(0.5 * (slopes + slopes.T))
+    kept = np.abs(weights) > _NOTHING * np.abs(weights).max(initial=0.0)
+    weights, components = weights[kept], vectors.T[kept]
+    strains = np.tensordot(components, strain_basis(tensor.dimension), axes=1)
+    moves = np.tensordot(components, tensor.displacements, axes=1)
+    moduli = np.einsum("ka,ab,kb->k", components, matrix, components)
+    return FunctionOfModuli(value, *map(jnp.asarray, (weights, strains, moves, moduli)))
+
+
+def polycrystal_average(tensor: ElasticTensor, quantity: Quantity, kind: Kind = "hill") -> FunctionOfModuli:
+    """Return one of the polycrystal averages as an observable; Poisson's ratio is Hill's."""
+
+    def average(matrix: Float[Array, "s s"]) -> Scalar:
+        found = polycrystal_averages(matrix)
+        if quantity == "poisson":
+            return found.poisson
+        return (found.bulk if quantity == "bulk" else found.shear)[get_args(Kind).index(kind)]
+
+    return function_of_moduli(tensor, average)
+
+
 def in_voigt(tensor: np.ndarray) -> np.ndarray:
     """Return a tensor (d, d, d, d) with minor symmetries in Voigt's notation, shape (s, s)."""
     i, j = np.array(voigt_places(len(tensor))).T
@@ -216,35 +287,25 @@ def out_of_voigt(matrix: np.ndarray) -> np.ndarray:
     return np.asarray(matrix[place[:, :, None, None], place])
 
 
-def polycrystal_averages(matrix: np.ndarray) -> Averages:
-    """Return the averages of moduli in Voigt's notation, two or three dimensions.
+def polycrystal_averages(matrix: Float[Array | np.ndarray, "s s"]) -> Averages:
+    """Return the averages of moduli in Voigt's notation, two or three dimensions; infinite or NaN for singular ones.
 
     References:
         R. Hill, Proc. Phys. Soc. A 65, 349 (1952), doi:10.1088/0370-1298/65/5/307.
-
-    Raises:
-        NumericalError: When the matrix is singular.
     """
+    matrix = jnp.asarray(matrix)
     d = {3: 2, 6: 3}[len(matrix)]
-    try:
-        compliance = np.linalg.inv(matrix)
-    except np.linalg.LinAlgError as error:
-        raise NumericalError("the elastic moduli are singular: the state flows without stress.") from error
-    sums = [_invariants(part, d) for part in (matrix, compliance)]
-    (trace, whole), (trace_s, whole_s) = sums
-    shear_part, shear_part_s = np.trace(matrix[d:, d:]), np.trace(compliance[d:, d:])
+    (trace, whole, shears), (trace_s, whole_s, shears_s) = (_sums(part, d) for part in (matrix, jnp.linalg.inv(matrix)))
     n = (d - 1) * (d + 2)  # twice the number of independent deviators
-    voigt = whole / d**2, (trace - whole / d + 2 * shear_part) / n
-    reuss = 1 / whole_s, n / (4 * (trace_s - whole_s / d) + 2 * shear_part_s)
-    hill = tuple(0.5 * (a + b) for a, b in zip(voigt, reuss, strict=True))
-    bulk, shear = (tuple(map(float, values)) for values in zip(voigt, reuss, hill, strict=True))
-    poisson = (d * bulk[2] - 2 * shear[2]) / (d * (d - 1) * bulk[2] + 2 * shear[2])
-    return Averages((bulk[0], bulk[1], bulk[2]), (shear[0], shear[1], shear[2]), float(poisson))
+    voigt = whole / d**2, (trace - whole / d + 2 * shears) / n
+    reuss = 1 / whole_s, n / (4 * (trace_s - whole_s / d) + 2 * shears_s)
+    bulk, shear = (jnp.stack([a, b, 0.5 * (a + b)]) for a, b in zip(voigt, reuss, strict=True))
+    return Averages(bulk, shear, (d * bulk[2] - 2 * shear[2]) / (d * (d - 1) * bulk[2] + 2 * shear[2]))
 
 
-def _invariants(matrix: np.ndarray, d: int) -> tuple[float, float]:
-    """Return the sum of m_ii and of all m_ij over the normal components."""
-    return float(np.trace(matrix[:d, :d])), float(matrix[:d, :d].sum())
+def _sums(matrix: Float[Array, "s s"], d: int) -> tuple[Scalar, Scalar, Scalar]:
+    """Return the sums of m_ii and of all m_ij over the normal components, and of m_ii over the shears."""
+    return jnp.trace(matrix[:d, :d]), jnp.sum(matrix[:d, :d]), jnp.trace(matrix[d:, d:])
 
 
 def _components(strain: np.ndarray) -> np.ndarray:

@@ -15,8 +15,10 @@ from mdsens.io import StoredRun, Tables, kind_of, read_run, read_tables
 from mdsens.plotting.benchmark import draw_benchmark
 from mdsens.plotting.fit import draw_fit_loss, draw_fit_parameters, draw_fit_structure
 from mdsens.plotting.geometry import nearest
-from mdsens.plotting.history import draw_history
+from mdsens.plotting.history import draw_box_history, draw_history
+from mdsens.plotting.independence import IndependentResponses, draw_independence
 from mdsens.plotting.iterates import draw_iterates
+from mdsens.plotting.jamming import Compression, Exponents, draw_compression
 from mdsens.plotting.observables import draw_observables
 from mdsens.plotting.packing import draw_packing
 from mdsens.plotting.paper import draw_distillation, draw_packing_precision, draw_ridge, draw_selection
@@ -39,6 +41,9 @@ from mdsens.plotting.slab import draw_slab
 from mdsens.plotting.spectrum import draw_spectrum
 from mdsens.plotting.style import FORMATS, save
 from mdsens.plotting.sweep import draw_sweep
+from mdsens.plotting.thermal import Convergence, draw_convergence
+from mdsens.plotting.validity import Validity, draw_validity
+from mdsens.plotting.vibrations import draw_vibrations
 from mdsens.results import Verdict
 
 _MOST_PACKINGS = 4  # pictures of dx/dp drawn for one file
@@ -92,14 +97,45 @@ def run_figures(run: StoredRun) -> Named:
     history = run.history
     tolerance = float(run.settings.get("max_force", 0.0)) * run.force_unit
     minimizer = run.settings["minimizer"]
-    yield (
-        "history",
-        draw_history(history.energy, history.max_force, history.newton, minimizer=minimizer, tolerance=tolerance),
-    )
+    if run.constant_pressure is not None:
+        yield "box", draw_box_history(run.constant_pressure.volumes, run.constant_pressure.stress_errors)
+    elif len(history.energy):
+        yield (
+            "history",
+            draw_history(history.energy, history.max_force, history.newton, minimizer=minimizer, tolerance=tolerance),
+        )
     if run.observables:
         yield "observables", _observables(run)
     if len(sensitivity.paths) >= _MANY_PARAMETERS:
         yield "singular_values", _singular_values(run)
+    yield from _analysis_figures(run)
+
+
+def _analysis_figures(run: StoredRun) -> Named:
+    """Yield name and figure for every known analysis of a relaxed state."""
+    found = run.analyses
+    if "independence" in found:
+        table = _complete("independence", found["independence"], IndependentResponses)
+        if len(table["observables"]) > 1:
+            yield "independence", draw_independence(IndependentResponses(**{**table, "noise": float(table["noise"])}))
+    if "validity" in found:
+        table = _complete("validity", found["validity"], Validity)
+        numbers = {name: float(table[name]) for name in ("energy", "slope")}
+        yield "validity", draw_validity(Validity(**{**table, **numbers}))
+    if "spectrum" in found:
+        modes = found["spectrum"]
+        frequencies, ratios = (np.asarray(modes[name]) for name in ("frequencies", "participation_ratios"))
+        yield "density_of_states", draw_vibrations(frequencies, ratios, complete=bool(modes["complete"]))
+        yield "softest_mode", _softest_mode(run, np.asarray(modes["softest_mode"]), float(frequencies[0]))
+
+
+def _softest_mode(run: StoredRun, mode: np.ndarray, frequency: float) -> Figure:
+    """Draw the softest mode on the packing."""
+    packing = packing_of(run)
+    nothing = np.zeros((packing.dimension, packing.dimension))
+    note = rf"$\omega$ = {frequency:.4g} $\sqrt{{\epsilon/m\sigma^2}}$"
+    arrows = Arrows("", "none", mode, 0.0, nothing, note, quantity="softest mode, of norm 1")
+    return (draw_packing if packing.dimension == 2 else draw_slab)(packing, arrows)
 
 
 def table_figures(tables: Tables) -> Named:
@@ -129,6 +165,11 @@ def table_figures(tables: Tables) -> Named:
         table = _complete("response_costs", groups["response_costs"], ResponseCosts)
         scalars = {"exponent": float(table["exponent"]), "fit_from": int(table["fit_from"])}
         yield "response", draw_response_costs(ResponseCosts(**{**table, **scalars}))
+    if "convergence" in groups:
+        table = _complete("convergence", groups["convergence"], Convergence)
+        yield "convergence", draw_convergence(Convergence(**table))
+    if "compression" in groups and "exponents" in groups:
+        yield "exponents", _exponents(tables)
     yield from paper_figures(groups, name)
 
 
@@ -150,6 +191,14 @@ def paper_figures(groups: Mapping[str, Mapping[str, Any]], parameter: str) -> Na
     if "distillation" in groups:
         table = _complete("distillation", groups["distillation"], Distillation)
         yield "distillation", draw_distillation(Distillation(**table))
+
+
+def _exponents(tables: Tables) -> Figure:
+    """Draw what packings do near jamming, and name the ensemble."""
+    points = Compression(**_complete("compression", tables.groups["compression"], Compression))
+    laws = Exponents(**_complete("exponents", tables.groups["exponents"], Exponents))
+    size, count = (int(tables.attributes[name]) for name in ("n_particles", "n_packings"))
+    return draw_compression(points, laws, ensemble=f"{count} packings, $N = {size}$")
 
 
 def _fit_figures(tables: Tables) -> Named:
@@ -195,21 +244,26 @@ def arrows_of(run: StoredRun, k: int) -> Arrows:
         unit=sensitivity.units[k],
         values=sensitivity.values[k],
         relative_error=float(certificate.relative_error[k]),
-        box_rate=_box_rate(run, sensitivity.paths[k]),
+        box_rate=_box_rate(run, k),
         note="not a relaxed state" if certificate.at_any_point else note,
     )
 
 
-def _box_rate(run: StoredRun, path: str) -> np.ndarray:
-    """Return the derivative of the box matrix in a parameter: B/L for the length, one-hot for an entry, else zero."""
-    dimension = run.position.shape[1]
+def _box_rate(run: StoredRun, k: int) -> np.ndarray:
+    """Return the derivative of the box matrix in the k-th parameter: what it does itself, and how the box responds."""
+    dimension, path, matrix = run.position.shape[1], run.positions.paths[k], run.box_matrix
     rate = np.zeros((dimension, dimension))
-    entry = re.fullmatch(r"box\.matrix\[(\d),(\d)\]", path)
+    if matrix is None:
+        return rate
+    entry = re.fullmatch(r"box\.(matrix|strain)\[(\d),(\d)\]", path)
     if entry:
-        rate[int(entry[1]), int(entry[2])] = 1.0
-    elif path == "box.length" and run.box_matrix is not None:
-        rate = run.box_matrix / abs(np.linalg.det(run.box_matrix)) ** (1 / dimension)
-    return rate
+        rate[int(entry[2]), int(entry[3])] = 1.0
+        if entry[1] == "strain":
+            rate = 0.5 * (rate + rate.T) @ matrix
+    elif path == "box.length":
+        rate = matrix / abs(np.linalg.det(matrix)) ** (1 / dimension)
+    held = run.constant_pressure
+    return rate if held is None or k >= len(held.strain_rates) else rate + held.strain_rates[k] @ matrix
 
 
 def _contact_lengths(run: StoredRun, i: np.ndarray, j: np.ndarray) -> np.ndarray:

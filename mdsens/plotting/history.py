@@ -56,3 +56,32 @@ def _trace(axes: Axes, step: np.ndarray, values: np.ndarray, newton: np.ndarray,
         step[newton], shown[newton], linestyle="none", marker="D", markersize=3.2, color=VERMILION,
         markeredgecolor="white", markeredgewidth=0.3, zorder=3, label=f"Newton ({newton.sum()} steps)", gid="newton",
     )  # fmt: skip
+
+
+def draw_box_history(volumes: np.ndarray, stress_errors: np.ndarray, *, tolerance: float = 0.0) -> Figure:
+    """Draw the way of the box at constant pressure.
+
+    Args:
+        volumes: Volume after every step of the box, the start first, shape (k,).
+        stress_errors: Largest deviation of the stress from the pressure at the same states, shape (k,).
+        tolerance: The deviation asked for, drawn as a line when positive.
+
+    Returns:
+        The figure, one column wide: (a) volume, (b) deviation of the stress.
+    """
+    with style():
+        figure = new_figure(SINGLE_COLUMN, 3.2)
+        upper, lower = figure.subplots(2, 1, sharex=True)
+        step = np.arange(len(volumes))
+        upper.plot(step, volumes, color=BLUE, marker="o", markersize=3)
+        upper.set_ylabel(r"$V$ ($\sigma^d$)")
+        lower.set_yscale("log")
+        lower.plot(step, np.where(stress_errors > 0, stress_errors, np.nan), color=BLUE, marker="o", markersize=3)
+        lower.set_ylabel(r"stress error ($\epsilon/\sigma^d$)")
+        lower.set_xlabel("steps of the box")
+        if tolerance > 0:
+            lower.axhline(tolerance, color=GREY, linewidth=0.7, linestyle=(0, (4, 2)), zorder=1)
+        label_panel(upper, "a", x=0.94, y=0.5)
+        label_panel(lower, "b", x=0.94)
+        figure.align_ylabels([upper, lower])
+        return figure

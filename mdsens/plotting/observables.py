@@ -15,6 +15,7 @@ MOST_COLUMNS = 8
 PALE = LinearSegmentedColormap.from_list(
     "pale", SIGNED(np.linspace(0.22, 0.78, 255))
 )  # black text stays readable on it
+_FEW_COLUMNS = 5  # cells are then wide enough for five digits
 _ROUNDING = np.finfo(float).eps
 
 
@@ -75,10 +76,16 @@ def most_important(elasticity: np.ndarray) -> np.ndarray:
 
 
 def _write_cells(axes: Axes, jacobian: np.ndarray, error: np.ndarray) -> None:
+    digits = 5 if jacobian.shape[1] <= _FEW_COLUMNS else 3
     for (row, column), value in np.ndenumerate(jacobian):
         where = (column + 0.5, row + 0.5)
         axes.annotate(
-            f"{value:.5g}".replace("-", "−"), where, xytext=(0, 4), textcoords="offset points", ha="center", va="center"
+            f"{value:.{digits}g}".replace("-", "−"),
+            where,
+            xytext=(0, 4),
+            textcoords="offset points",
+            ha="center",
+            va="center",
         )
         text = rf"$\pm$ {labels.scientific(max(float(error[row, column]), _ROUNDING * abs(value)), 0)}"
         axes.annotate(text, where, xytext=(0, -7), textcoords="offset points", ha="center", va="center", fontsize=7)

@@ -138,6 +138,8 @@ def facts_of(packing: Packing, arrows: Arrows | None, more: Sequence[str]) -> li
         size += rf",  $\phi$ = {packing.packing_fraction:.4g}"
     if arrows is None:
         return [size, *more]
+    if arrows.quantity:
+        return [size, *more, f"arrows: {arrows.quantity}", arrows.note]
     certificate = labels.certificate_lines(arrows.relative_error, arrows.note)
     shown = "arrows" if arrows.significant else "not above its error:"
     what = [f"{shown} {labels.derivative_label(arrows.unit)}", f"$p$ = {arrows.parameter}"]

@@ -62,6 +62,7 @@ class Arrows:
         box_rate: Derivative of the box matrix in the parameter at fixed positions, shape (d, d); zero unless the
             parameter is one of the box.
         note: A remark for the figure, such as "one-sided"; may be empty.
+        quantity: What the arrows are, where they are no derivatives; then only the note is written beside.
     """
 
     parameter: str
@@ -70,6 +71,7 @@ class Arrows:
     relative_error: float
     box_rate: np.ndarray
     note: str = ""
+    quantity: str = ""
 
     @property
     def magnitude(self) -> np.ndarray:

@@ -4,39 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from mdsens.response.null_space import ZeroModes
-
-
-@dataclasses.dataclass(frozen=True)
-class JointCertificate:
-    """How good a derivative at constant pressure is.
-
-    Attributes:
-        max_force: Largest force of the state, units of energy per length.
-        stress_error: Largest deviation of the stress from the pressure along a free strain, units of energy per volume.
-        residual: Relative residual of every linear solve at fixed box, shape (k,).
-        error: Estimated absolute error of every derivative, shape (k,): the first-order change of the answer under the
-            remaining Newton step of positions and box, plus what the linear solve left, plus rounding.
-        relative_error: ``error`` over the norm of the answer, shape (k,).
-        smallest_eigenvalue: Smallest non-zero eigenvalue of the Hessian at fixed box.
-        smallest_stiffness: Smallest eigenvalue of the box's stiffness over the volume, units of energy per volume.
-        zero_modes: What was projected out.
-        one_sided: Whether a contact just touches, so that the derivative is one-sided.
-        method: The linear solver, in words.
-    """
-
-    max_force: float
-    stress_error: float
-    residual: np.ndarray
-    error: np.ndarray
-    relative_error: np.ndarray
-    smallest_eigenvalue: float
-    smallest_stiffness: float
-    zero_modes: ZeroModes
-    one_sided: bool
-    method: str
+from mdsens.parameters import Parameters
+from mdsens.paths import Selection
+from mdsens.sensitivity.records import Certificate, PositionSensitivity
+from mdsens.types import PeriodicBox, replaced
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,23 +37,41 @@ class JointSensitivity:
     strains: np.ndarray
     positions: np.ndarray
     volumes: np.ndarray
-    certificate: JointCertificate
+    certificate: Certificate
+
+    @property
+    def shape_strains(self) -> np.ndarray:
+        """The strains without their change of volume, shape (k, d, d)."""
+        d = self.strains.shape[-1]
+        return np.asarray(self.strains - np.trace(self.strains, axis1=1, axis2=2)[:, None, None] * np.eye(d) / d)
+
+    @property
+    def mean_displacements(self) -> np.ndarray:
+        """Mean length of the displacements beyond following the box, shape (k,)."""
+        return np.asarray(np.linalg.norm(self.displacements, axis=-1).mean(axis=1))
+
+    @property
+    def as_positions(self) -> PositionSensitivity:
+        """The derivatives of the real positions alone."""
+        return PositionSensitivity(self.paths, self.parameter_values, self.units, self.positions, self.certificate)
 
 
-@dataclasses.dataclass(frozen=True)
-class PressureObservable:
-    """Total derivative of an observable at constant pressure for k parameter entries, the pressure last.
+def joint_tangents(joint: JointSensitivity, selection: Selection) -> Parameters:
+    """Return what parameters and box do along every entry, the response of the box included, leading axis k.
 
-    Attributes:
-        name: Its name.
-        value: Its value.
-        paths: Name of every parameter entry.
-        values: dO/dp, shape (k,).
-        residual: Relative residual of the adjoint solve.
+    Args:
+        joint: The joint sensitivity.
+        selection: The entries it was computed for; the pressure comes after them.
     """
+    whole = jax.tree.map(lambda leaf: jnp.concatenate([leaf, jnp.zeros((1, *leaf.shape[1:]))]), selection.tangents)
+    return replaced(whole, {"box": replaced(whole.box, {"matrix": jnp.asarray(box_rates(joint, selection))})})
 
-    name: str
-    value: float
-    paths: tuple[str, ...]
-    values: np.ndarray
-    residual: float
+
+def box_rates(joint: JointSensitivity, selection: Selection) -> np.ndarray:
+    """Return the derivative of the box matrix along every entry, its response included, shape (k, d, d)."""
+    box, given = selection.parameters.box, selection.tangents.box
+    assert isinstance(box, PeriodicBox)
+    assert isinstance(given, PeriodicBox)
+    rates = joint.strains @ np.asarray(box.matrix)
+    rates[:-1] += np.asarray(given.matrix)
+    return np.asarray(rates)

@@ -12,14 +12,16 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
 from mdsens.energy import PairPotential, Potential
 from mdsens.errors import NumericalError, UserError
+from mdsens.parameters import Parameters
 from mdsens.pressure.freedom import BoxKind, free_strains
-from mdsens.relax import Relaxation, RelaxationSettings, relax
+from mdsens.relax import History, Relaxation, RelaxationSettings, relax
 from mdsens.relax.descent import scales
 from mdsens.response import BorderedResponse, bordered, linear_response
 from mdsens.results import Verdict
@@ -68,7 +70,7 @@ class PressureRelaxation:
     """A state relaxed at constant pressure and how good it is.
 
     Attributes:
-        relaxation: The state, relaxed in its final box.
+        relaxation: The state, relaxed in its final box; its history has the steps taken in all boxes.
         verdict: What became of it.
         pressure: The pressure asked for, units of energy per volume.
         strains: Free strains of the box, shape (s, d, d).
@@ -122,7 +124,7 @@ def relax_at_pressure(
         raise UserError(f"the pressure is {pressure}; it must be finite.")
     strains = free_strains(configuration.dimension, settings.box, settings.fixed)
     here = _Here.of(relax(potential, params, configuration, settings.relaxation), pressure, strains)
-    first_volume, trust, trail = here.volume, settings.max_strain, [here]
+    first_volume, trust, trail, histories = here.volume, settings.max_strain, [here], [here.relaxation.history]
     tolerance = settings.stress_error * here.relaxation.force_unit * _length(here) ** (1 - configuration.dimension)
     verdict = Verdict.STRAINED
     for k in range(settings.max_box_steps):
@@ -142,6 +144,7 @@ def relax_at_pressure(
         except UserError:
             verdict = Verdict.BOX_TOO_SMALL
             break
+        histories.append(there.relaxation.history)
         visible = gain > _ROUNDING * max(abs(here.enthalpy), abs(here.relaxation.energy))
         falls = there.enthalpy < here.enthalpy if visible else there.error < here.error
         if falls:
@@ -153,7 +156,7 @@ def relax_at_pressure(
             if trust < 1e-14:
                 break
     return PressureRelaxation(
-        relaxation=here.relaxation,
+        relaxation=dataclasses.replace(here.relaxation, history=_joined(histories, here.relaxation)),
         verdict=verdict,
         pressure=pressure,
         strains=strains,
@@ -163,6 +166,29 @@ def relax_at_pressure(
         stress_errors=np.array([at.error for at in trail]),
         seconds=time.perf_counter() - begun,
     )
+
+
+def _joined(histories: list[History], last: Relaxation) -> History:
+    """Return the steps in all boxes one after another; of positions, whose box changed, only the last."""
+    energy, largest, newton = (
+        np.concatenate([getattr(part, name) for part in histories]) for name in ("energy", "max_force", "newton")
+    )
+    return History(energy, largest, newton, np.array([len(energy)]), np.asarray(last.state.position)[None])
+
+
+def rerelaxed_at_pressure(
+    found: PressureRelaxation,
+    settings: PressureSettings,
+    direction: Parameters,
+    step: float,
+    by_pressure: float = 0.0,
+) -> PressureRelaxation:
+    """Relax again from a state, with parameters p + step * direction and pressure P + step * by_pressure."""
+    state = found.relaxation.state
+    moved = jax.tree.map(lambda p, dp: p + step * dp, state.parameters, direction)
+    species, names = state.configuration.species, state.configuration.species_names
+    start = Configuration(state.position, species, moved.box, names)
+    return relax_at_pressure(state.potential, moved.potential, start, found.pressure + step * by_pressure, settings)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,24 +11,27 @@ are those components of the box that are not free.
 
 from __future__ import annotations
 
-import equinox as eqx
-import jax
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from mdsens.energy import State
-from mdsens.errors import NumericalError
-from mdsens.parameters import Parameters
+from mdsens.observables.enthalpy import Enthalpy
+from mdsens.parameters import Parameters, flattened
 from mdsens.paths import Selection
-from mdsens.pressure.records import JointCertificate, JointSensitivity, PressureObservable
+from mdsens.pressure import derivatives as compiled
+from mdsens.pressure.records import JointSensitivity
 from mdsens.pressure.relaxation import PressureRelaxation
 from mdsens.response import BorderedResponse, bordered, linear_response
 from mdsens.response.bordered import refuse_soft_box
 from mdsens.response.linear import chunks, norms
-from mdsens.results import Verdict
-from mdsens.sensitivity.derivatives import Observable
-from mdsens.strain import gradient_of, periodic_box, strained
+from mdsens.results import check
+from mdsens.sensitivity.core import finite_slope, nearby, refuse_nonfinite
+from mdsens.sensitivity.derivatives import Observable, for_each
+from mdsens.sensitivity.records import Certificate, ObservableSensitivity
+from mdsens.strain import periodic_box
 from mdsens.types import Position, Scalar
 
 PRESSURE = "pressure"  # the path of the pressure among parameters
@@ -41,8 +44,7 @@ def pressure_response(found: PressureRelaxation) -> BorderedResponse:
     Raises:
         NumericalError: When it did not relax, or the box is floppy along a free strain.
     """
-    if found.verdict is not Verdict.CONVERGED:
-        raise NumericalError(f"no sensitivity at constant pressure: {found.verdict.sentence}")
+    check(found.verdict, what="no sensitivity at constant pressure")
     response = bordered(linear_response(found.relaxation), found.pressure, found.strains)
     refuse_soft_box(response)
     return response
@@ -58,35 +60,17 @@ def joint_sensitivity(response: BorderedResponse, selection: Selection) -> Joint
     Raises:
         NumericalError: When a linear solve misses a relative residual of 1e-6.
     """
-    state, strains = response.state, jnp.asarray(response.strains)
-    field, load = _gradient(state, strains, response.pressure)
-    step, strain_step, _ = response.solve(-np.asarray(field)[None], -np.asarray(load)[None])
-    parts = [
-        _forward(response, selection.part(rows).tangents, step[0], strain_step[0])
-        for rows in chunks(len(selection.paths))
-    ]
-    parts.append(_forward(response, None, step[0], strain_step[0]))
+    state = response.state
+    step = _newton_step(response)
+    parts = [_forward(response, selection.part(rows).tangents, step) for rows in chunks(len(selection.paths))]
+    parts.append(_forward(response, None, step))
     moved, components, residual, slope, change = (np.concatenate(part) for part in zip(*parts, strict=True))
-    box, position = periodic_box(state), np.asarray(state.position)
     strain = np.tensordot(components, response.strains, axes=1)
-    positions = moved + position @ np.swapaxes(strain, 1, 2)
-    volume = float(box.volume)
-    own = np.asarray(_volume_slopes(state, selection.tangents))
+    positions = moved + np.asarray(state.position) @ np.swapaxes(strain, 1, 2)
+    volume = float(periodic_box(state).volume)
+    own = np.append(np.asarray(compiled.volume_slopes(state, selection.tangents)), 0.0)
     size = norms(positions)
-    stiffness = response.fixed.smallest_eigenvalue
-    error = change + residual * slope / abs(stiffness) + _ROUNDING * size
-    certificate = JointCertificate(
-        max_force=response.fixed.max_force,
-        stress_error=response.stress_error,
-        residual=residual,
-        error=error,
-        relative_error=error / np.where(size > 0, size, 1.0),
-        smallest_eigenvalue=stiffness,
-        smallest_stiffness=float(np.linalg.eigvalsh(response.stiffness)[0]) / volume,
-        zero_modes=response.fixed.zero_modes,
-        one_sided=response.fixed.network.one_sided,
-        method=f"{response.fixed.method}, bordered by {len(strains)} strains",
-    )
+    error = change + residual * slope / abs(response.fixed.smallest_eigenvalue) + _ROUNDING * size
     return JointSensitivity(
         paths=(*selection.paths, PRESSURE),
         parameter_values=np.append(selection.values, response.pressure),
@@ -94,55 +78,75 @@ def joint_sensitivity(response: BorderedResponse, selection: Selection) -> Joint
         displacements=moved,
         strains=strain,
         positions=positions,
-        volumes=volume * np.trace(strain, axis1=1, axis2=2) + np.append(own, 0.0),
-        certificate=certificate,
+        volumes=volume * np.trace(strain, axis1=1, axis2=2) + own,
+        certificate=_certificate(response, residual, error, size),
     )
 
 
 def observable_at_pressure(
     response: BorderedResponse, observable: Observable, selection: Selection, *, name: str = "observable"
-) -> PressureObservable:
-    """Return the total derivative of a scalar observable by one adjoint solve.
+) -> ObservableSensitivity:
+    """Return the total derivative of one scalar observable: ``observables_at_pressure`` of a single one."""
+    return observables_at_pressure(response, {name: observable}, selection)[0]
+
+
+def observables_at_pressure(
+    response: BorderedResponse,
+    observables: Mapping[str, Observable],
+    selection: Selection,
+    *,
+    joint: JointSensitivity | None = None,
+) -> tuple[ObservableSensitivity, ...]:
+    """Return the total derivatives of scalar observables in every selected entry and in the pressure, from one factor.
+
+    Forward where the joint sensitivity is at hand or there are more observables than entries, adjoint otherwise. An
+    ``Enthalpy`` is taken at the pressure of the response, on which it depends besides.
 
     Args:
         response: The response at constant pressure.
-        observable: Any JAX function ``State -> scalar``.
+        observables: JAX functions ``State -> scalar`` by name.
         selection: Parameter entries.
-        name: Name for the record.
+        joint: The joint sensitivity of the same selection, when it is at hand.
 
     Raises:
-        NumericalError: When the linear solve misses its residual or a derivative is not finite.
+        NumericalError: When a linear solve misses its residual or a derivative is not finite.
     """
-    state, strains = response.state, jnp.asarray(response.strains)
-    value, by_position, by_strain = _observable_slopes(observable, state, strains)
-    adjoint, components, residual = response.solve(np.asarray(by_position)[None], np.asarray(by_strain)[None])
-    slope = _adjoint_slope(
-        observable, state, strains, response.pressure, jnp.asarray(adjoint[0]), jnp.asarray(components[0])
+    if joint is None and len(observables) > len(selection.paths) + 1:
+        joint = joint_sensitivity(response, selection)
+    step = _newton_step(response)
+    if joint is not None:
+        return _contracted(response, observables, selection, joint, step)
+    return _adjoint(response, observables, selection, step)
+
+
+Step = tuple[np.ndarray, np.ndarray]
+
+
+def _newton_step(response: BorderedResponse) -> Step:
+    """Return what positions, shape (n, d), and strains, shape (s,), still lack to the minimum of the enthalpy."""
+    field, load = (
+        np.asarray(part) for part in compiled.gradient(response.state, _strains(response), response.pressure)
     )
-    volume = float(periodic_box(state).volume)
-    by_pressure = -volume * float(np.einsum("a,aii", components[0], response.strains))
-    values = np.append(selection.contract(slope), by_pressure)
-    if not np.isfinite(values).all():
-        raise NumericalError(
-            f"the derivative of {name} is not finite at this state: the observable has a kink or a pole there."
-        )
-    return PressureObservable(name, float(value), (*selection.paths, PRESSURE), values, float(residual[0]))
+    moved, components, _ = response.solve(-field[None], -load[None])
+    return moved[0], components[0]
 
 
-def _forward(
-    response: BorderedResponse, tangents: Parameters | None, step: np.ndarray, strain_step: np.ndarray
-) -> tuple[np.ndarray, ...]:
+def _strains(response: BorderedResponse) -> compiled.Strains:
+    return jnp.asarray(response.strains)
+
+
+def _forward(response: BorderedResponse, tangents: Parameters | None, step: Step) -> tuple[np.ndarray, ...]:
     """Return displacements, strain components, residuals, |U_xp| and estimated changes, for parameters or pressure."""
-    state, strains = response.state, jnp.asarray(response.strains)
+    state, strains = response.state, _strains(response)
     if tangents is None:
         slopes = np.zeros((1, *state.position.shape))
         loads = float(periodic_box(state).volume) * np.einsum("aii->a", response.strains)[None]
     else:
-        slopes, loads = (np.asarray(part) for part in _mixed(state, strains, response.pressure, tangents))
+        slopes, loads = (np.asarray(part) for part in compiled.mixed(state, strains, response.pressure, tangents))
     moved, components, residual = response.solve(-slopes, -loads)
     drift, load_drift = (
         np.asarray(part)
-        for part in _drift(state, strains, response.pressure, tangents, moved, components, step, strain_step)
+        for part in compiled.drift(state, strains, response.pressure, tangents, moved, components, *step)
     )
     change, strain_change, _ = response.solve(drift, load_drift)
     strain = np.tensordot(strain_change, response.strains, axes=1)
@@ -150,86 +154,164 @@ def _forward(
     return moved, components, residual, norms(slopes), norms(change)
 
 
-@jax.jit
-def _gradient(
-    state: State, strains: Float[Array, "s d d"], pressure: Scalar | float
-) -> tuple[Position, Float[Array, " s"]]:
-    return gradient_of(state, strains, state.position, jnp.zeros(len(strains)), state.parameters, pressure)
+def _at(response: BorderedResponse, observable: Observable) -> Observable:
+    """Return the observable at the pressure of the response."""
+    return Enthalpy(response.pressure) if isinstance(observable, Enthalpy) else observable
 
 
-@jax.jit
-def _mixed(
-    state: State, strains: Float[Array, "s d d"], pressure: Scalar | float, tangents: Parameters
-) -> tuple[Float[Array, "k n d"], Float[Array, "k s"]]:
-    def one(tangent: Parameters) -> tuple[Position, Float[Array, " s"]]:
-        along = lambda p: gradient_of(state, strains, state.position, jnp.zeros(len(strains)), p, pressure)  # noqa: E731
-        return jax.jvp(along, (state.parameters,), (tangent,))[1]
-
-    return jax.vmap(one)(tangents)
+def _own_slope(response: BorderedResponse, observable: Observable) -> float:
+    """Return the partial derivative of an observable in the pressure that is a parameter."""
+    return float(periodic_box(response.state).volume) if isinstance(observable, Enthalpy) else 0.0
 
 
-@jax.jit
-def _drift(
-    state: State,
-    strains: Float[Array, "s d d"],
-    pressure: Scalar | float,
-    tangents: Parameters | None,
-    moved: Float[Array | np.ndarray, "k n d"],
-    components: Float[Array | np.ndarray, "k s"],
-    step: Position | np.ndarray,
-    strain_step: Float[Array | np.ndarray, " s"],
-) -> tuple[Float[Array, "k n d"], Float[Array, "k s"]]:
-    """Return the change of K J + W_qp along the remaining step, J and dp held; without dp for the pressure."""
-    moved, components, step, strain_step = (jnp.asarray(part) for part in (moved, components, step, strain_step))
-    here = (state.position, jnp.zeros(len(strains)), state.parameters, jnp.asarray(pressure, float))
-    nothing = jax.tree.map(jnp.zeros_like, state.parameters)
+class _Slopes(NamedTuple):
+    """Slopes of observables somewhere.
 
-    def one(
-        tangent: Parameters | None, move: Position, component: Float[Array, " s"]
-    ) -> tuple[Position, Float[Array, " s"]]:
-        direction = (
-            (move, component, nothing, jnp.ones(())) if tangent is None else (move, component, tangent, jnp.zeros(()))
+    Attributes:
+        place: Positions and strain components.
+        found: Value and derivatives in positions, strains and parameters of every observable.
+        fraction: How much of the remaining step lies between the state and the place further along it.
+    """
+
+    place: tuple[Position, Array]
+    found: tuple[Any, ...]
+    fraction: float
+
+    def stacked(self, k: int) -> np.ndarray:
+        """Return one of the derivatives of all observables."""
+        return np.stack([np.asarray(part[k]) for part in self.found])
+
+
+def _two_slopes(response: BorderedResponse, functions: tuple[Observable, ...], step: Step) -> tuple[_Slopes, _Slopes]:
+    """Return the slopes of observables at the state and a little along the remaining step."""
+    state, strains = response.state, _strains(response)
+    there, fraction = nearby(state, jnp.asarray(step[0]))
+    places = (state.position, jnp.zeros(len(strains))), (there.position, fraction * jnp.asarray(step[1]))
+    here, moved = (
+        _Slopes(place, for_each(compiled.observable_slopes, functions, state, strains, *place), fraction)
+        for place in places
+    )
+    return here, moved
+
+
+def _contracted(
+    response: BorderedResponse,
+    observables: Mapping[str, Observable],
+    selection: Selection,
+    joint: JointSensitivity,
+    step: Step,
+) -> tuple[ObservableSensitivity, ...]:
+    """Contract the joint sensitivity with the slopes of the observables."""
+    functions = tuple(_at(response, f) for f in observables.values())
+    basis, count = response.strains.reshape(len(response.strains), -1).T, len(joint.paths)
+    components = np.linalg.lstsq(basis, joint.strains.reshape(count, -1).T, rcond=None)[0].T
+    moves = joint.displacements.reshape(count, -1)
+    ends = _two_slopes(response, functions, step)
+    records = []
+    for k, (name, observable) in enumerate(zip(observables, functions, strict=True)):
+        own = _own_slope(response, observable)
+        values, moved = (
+            np.append(selection.contract(end.found[k][3]), own)
+            + moves @ finite_slope(name, end.found[k][1]).ravel()
+            + components @ np.asarray(end.found[k][2])
+            for end in ends
         )
-
-        def along(x: Position, e: Float[Array, " s"]) -> tuple[Position, Float[Array, " s"]]:
-            by = lambda y, f, p, q: gradient_of(state, strains, y, f, p, q)  # noqa: E731
-            return jax.jvp(by, (x, e, *here[2:]), direction)[1]
-
-        return jax.jvp(along, here[:2], (step, strain_step))[1]
-
-    if tangents is None:
-        return jax.vmap(lambda move, component: one(None, move, component))(moved, components)
-    return jax.vmap(one)(tangents, moved, components)
+        size = np.linalg.norm(np.asarray(ends[0].found[k][1]))
+        error = joint.certificate.error * size + np.abs(moved - values) / ends[0].fraction
+        residual = joint.certificate.residual
+        records.append(_record(response, name, ends[0].found[k][0], selection, values, "forward", residual, error))
+    return tuple(records)
 
 
-@jax.jit
-def _volume_slopes(state: State, tangents: Parameters) -> Float[Array, " k"]:
-    volume = lambda p: periodic_box(state.at(state.position, p)).volume  # noqa: E731
-    return jax.vmap(lambda t: jax.jvp(volume, (state.parameters,), (t,))[1])(tangents)
+def _adjoint(
+    response: BorderedResponse, observables: Mapping[str, Observable], selection: Selection, step: Step
+) -> tuple[ObservableSensitivity, ...]:
+    functions = tuple(_at(response, f) for f in observables.values())
+    held = (response.state, _strains(response), response.pressure)
+    here, there = _two_slopes(response, functions, step)
+    slopes = np.stack([finite_slope(name, part[1]) for name, part in zip(observables, here.found, strict=True)])
+    fields, loads, residual = response.solve(slopes, here.stacked(2))
+    adjoint = (jnp.asarray(fields), jnp.asarray(loads))
+    # the change of O_q - K lambda along the step, lambda held, moves the adjoint
+    products = [compiled.curved(*held, *end.place, *adjoint) for end in (here, there)]
+    bent = [
+        there.stacked(side + 1) - here.stacked(side + 1) - np.asarray(products[1][side] - products[0][side])
+        for side in (0, 1)
+    ]
+    changes = response.solve(*bent)[:2]
+    later = tuple(now + jnp.asarray(change) for now, change in zip(adjoint, changes, strict=True))
+    values, moved = (
+        _lagrangian_slopes(selection, end, *compiled.pulled(*held, *end.place, *solution))
+        for end, solution in ((here, adjoint), (there, later))
+    )
+    errors = np.abs(moved - values) / here.fraction
+    mixed = _mixed_norms(response, selection) / abs(response.fixed.smallest_eigenvalue)
+    errors[:, :-1] += residual[:, None] * norms(slopes)[:, None] * mixed
+    records = []
+    for k, (name, observable) in enumerate(zip(observables, functions, strict=True)):
+        whole = values[k] + np.append(np.zeros(len(mixed)), _own_slope(response, observable))
+        quality = np.full(len(whole), residual[k]), errors[k]
+        records.append(_record(response, name, here.found[k][0], selection, whole, "adjoint", *quality))
+    return tuple(records)
 
 
-@eqx.filter_jit
-def _observable_slopes(
-    observable: Observable, state: State, strains: Float[Array, "s d d"]
-) -> tuple[Scalar, Position, Float[Array, " s"]]:
-    def value(x: Position, e: Float[Array, " s"]) -> Scalar:
-        return observable(strained(state.at(x, state.parameters), jnp.tensordot(e, strains, axes=1)))
-
-    found, slopes = jax.value_and_grad(value, argnums=(0, 1))(state.position, jnp.zeros(len(strains)))
-    return found, *slopes
+def _lagrangian_slopes(
+    selection: Selection, slopes: _Slopes, by_parameters: Parameters, by_pressure: Array
+) -> np.ndarray:
+    """Return the derivatives of O - lambda.W_q in every entry and in the pressure, shape (m, k + 1)."""
+    own = np.stack([selection.contract(part[3]) for part in slopes.found])
+    pulled = (selection.directions @ flattened(by_parameters).T).T
+    return np.concatenate([own - pulled, -np.asarray(by_pressure)[:, None]], axis=1)
 
 
-@eqx.filter_jit
-def _adjoint_slope(
-    observable: Observable,
-    state: State,
-    strains: Float[Array, "s d d"],
-    pressure: Scalar | float,
-    adjoint: Position,
-    components: Float[Array, " s"],
-) -> Parameters:
-    def lagrangian(p: Parameters) -> Scalar:
-        field, load = gradient_of(state, strains, state.position, jnp.zeros(len(strains)), p, pressure)
-        return observable(state.at(state.position, p)) - jnp.vdot(adjoint, field) - jnp.vdot(components, load)
+def _mixed_norms(response: BorderedResponse, selection: Selection) -> np.ndarray:
+    """Return the norm of U_xp along every direction, shape (k,)."""
+    parts = [
+        compiled.mixed(response.state, _strains(response), response.pressure, selection.part(rows).tangents)[0]
+        for rows in chunks(len(selection.paths))
+    ]
+    return np.concatenate([norms(np.asarray(part)) for part in parts])
 
-    return jax.grad(lagrangian)(state.parameters)
+
+def _record(
+    response: BorderedResponse,
+    name: str,
+    value: Scalar,
+    selection: Selection,
+    values: np.ndarray,
+    way: str,
+    residual: np.ndarray,
+    error: np.ndarray,
+) -> ObservableSensitivity:
+    refuse_nonfinite(name, values)
+    size = np.abs(values)
+    certificate = _certificate(response, residual, error + _ROUNDING * size, size)
+    return ObservableSensitivity(
+        name=name,
+        value=float(value),
+        paths=(*selection.paths, PRESSURE),
+        parameter_values=np.append(selection.values, response.pressure),
+        units=(*selection.units, "none"),
+        values=values,
+        way=way,
+        certificate=certificate,
+    )
+
+
+def _certificate(response: BorderedResponse, residual: np.ndarray, error: np.ndarray, size: np.ndarray) -> Certificate:
+    fixed, volume = response.fixed, float(periodic_box(response.state).volume)
+    return Certificate(
+        max_force=fixed.max_force,
+        residual=residual,
+        error=error,
+        relative_error=error / np.where(size > 0, size, 1.0),
+        bound=np.full(len(error), np.nan),
+        smallest_eigenvalue=fixed.smallest_eigenvalue,
+        largest_eigenvalue=fixed.norm,
+        zero_modes=fixed.zero_modes,
+        one_sided=fixed.network.one_sided,
+        at_any_point=fixed.at_any_point,
+        method=f"{fixed.method}, bordered by {len(response.strains)} strains",
+        stress_error=response.stress_error,
+        smallest_stiffness=float(np.linalg.eigvalsh(response.stiffness)[0]) / volume,
+    )

@@ -1,5 +1,6 @@
 """Minimisers at fixed box: a first-order one to the right basin, a Newton polish to machine precision."""
 
+from mdsens.relax.again import rerelaxed
 from mdsens.relax.conjugate_gradient import ConjugateGradient
 from mdsens.relax.fire import Fire
 from mdsens.relax.lbfgs import LBFGS
@@ -26,4 +27,5 @@ __all__ = [
     "RelaxationSettings",
     "TruncatedNewton",
     "relax",
+    "rerelaxed",
 ]

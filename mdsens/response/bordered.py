@@ -23,11 +23,10 @@ from jaxtyping import Array, Float
 
 from mdsens.energy import State
 from mdsens.errors import NumericalError
-from mdsens.response.linear import LinearResponse
+from mdsens.response.linear import LinearResponse, accepted
 from mdsens.strain import enthalpy_gradient, gradient_of, periodic_box
 from mdsens.types import Position, Scalar
 
-_WORST_RESIDUAL = 1e-6
 _SINGULAR = 1e-9  # of the largest: a smaller eigenvalue of the box's stiffness means that the box is floppy
 
 
@@ -80,11 +79,7 @@ class BorderedResponse:
             NumericalError: When a solve misses a relative residual of 1e-6.
         """
         found, residual = self.fixed.solve(fields)
-        if not (residual <= _WORST_RESIDUAL).all():
-            raise NumericalError(
-                f"the linear solve left a relative residual of {residual.max():.1e} (at most {_WORST_RESIDUAL:.0e} is "
-                "accepted): the state is floppy or marginal; relax further or away from the transition."
-            )
+        accepted(residual)
         flat = self.moves.reshape(len(self.moves), -1)
         components = np.linalg.solve(self.stiffness, loads.T + flat @ fields.reshape(len(fields), -1).T).T
         return found + np.tensordot(components, self.moves, axes=1), components, residual
@@ -99,11 +94,7 @@ def bordered(response: LinearResponse, pressure: float, strains: np.ndarray) -> 
     """
     coupling, curvature = (np.asarray(part) for part in _border(response.state, jnp.asarray(strains), pressure))
     moves, residual = response.solve(-coupling)
-    if not (residual <= _WORST_RESIDUAL).all():
-        raise NumericalError(
-            f"the non-affine displacements have a relative residual of {residual.max():.1e} (at most "
-            f"{_WORST_RESIDUAL:.0e} is accepted): the state is floppy or marginal; relax further."
-        )
+    accepted(residual)
     gain = coupling.reshape(len(strains), -1) @ moves.reshape(len(strains), -1).T
     return BorderedResponse(response, pressure, strains, moves, curvature, curvature + 0.5 * (gain + gain.T), residual)
 

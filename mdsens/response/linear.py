@@ -19,6 +19,7 @@ import scipy.sparse as sp
 from mdsens.backbone import Network
 from mdsens.derivatives import dense_forward, drifts, slopes_and_forces
 from mdsens.energy import PairPotential, State, forces
+from mdsens.errors import NumericalError
 from mdsens.factor import Factor, Spectrum
 from mdsens.mixed import mixed_matrix, sparse_drifts
 from mdsens.paths import Selection
@@ -26,6 +27,7 @@ from mdsens.response.null_space import ZeroModes, project_out
 
 CHUNK = 64  # parameter entries whose dense columns are held at a time
 _MOST_REFINEMENTS = 5
+WORST_RESIDUAL = 1e-6  # relative residual with which an answer is still given
 _ROUNDING = 1e-14  # relative residual at which refinement has nothing left to gain
 _ESTIMATE = 1e-3  # and the one that is enough for an estimate of an error
 _forces = jax.jit(forces)
@@ -179,6 +181,24 @@ class LinearResponse:
         """Return the norm of the pseudo-inverse times every field, shape (k,)."""
         # an estimate needs no refinement: the shift changes it by parts in a million at most
         return np.asarray(np.linalg.norm(project_out(self.modes, self.factor.solve(self._reduced(drift))), axis=0))
+
+
+def accepted(residual: np.ndarray) -> np.ndarray:
+    """Return the relative residuals of linear solves if all of them are good.
+
+    Raises:
+        NumericalError: When one is not finite or above 1e-6.
+    """
+    if not np.isfinite(residual).all():
+        raise NumericalError(
+            "a derivative of the law or of the observable is not finite at this state: it has a kink or a pole there."
+        )
+    if not np.all(residual <= WORST_RESIDUAL):
+        raise NumericalError(
+            f"the linear solve left a relative residual of {residual.max():.1e} (at most {WORST_RESIDUAL:.0e} is "
+            "accepted): the state is floppy or marginal; relax further or away from the transition."
+        )
+    return residual
 
 
 def chunks(n: int) -> Iterator[slice]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -16,6 +17,22 @@ Observable = Callable[[State], Scalar]
 
 
 @eqx.filter_jit
+def for_each(
+    function: Callable[..., Any], observables: tuple[Observable, ...], *shared: Any, own: tuple[Any, ...] = ()
+) -> tuple[Any, ...]:
+    """Return ``function(observable, *shared, *own[k])`` for every observable from one compiled call.
+
+    Args:
+        function: One of the derivatives below.
+        observables: The observables.
+        shared: Arguments that all have in common.
+        own: Further arguments of each, a tuple per observable.
+    """
+    rest = own or ((),) * len(observables)
+    return tuple(function(observable, *shared, *part) for observable, part in zip(observables, rest, strict=True))
+
+
+@eqx.filter_jit
 def observable_slopes(observable: Observable, state: State) -> tuple[Scalar, Position, Parameters]:
     """Return the observable with its partial derivatives in positions, shape (n, d), and in the parameters."""
     value, (by_position, by_parameters) = jax.value_and_grad(lambda x, p: observable(state.at(x, p)), argnums=(0, 1))(
@@ -24,20 +41,15 @@ def observable_slopes(observable: Observable, state: State) -> tuple[Scalar, Pos
     return value, by_position, by_parameters
 
 
-@eqx.filter_jit
-def forward_slope_drift(
-    observable: Observable, state: State, tangents: Parameters, responses: Float[Array, "k n d"], step: Position
-) -> Float[Array, " k"]:
-    r"""Return the change of :math:`O_p\cdot dp + O_x\cdot J` under a step, J and dp held, shape (k,)."""
+@jax.jit
+def pulled_parameters(state: State, adjoints: Float[Array, "m n d"]) -> Parameters:
+    r"""Return :math:`\lambda\cdot U_{xp}` for every adjoint, shaped like the parameters with a leading axis m."""
 
-    def one(tangent: Parameters, response: Position) -> Scalar:
-        def slope(x: Position) -> Scalar:
-            value = lambda y, p: observable(state.at(y, p))  # noqa: E731
-            return jax.jvp(value, (x, state.parameters), (response, tangent))[1]
+    def one(adjoint: Position) -> Parameters:
+        along = lambda p: jax.numpy.vdot(adjoint, gradient_at(state, state.position, p))  # noqa: E731
+        return jax.grad(along)(state.parameters)
 
-        return jax.jvp(slope, (state.position,), (step,))[1]
-
-    return jax.vmap(one)(tangents, responses)
+    return jax.vmap(one)(adjoints)
 
 
 @eqx.filter_jit

@@ -21,7 +21,7 @@ class Certificate:
             plus the rounding unit of the answer itself.
         relative_error: ``error`` over the norm of the answer, shape (k,).
         bound: Blondel et al.'s Theorem 1 at this state, an upper bound of the same error with locally estimated
-            constants, shape (k,); looser than ``error`` by orders of magnitude.
+            constants, shape (k,); looser than ``error`` by orders of magnitude. NaN at constant pressure.
         smallest_eigenvalue: Smallest non-zero eigenvalue of the Hessian on the backbone, units of energy per length
             squared.
         largest_eigenvalue: Upper bound of its largest eigenvalue (largest row sum).
@@ -31,6 +31,10 @@ class Certificate:
         at_any_point: True when the state was not required to be stationary: the number is then not a derivative of a
             relaxed state.
         method: The linear solver, in words.
+        stress_error: At constant pressure, the largest deviation of the stress from the pressure along a free strain,
+            units of energy per volume; else NaN.
+        smallest_stiffness: At constant pressure, the smallest eigenvalue of the box's stiffness over the volume, units
+            of energy per volume; else NaN.
     """
 
     max_force: float
@@ -44,6 +48,8 @@ class Certificate:
     one_sided: bool
     at_any_point: bool
     method: str
+    stress_error: float = float("nan")
+    smallest_stiffness: float = float("nan")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +78,7 @@ class ObservableSensitivity:
     Attributes:
         name: Name of the observable.
         value: The observable itself.
-        paths: Name of every parameter entry.
+        paths: Name of every parameter entry; at constant pressure the last one is ``pressure``.
         parameter_values: Their values, shape (k,).
         units: Their units.
         values: dO/dp, shape (k,).

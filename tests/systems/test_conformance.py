@@ -8,17 +8,24 @@ import pytest
 import systems
 from mdsens.errors import UserError
 from mdsens.pairs import neighbor_pairs, smallest_height
-from mdsens.types import PeriodicBox
-from systems import bidisperse, fcc, hexagonal, polydisperse
+from mdsens.types import FreeBox, PeriodicBox
+from systems import bidisperse, cluster, fcc, hexagonal, l1_2, polydisperse
 
 # A few settings of every kind that builds its own configuration; a new kind is tested at its defaults unless listed.
 SETTINGS = {
     "bidisperse": [{}, {"dimension": 3, "n_particles": 50, "fraction": 0.3, "packing_fraction": 0.7}],
     "polydisperse": [{}, {"dimension": 3, "distribution": "lognormal", "polydispersity": 0.8}],
     "hexagonal": [{"packing_fraction": 0.95}, {"packing_fraction": 1.0, "perturbation": 0.2, "diameter": 2.0}],
+    "l1_2": [{}, {"diameters": (1.0, 0.9), "vacancies": (2, 7), "perturbation": 0.1}],
     "fcc": [{"packing_fraction": 0.8}, {"packing_fraction": 0.9, "perturbation": 0.3, "n_cells": (2, 3, 4)}],
 }
-CASES = [(kind, settings) for kind in systems.REGISTRY if kind != "file" for settings in SETTINGS.get(kind, [{}])]
+FREE = [{}, {"shape": "random", "n_particles": 20}, {"shape": "disc", "n_particles": 19, "dimension": 2}]
+CASES = [
+    (kind, settings)
+    for kind in systems.REGISTRY
+    if kind not in ("file", "cluster")
+    for settings in SETTINGS.get(kind, [{}])
+]
 
 
 @pytest.fixture(params=CASES, ids=lambda case: f"{case[0]}-{case[1]}")
@@ -51,6 +58,8 @@ def test_another_seed_builds_another_start(case):
 
 def test_the_packing_fraction_is_the_one_asked_for(case):
     module, options = case
+    if not hasattr(options, "packing_fraction"):
+        pytest.skip("this system has none")
     start = module.build(options)
     d = start.configuration.dimension
     unit = {2: math.pi / 4, 3: math.pi / 6}[d]
@@ -146,3 +155,67 @@ def test_a_perturbation_stays_within_its_amplitude(module):
     moved = module.build(module.Options(spacing=spacing, perturbation=amplitude)).configuration
     shift = np.asarray(perfect.box.displacement(moved.position - perfect.position))
     assert 0 < np.abs(shift).max() <= amplitude * spacing * (1 + 1e-12)
+
+
+def distances(configuration):
+    i, j = np.triu_indices(configuration.n_particles, k=1)
+    separation = configuration.position[i] - configuration.position[j]
+    return np.linalg.norm(np.asarray(configuration.box.displacement(separation)), axis=1)
+
+
+@pytest.mark.parametrize("settings", FREE)
+def test_a_cluster_has_its_particles_about_the_origin_and_none_too_close(settings):
+    options = cluster.Options(spacing=1.0, **settings)
+    configuration = cluster.build(options).configuration
+    assert isinstance(configuration.box, FreeBox)
+    assert configuration.position.shape == (options.n_particles, options.dimension)
+    np.testing.assert_allclose(configuration.position.mean(axis=0), 0.0, atol=1e-12)
+    assert distances(configuration).min() > 0.5
+
+
+@pytest.mark.parametrize(
+    ("shape", "n", "d", "bonds"),
+    [
+        ("icosahedron", 13, 3, 42),
+        ("icosahedron", 55, 3, 234),
+        ("truncated_octahedron", 38, 3, 144),
+        ("simplex", 4, 3, 6),
+    ],
+)
+def test_a_cluster_has_the_bonds_of_its_shape(shape, n, d, bonds):
+    options = cluster.Options(shape=shape, n_particles=n, dimension=d, spacing=1.0)
+    found = distances(cluster.build(options).configuration)
+    assert np.sum(found < 1.06 * found.min()) == bonds
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"n_particles": 14}, "13, 55"),
+        ({"shape": "disc", "n_particles": 7}, "of 2 dimensions"),
+        ({"shape": "simplex", "n_particles": 5}, "has 2, 3, 4 particles"),
+    ],
+)
+def test_a_cluster_that_does_not_exist_is_refused(settings, words):
+    with pytest.raises(UserError, match=words):
+        cluster.build(cluster.Options(**settings))
+
+
+def test_vacancies_leave_their_sites_empty_and_the_rest_in_place():
+    whole = np.asarray(fcc.build(fcc.Options(spacing=1.0)).configuration.position)
+    holed = np.asarray(fcc.build(fcc.Options(spacing=1.0, vacancies=(0, 5))).configuration.position)
+    np.testing.assert_array_equal(holed, np.delete(whole, [0, 5], axis=0))
+    with pytest.raises(UserError, match="site 108; the lattice has 108"):
+        fcc.build(fcc.Options(spacing=1.0, vacancies=(108,)))
+
+
+def test_every_b_of_l1_2_has_twelve_a_around_it():
+    configuration = l1_2.build(l1_2.Options(edge=np.sqrt(2))).configuration
+    species = np.asarray(configuration.species)
+    assert np.bincount(species).tolist() == [81, 27]
+    pairs = neighbor_pairs(configuration.position, configuration.box, 1.001)
+    i, j = (np.asarray(index)[np.asarray(pairs.mask)] for index in (pairs.i, pairs.j))
+    assert not np.any((species[i] == 1) & (species[j] == 1))
+    mixed = species[i] != species[j]
+    partners = np.bincount(np.where(species[i] == 1, i, j)[mixed], minlength=len(species))
+    assert set(partners[species == 1]) == {12}

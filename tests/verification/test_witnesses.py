@@ -7,13 +7,13 @@ import pytest
 
 from mdsens import verification
 from mdsens.paths import select
+from mdsens.relax import rerelaxed
 from mdsens.results import Verdict
 from mdsens.sensitivity import position_sensitivity
 from mdsens.verification import (
     compare_with_differences,
     dense_reference,
     largest_force,
-    rerelaxed,
     scale_identities,
     step_size,
 )

@@ -10,7 +10,7 @@ import pytest
 import workflows
 from mdsens.config import load
 from mdsens.energy import State
-from mdsens.observables import named_observable
+from mdsens.observables import check_names
 from mdsens.pairs import all_pairs
 from mdsens.paths import select
 from workflows.cli import COMMANDS
@@ -47,11 +47,12 @@ def test_a_shipped_file_builds_its_problem(path):
     assert config.output.name == path.stem
     if path.stem == "sensitivity":
         select(state, config.sensitivity.parameters)
-        for name in config.sensitivity.observables:
-            named_observable(name)
+        check_names(config.sensitivity.observables)
+    elif path.stem == "thermal":
+        assert len(select(state, config.thermal.parameters).paths) == 2
     elif command(path) == "fit":
         assert len(select(state, config.fit.parameters).paths) == 6
-    elif path.stem != "relax":
+    elif path.stem not in ("relax", "compress"):
         select(state, [getattr(config, path.stem).parameter])
 
 

@@ -1,0 +1,64 @@
+"""What a state relaxed at constant pressure has besides: its pressure, the way of its box, and the box's response."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from mdsens.io.hdf5 import read_attributes, write_attributes
+from mdsens.pressure import JointSensitivity, PressureRelaxation
+
+_GROUP = "pressure"
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredPressure:
+    """A relaxation at constant pressure as its file has it.
+
+    Attributes:
+        value: The pressure asked for, units of energy per volume.
+        stress_error: Largest deviation of the stress from it along a free strain, units of energy per volume.
+        enthalpy: U + P V, units of energy.
+        strains: Free strains of the box, shape (s, d, d).
+        volumes: Volume after every step of the box, the start first.
+        stress_errors: ``stress_error`` at the same states.
+        strain_rates: Strain of the box per unit of every parameter, shape (k, d, d); k = 0 without sensitivities.
+        volume_rates: dV/dp, shape (k,).
+        displacements: What particles move beyond following the box, shape (k, n, d).
+    """
+
+    value: float
+    stress_error: float
+    enthalpy: float
+    strains: np.ndarray
+    volumes: np.ndarray
+    stress_errors: np.ndarray
+    strain_rates: np.ndarray
+    volume_rates: np.ndarray
+    displacements: np.ndarray
+
+
+def write_pressure(file: Any, found: PressureRelaxation, joint: JointSensitivity | None) -> None:
+    """Store the group ``/pressure``."""
+    group = file.create_group(_GROUP)
+    write_attributes(group, {"value": found.pressure, "stress_error": found.stress_error, "enthalpy": found.enthalpy})
+    for name in ("strains", "volumes", "stress_errors"):
+        group[name] = getattr(found, name)
+    if joint is not None:
+        group["strain_rates"], group["volume_rates"] = joint.strains, joint.volumes
+        group["displacements"] = joint.displacements
+
+
+def read_pressure(file: Any, shape: tuple[int, int]) -> StoredPressure | None:
+    """Read it for positions of the given shape; None for a state at fixed box."""
+    if _GROUP not in file:
+        return None
+    group, d = file[_GROUP], shape[1]
+    nothing = {"strain_rates": np.zeros((0, d, d)), "volume_rates": np.zeros(0), "displacements": np.zeros((0, *shape))}
+    arrays: dict[str, Any] = {
+        name: np.asarray(group[name]) if name in group else empty for name, empty in nothing.items()
+    }
+    way: dict[str, Any] = {name: np.asarray(group[name]) for name in ("strains", "volumes", "stress_errors")}
+    return StoredPressure(**read_attributes(group), **way, **arrays)

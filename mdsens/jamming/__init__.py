@@ -1,0 +1,15 @@
+"""Packings followed through pressures, and the exponents with which they lose their rigidity."""
+
+from mdsens.jamming.exponents import PowerLaw, fit_power_law
+from mdsens.jamming.following import check_way, followed
+from mdsens.jamming.tables import compression_tables, fitted_points, jamming_fractions
+
+__all__ = [
+    "PowerLaw",
+    "check_way",
+    "compression_tables",
+    "fit_power_law",
+    "fitted_points",
+    "followed",
+    "jamming_fractions",
+]

@@ -1,0 +1,117 @@
+"""One packing followed from pressure to pressure: its contacts and its moduli on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import PyTree
+
+from mdsens.energy import PairPotential, Potential
+from mdsens.errors import NumericalError, UserError
+from mdsens.observables import elastic_tensor, packing_fraction
+from mdsens.pressure import PressureRelaxation, PressureSettings, relax_at_pressure
+from mdsens.relax import RelaxationSettings
+from mdsens.response import linear_response
+from mdsens.results import Verdict
+from mdsens.sweep import Record
+from mdsens.types import Configuration, PeriodicBox
+
+SINGULAR = "singular"  # a minimum whose response missed its residual: no moduli, hence no numbers at all
+_NUMBERS = ("packing_fraction", "n_contacts", "n_backbone", "bulk_modulus", "shear_modulus")
+
+
+def followed(
+    potential: Potential,
+    params: PyTree,
+    configuration: Configuration,
+    pressures: Sequence[float],
+    settings: RelaxationSettings | None = None,
+) -> Record:
+    """Relax positions and the size of the box at one pressure after the other, each from the state before.
+
+    Decreasing pressures follow a packing from above towards jamming; increasing ones from jamming upwards, and the
+    start may then be unjammed: its box shrinks until the first pressure holds it. The shape of the box stays.
+
+    Args:
+        potential: A purely repulsive law of finite range.
+        params: Its parameters.
+        configuration: The start, in a periodic box, jammed or not.
+        pressures: The way, k different pressures > 0, k >= 2, rising or falling; units of energy per volume.
+        settings: How positions are relaxed in every box.
+
+    Returns:
+        Arrays of shape (k,), in the order of the way:
+
+        - ``pressure``;
+        - ``verdict``: what became of the state, as ``Verdict`` names it, or "singular" where the Hessian could not be
+          solved with;
+        - ``packing_fraction``: overlaps counted twice;
+        - ``n_contacts``, ``n_backbone``: contacts of the backbone, and its particles; rattlers and their contacts are
+          in neither;
+        - ``bulk_modulus``: -V dP/dV; ``shear_modulus``: averaged over all orientations; non-affine motion included,
+          units of energy per volume;
+        - ``seconds``: wall time.
+
+        Where a state did not converge its numbers are NaN, and the next pressure starts from the last one that did.
+
+    Raises:
+        UserError: For a law without contacts, a free system, or pressures that are no such way.
+    """
+    check_way(potential, configuration, pressures)
+    states = PressureSettings(box="isotropic", relaxation=settings or RelaxationSettings())
+    here, rows, verdicts, seconds = configuration, [], [], []
+    for pressure in pressures:
+        found = relax_at_pressure(potential, params, here, pressure, states)
+        verdict, numbers = _answer(found)
+        rows.append(numbers)
+        verdicts.append(verdict)
+        seconds.append(found.seconds)
+        if found.verdict is Verdict.CONVERGED:
+            here = found.relaxation.state.configuration
+    columns = dict(zip(_NUMBERS, np.array(rows).T, strict=True))
+    way = {"pressure": np.array(pressures, dtype=float), "verdict": np.array(verdicts)}
+    return way | columns | {"seconds": np.array(seconds)}
+
+
+def check_way(potential: Potential, configuration: Configuration, pressures: Sequence[float]) -> None:
+    """Refuse what cannot jam, and pressures that are no way: at least two, finite, positive, all rising or all falling.
+
+    Raises:
+        UserError: With the first mistake found.
+    """
+    if not (isinstance(potential, PairPotential) and potential.contact):
+        raise UserError(
+            f"{potential.name} has no contacts to count: packings jam under a purely repulsive law of finite range, "
+            "such as soft spheres."
+        )
+    if not isinstance(configuration.box, PeriodicBox):
+        raise UserError("a free system has no pressure: put the particles into a periodic box.")
+    if len(pressures) < 2:
+        raise UserError(f"pressures has {len(pressures)} entries; give at least 2, such as 1e-2 and 1e-3.")
+    for pressure in pressures:
+        if not (np.isfinite(pressure) and pressure > 0):
+            raise UserError(f"pressures holds {pressure}; every pressure must be finite and greater than 0.")
+    steps = np.sign(np.diff(pressures))
+    if not (np.all(steps > 0) or np.all(steps < 0)):
+        raise UserError("pressures must rise or fall from each entry to the next: sort them.")
+
+
+def _answer(found: PressureRelaxation) -> tuple[str, list[float]]:
+    """Return what became of a state and its numbers, NaN where it has none."""
+    nothing = [np.nan] * len(_NUMBERS)
+    if found.verdict is not Verdict.CONVERGED:
+        return found.verdict.value, nothing
+    relaxation = found.relaxation
+    try:
+        moduli = elastic_tensor(linear_response(relaxation))
+    except NumericalError:
+        return SINGULAR, nothing
+    fraction, network = float(packing_fraction(relaxation.state)), relaxation.network
+    return found.verdict.value, [
+        fraction,
+        float(network.n_contacts),
+        float(network.n_backbone),
+        moduli.bulk_modulus,
+        moduli.shear_modulus,
+    ]

@@ -1,0 +1,29 @@
+"""A relaxed state relaxed again with other parameters: the way to follow it, and the witness of its derivatives."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+
+from mdsens.parameters import Parameters
+from mdsens.relax.relaxation import Relaxation, relax
+from mdsens.results import Verdict
+from mdsens.types import Configuration
+
+_TIGHTEST = 1e-13
+
+
+def rerelaxed(relaxation: Relaxation, direction: Parameters, step: float) -> Relaxation:
+    """Relax again from x* with parameters p + step * direction, as tightly as the machine allows."""
+    state = relaxation.state
+    moved = jax.tree.map(lambda p, dp: p + step * dp, state.parameters, direction)
+    start = Configuration(state.position, state.configuration.species, moved.box, state.configuration.species_names)
+    tightest = _TIGHTEST * state.potential.stiffness  # stiff laws leave larger forces to rounding
+    settings = dataclasses.replace(
+        relaxation.settings, max_force=min(relaxation.settings.max_force, tightest), newton=True
+    )
+    tight = relax(state.potential, moved.potential, start, settings)
+    if tight.verdict is Verdict.CONVERGED:
+        return tight
+    return relax(state.potential, moved.potential, start, dataclasses.replace(settings, max_force=1e-12))

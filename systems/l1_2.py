@@ -1,0 +1,55 @@
+r"""The L1_2 crystal A3B (Cu3Au) in a rectangular periodic box.
+
+A cubic cell of edge a holds B at its corner and three A at the centres of its faces: the fcc lattice with every B
+surrounded by twelve A.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import jax.numpy as jnp
+import numpy as np
+from pydantic import Field
+
+from mdsens.config import Section
+from mdsens.types import Configuration
+from systems.start import Sites, Start, lattice, perturbed, without_sites
+
+MOTIF = np.array([[0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0], [0.0, 0.0, 0.0]])
+SPECIES = np.array([0, 0, 0, 1])
+Count = Annotated[int, Field(ge=1, le=1_000)]
+Diameter = Annotated[float, Field(gt=0)]
+
+
+class Options(Section):
+    """The ``[system]`` section for ``kind = "l1_2"``."""
+
+    kind: Literal["l1_2"] = "l1_2"
+    n_cells: tuple[Count, Count, Count] = Field((3, 3, 3), description="cubic cells of three A and a B along x, y, z")
+    diameters: tuple[Diameter, Diameter] = Field((1.0, 1.0), description="diameters of species A and B")
+    edge: float = Field(1.5, gt=0, description="edge of the cubic cell, units of length")
+    perturbation: float = Field(
+        0.0, ge=0, lt=0.5, description="largest random displacement along each axis, units of edge/sqrt(2)"
+    )
+    vacancies: Sites = Field((), description="numbers of sites left empty, from 0; every fourth one is B's")
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of the random displacements")
+
+
+def build(options: Options) -> Start:
+    """Build the crystal.
+
+    Args:
+        options: The validated ``[system]`` section.
+
+    Returns:
+        Positions, shape (4 * product(n_cells) - vacancies, 3), cell by cell, and the two diameters.
+
+    Raises:
+        UserError: When a vacancy is no site of the lattice.
+    """
+    position, box = lattice(MOTIF, options.edge * np.ones(3), options.n_cells)
+    species = np.delete(np.tile(SPECIES, len(position) // 4), list(options.vacancies))
+    kept = without_sites(position, options.vacancies)
+    moved = perturbed(kept, box, options.perturbation * options.edge / np.sqrt(2), options.seed)
+    return Start(Configuration(moved, jnp.asarray(species), box, ("A", "B")), jnp.asarray(options.diameters))

@@ -1,0 +1,149 @@
+"""``mdsens observables CONFIG.toml``: what is measured at a relaxed state, and how it responds."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field
+from rich.console import Console
+from rich.table import Table
+
+from mdsens import io
+from mdsens.backbone import Network
+from mdsens.config import Names, OutputOptions, Section, load
+from mdsens.energy import PairPotential, State
+from mdsens.observables import (
+    Independence,
+    Workbench,
+    check_names,
+    contact_number,
+    independence,
+    isostatic_contact_number,
+    made,
+    overlap_distribution,
+    rattler_fraction,
+)
+from mdsens.pairs import all_pairs
+from mdsens.paths import select
+from mdsens.pressure import observables_at_pressure, pressure_response
+from mdsens.response import linear_response
+from mdsens.results import check
+from mdsens.sensitivity import ObservableSensitivity, observable_sensitivities
+from mdsens.types import Configuration
+from workflows.output import announce, draw, prepare_output
+from workflows.state import Found, StateSections, deformed_problem, relaxed
+
+
+class ObservablesOptions(Section):
+    """The ``[observables]`` section."""
+
+    names: Names = Field(description='observables by name, such as "bulk_modulus", "C44" or "bond_order[6]"')
+    parameters: Names = Field(description='parameters by path, such as "soft_sphere.sigma[A,B]"')
+    target: str | None = Field(None, min_length=1, description='file of the structure that "distance" is measured from')
+
+
+class Config(StateSections):
+    """The whole file."""
+
+    observables: ObservablesOptions
+    output: OutputOptions = OutputOptions(name="observables")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Relax, measure, differentiate, save, draw, print; the state is saved even when something is refused."""
+    loaded = load(arguments.config, schema=Config, overrides=arguments.overrides)
+    config = loaded.config
+    folder = prepare_output(arguments.output)
+    problem = deformed_problem(config)
+    check_names(config.observables.names)
+    select(State(problem.configuration, problem.potential, problem.params, all_pairs(2)), config.observables.parameters)
+    target = None if config.observables.target is None else io.read_configuration(Path(config.observables.target))[0]
+    found = relaxed(problem, config)
+    path, nothing = folder / f"{config.output.name}.h5", io.no_sensitivity(found.relaxation)
+
+    def save(derivatives: tuple[ObservableSensitivity, ...], analyses: io.Groups, seconds: float) -> None:
+        stages = {"relaxation": found.seconds, "observables": seconds}
+        provenance = io.collect(loaded.text, loaded.resolved, config.seed, stages)
+        whole = io.Run(found.relaxation, nothing, derivatives, provenance, found.pressure, analyses=analyses)
+        io.write_run(path, whole, overwrite=True)
+
+    counts = counted(found)
+    save((), {"counts": counts}, 0.0)
+    check(found.verdict)
+    begun = time.perf_counter()
+    derivatives = differentiate(found, config.observables, target)
+    answer = independence(derivatives)
+    save(derivatives, {"counts": counts, "independence": tables(answer)}, time.perf_counter() - begun)
+    print_tables(answer, counts)
+    announce(path, draw(path, folder, config.output))
+    return 0
+
+
+def differentiate(
+    found: Found, options: ObservablesOptions, target: Configuration | None
+) -> tuple[ObservableSensitivity, ...]:
+    """Return dO/dp of everything asked for, at fixed box or at constant pressure."""
+    if found.pressure is None:
+        response = linear_response(found.relaxation)
+        bench = Workbench.at(response, target=target)
+        wanted = {name: made(name, bench) for name in options.names}
+        return observable_sensitivities(response, wanted, select(response.state, options.parameters))
+    both = pressure_response(found.pressure)
+    bench = Workbench.at(both.fixed, found.pressure.pressure, target)
+    wanted = {name: made(name, bench) for name in options.names}
+    return observables_at_pressure(both, wanted, select(both.state, options.parameters))
+
+
+def counted(found: Found) -> dict[str, np.ndarray]:
+    """Return what is counted and has no derivative."""
+    state, network = found.relaxation.loaded, found.relaxation.network
+    numbers: dict[str, np.ndarray] = {name: np.array(value) for name, value in _counts(network, state).items()}
+    if isinstance(state.potential, PairPotential) and state.potential.contact and network.n_contacts:
+        density, edges = overlap_distribution(state)
+        numbers |= {"overlap_density": density, "overlap_edges": edges}
+    return numbers
+
+
+def _counts(network: Network, state: State) -> dict[str, float]:
+    isostatic = isostatic_contact_number(network, state.configuration.dimension)
+    return {
+        "contacts": float(network.n_contacts),
+        "contact_number": contact_number(network),
+        "isostatic_contact_number": isostatic,
+        "rattlers": float(network.n_rattlers),
+        "rattler_fraction": rattler_fraction(network),
+    }
+
+
+def tables(answer: Independence) -> dict[str, np.ndarray]:
+    """Return the arrays of the analysis."""
+    names = {"observables": np.array(answer.observables), "parameters": np.array(answer.parameters)}
+    arrays = ("jacobian", "error", "values", "parameter_values", "relative", "singular_values", "independent")
+    directions = ("observable_directions", "parameter_directions")
+    return (
+        names
+        | {name: getattr(answer, name) for name in (*arrays, *directions)}
+        | {"noise": np.array(answer.noise), "rank": np.array(answer.rank)}
+    )
+
+
+def print_tables(answer: Independence, counts: dict[str, np.ndarray]) -> None:
+    """Print values, the strongest derivative of each, and how independent they are."""
+    table = Table(title=f"observables, and their derivatives in {len(answer.parameters)} parameters")
+    for name in ("observable", "value", "strongest in", "derivative", "error", "own part"):
+        table.add_column(name, justify="left" if name in ("observable", "strongest in") else "right")
+    for row, name in enumerate(answer.observables):
+        k = int(np.argmax(np.abs(answer.relative[row])))
+        numbers = f"{answer.jacobian[row, k]:.5g}", f"{answer.error[row, k]:.0e}", f"{answer.independent[row]:.2f}"
+        table.add_row(name, f"{answer.values[row]:.6g}", answer.parameters[k], *numbers)
+    console = Console()
+    console.print(table)
+    console.print("own part: of a response, what no combination of the other observables shares")
+    singular = ", ".join(f"{value:.2g}" for value in answer.singular_values)
+    console.print(f"singular values of the relative derivatives: {singular} (noise {answer.noise:.0e})")
+    console.print(f"{answer.rank} of {len(answer.observables)} observables can be tuned independently")
+    counted_words = ", ".join(f"{name} {float(value):.6g}" for name, value in counts.items() if value.ndim == 0)
+    console.print(f"counts, without derivative: {counted_words}")

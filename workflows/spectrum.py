@@ -1,0 +1,98 @@
+"""``mdsens spectrum CONFIG.toml``: the vibrations of a relaxed state, and how the softest respond to parameters."""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+from pydantic import Field
+from rich.console import Console
+from rich.table import Table
+
+from mdsens import io
+from mdsens.config import Names, OutputOptions, Section, load
+from mdsens.energy import State
+from mdsens.observables import Vibrations, eigenvalue, vibrations
+from mdsens.pairs import all_pairs
+from mdsens.paths import select
+from mdsens.response import LinearResponse, linear_response
+from mdsens.results import check
+from mdsens.sensitivity import ObservableSensitivity, observable_sensitivities
+from workflows.output import announce, draw, prepare_output
+from workflows.state import StateSections, deformed_problem, relaxed
+
+
+class SpectrumOptions(Section):
+    """The ``[spectrum]`` section."""
+
+    n_modes: int | None = Field(None, ge=1, description="how many of the softest modes; all when left out")
+    parameters: Names | None = Field(None, description="parameters by path in which the softest are differentiated")
+    n_derivatives: int = Field(5, ge=1, le=1000, description="how many of the softest are differentiated")
+
+
+class Config(StateSections):
+    """The whole file."""
+
+    spectrum: SpectrumOptions = SpectrumOptions()
+    output: OutputOptions = OutputOptions(name="spectrum")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Relax, find the modes, differentiate, save, draw, print."""
+    loaded = load(arguments.config, schema=Config, overrides=arguments.overrides)
+    config, options = loaded.config, loaded.config.spectrum
+    folder = prepare_output(arguments.output)
+    problem = deformed_problem(config)
+    if options.parameters is not None:
+        select(State(problem.configuration, problem.potential, problem.params, all_pairs(2)), options.parameters)
+    found = relaxed(problem, config)
+    check(found.verdict)
+    response = linear_response(found.relaxation)
+    modes = vibrations(response, options.n_modes)
+    derivatives = differentiate(response, modes, options)
+    provenance = io.collect(loaded.text, loaded.resolved, config.seed, {"relaxation": found.seconds})
+    analyses = {"spectrum": tables(modes)}
+    path = folder / f"{config.output.name}.h5"
+    nothing = io.no_sensitivity(found.relaxation)
+    whole = io.Run(found.relaxation, nothing, derivatives, provenance, found.pressure, analyses=analyses)
+    io.write_run(path, whole, overwrite=True)
+    print_table(modes, derivatives)
+    announce(path, draw(path, folder, config.output))
+    return 0
+
+
+def differentiate(
+    response: LinearResponse, modes: Vibrations, options: SpectrumOptions
+) -> tuple[ObservableSensitivity, ...]:
+    """Return the derivatives of the softest eigenvalues at fixed box; of degenerate ones that of their mean, once."""
+    if options.parameters is None:
+        return ()
+    first = sorted({int(modes.cluster(k)[0]) for k in range(min(options.n_derivatives, len(modes.eigenvalues)))})
+    wanted = {f"eigenvalue[{k}]": eigenvalue(modes, k) for k in first}
+    return observable_sensitivities(response, wanted, select(response.state, options.parameters))
+
+
+def tables(modes: Vibrations) -> dict[str, np.ndarray]:
+    """Return the arrays of the file."""
+    return {
+        "eigenvalues": modes.eigenvalues,
+        "frequencies": modes.frequencies,
+        "participation_ratios": modes.participation_ratios,
+        "softest_mode": modes.modes[0],
+        "complete": np.array(modes.complete),
+    }
+
+
+def print_table(modes: Vibrations, derivatives: tuple[ObservableSensitivity, ...]) -> None:
+    """Print the softest modes and their derivatives."""
+    table = Table(title="softest modes, unit masses")
+    responses = {record.name: record for record in derivatives}
+    paths = derivatives[0].paths if derivatives else ()
+    for name in ("mode", "eigenvalue", "frequency", "participation ratio", *(f"d/d {path}" for path in paths)):
+        table.add_column(name, justify="right")
+    for k in range(min(10, len(modes.eigenvalues))):
+        record = responses.get(f"eigenvalue[{k}]")
+        slopes = [""] * len(paths) if record is None else [f"{value:.6g}" for value in record.values]
+        numbers = (modes.eigenvalues[k], modes.frequencies[k], modes.participation_ratios[k])
+        table.add_row(str(k), *(f"{value:.6g}" for value in numbers), *slopes)
+    Console().print(table)

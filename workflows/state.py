@@ -1,0 +1,113 @@
+"""The sections of workflows that look at one relaxed state, at fixed box or at constant pressure, and that state."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from mdsens.config import Section
+from mdsens.energy import State
+from mdsens.errors import UserError
+from mdsens.pairs import all_pairs
+from mdsens.pressure import PressureRelaxation, PressureSettings, relax_at_pressure
+from mdsens.relax import Relaxation, relax
+from mdsens.results import Verdict
+from mdsens.strain import strained
+from workflows.problem import Problem, ProblemSections, build_problem
+from workflows.progress import box_progress, relaxation_progress
+
+Component = Literal["xx", "yy", "zz", "xy", "xz", "yz"]
+
+
+class PressureOptions(Section):
+    """The ``[pressure]`` section: box and positions are relaxed together at this pressure."""
+
+    value: float = Field(description="the pressure, units of epsilon/sigma^d")
+    box: Literal["isotropic", "orthorhombic", "triclinic"] = Field(
+        "isotropic", description="what is free: the size; the lengths of the edges; these and the shears"
+    )
+    fixed: tuple[Component, ...] = Field((), description='components of the box that keep their value, such as "xx"')
+    stress_error: float = Field(
+        1e-12, gt=0, le=1e-2, description="largest deviation of the stress from the pressure at the end"
+    )
+    max_box_steps: int = Field(500, ge=1, le=100_000, description="largest number of steps of the box")
+
+
+class DeformationOptions(Section):
+    """The ``[deformation]`` section: a homogeneous deformation of the start, box and positions together."""
+
+    gradient: tuple[tuple[float, ...], ...] = Field(
+        description="rows of the displacement gradient: [[0, 0.01], [0, 0]] is a simple shear along x"
+    )
+
+
+class StateSections(ProblemSections):
+    """The sections of a single state."""
+
+    deformation: DeformationOptions | None = None
+    pressure: PressureOptions | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A relaxed state and how it was asked for.
+
+    Attributes:
+        relaxation: The state in its box.
+        pressure: How the box came about; None at fixed box.
+        settings: What was asked for at constant pressure.
+    """
+
+    relaxation: Relaxation
+    pressure: PressureRelaxation | None
+    settings: PressureSettings
+
+    @property
+    def verdict(self) -> Verdict:
+        """What became of it."""
+        return self.relaxation.verdict if self.pressure is None else self.pressure.verdict
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the relaxation."""
+        return self.relaxation.seconds if self.pressure is None else self.pressure.seconds
+
+
+def deformed_problem(sections: StateSections) -> Problem:
+    """Build the system and the law, and deform the start as the configuration says.
+
+    Raises:
+        UserError: When the deformation has another dimension than the system, or turns the box inside out.
+    """
+    problem = build_problem(sections)
+    if sections.deformation is None:
+        return problem
+    d, gradient = problem.configuration.dimension, sections.deformation.gradient
+    if len(gradient) != d or any(len(row) != d for row in gradient):
+        raise UserError(f"deformation.gradient must have {d} rows of {d} numbers for a system in {d} dimensions.")
+    if np.linalg.det(np.eye(d) + np.array(gradient)) <= 0:
+        raise UserError("deformation.gradient turns the box inside out: its determinant with 1 must be positive.")
+    state = State(problem.configuration, problem.potential, problem.params, all_pairs(2))
+    return dataclasses.replace(problem, configuration=strained(state, np.array(gradient)).configuration)
+
+
+def relaxed(problem: Problem, sections: StateSections) -> Found:
+    """Relax at fixed box, or at constant pressure where the configuration has one, with progress."""
+    law = (problem.potential, problem.params, problem.configuration)
+    if sections.pressure is None:
+        with relaxation_progress() as progress:
+            return Found(relax(*law, problem.settings, progress=progress), None, PressureSettings())
+    options = sections.pressure
+    settings = PressureSettings(
+        box=options.box,
+        fixed=options.fixed,
+        stress_error=options.stress_error,
+        max_box_steps=options.max_box_steps,
+        relaxation=problem.settings,
+    )
+    with box_progress() as progress:
+        found = relax_at_pressure(*law, options.value, settings, progress=progress)
+    return Found(found.relaxation, found, settings)
