@@ -123,4 +123,5 @@ def bond_order(state: State, degree: int, begin: float = 1.2, end: float = 1.5) 
     if not 1 <= degree <= 12:
         raise UserError(f"the degree of the bond order is {degree}; it must be between 1 and 12.")
     check_switch(begin, end, "the bond order")
-    return BondOrder(degree, float(begin), float(end), pairs_within(state, end * longest_length(state), "the bond order"))
+    pairs = pairs_within(state, end * longest_length(state), "the bond order")
+    return BondOrder(degree, float(begin), float(end), pairs)

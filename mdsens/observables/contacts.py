@@ -106,4 +106,5 @@ def coordination(state: State, begin: float = 1.2, end: float = 1.5) -> Coordina
         UserError: When the switch is out of order or reaches beyond half the box.
     """
     check_switch(begin, end, "the coordination number")
-    return Coordination(float(begin), float(end), pairs_within(state, end * longest_length(state), "the coordination number"))
+    pairs = pairs_within(state, end * longest_length(state), "the coordination number")
+    return Coordination(float(begin), float(end), pairs)

@@ -1,4 +1,4 @@
-"""The last digits: Newton steps with a direct factor, taken only where it is safe."""
+"""The last digits: Newton steps with the factored Hessian, taken only where it is safe."""
 
 from __future__ import annotations
 

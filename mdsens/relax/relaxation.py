@@ -137,7 +137,7 @@ def relax(
 
     The minimiser runs in compiled segments; whenever a particle has moved half a skin the pairs are listed anew, and
     particles that are neighbours in space are neighbours in memory. Below a largest force of 1e-4 epsilon/sigma (1e-5
-    for more than 300 particles) Newton steps with a direct factor try to finish from there. Unless the backbone stays
+    for more than 300 particles) Newton steps try to finish from there. Unless the backbone stays
     as it is, the Hessian is positive and they converge, the attempt is forgotten and the minimiser goes on, as if
     nothing had happened, to a third of the force (a tenth for small systems, in which a step is cheaper than an
     attempt).

@@ -13,6 +13,7 @@ from mdsens import io
 from mdsens.config import OutputOptions, Section, load
 from mdsens.errors import UserError
 from workflows.benchmark.accuracy import accuracy_rows, answers, certificate_row
+from workflows.benchmark.elasticity import elasticity_rows
 from workflows.benchmark.module import cost_rows, two_by_two_rows
 from workflows.benchmark.peers import require_jaxopt
 from workflows.benchmark.rows import Row, as_arrays, print_rows
@@ -62,6 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         row, certificates = certificate_row(first or [], done)
     rows += [row, *everything_rows(timed, options.parameter, config.system.diameters[0], cold_ours=cold)]
     rows += [jacobian_row((first or [])[0]), memory_row(timed[0]), *cost_rows((first or [])[0])]
+    rows += elasticity_rows(large_problem(config))
     print_rows(rows)
     path = folder / f"{config.output.name}.h5"
     provenance = io.collect(loaded.text, loaded.resolved, config.seed, {})
@@ -85,6 +87,13 @@ def refuse_what_the_peer_lacks(config: Config) -> None:
             "the benchmark's peer knows bidisperse, harmonic, additive discs of epsilon 1 whose species B has diameter "
             "1, and soft_sphere.sigma[A]: start from workflows/benchmark.toml."
         )
+
+
+def large_problem(config: Config) -> Problem:
+    """Return the packing whose moduli are timed: eight times the particles, at the first packing fraction."""
+    options, system = config.benchmark, config.system
+    changes = {"n_particles": 8 * system.n_particles, "packing_fraction": options.packing_fractions[0]}
+    return build_problem(config.model_copy(update={"system": system.model_copy(update=changes)}))
 
 
 def problems(config: Config, fraction: float) -> list[Problem]:
