@@ -24,6 +24,7 @@ class JointSensitivity:
         units: Their units.
         displacements: What particles move beyond following the box, shape (k, n, d): mean over the backbone zero,
             rattlers zero.
+        components: Components of the free strains, shape (k, s).
         strains: Strain of the box, shape (k, d, d): dB = strain B, besides what the parameter itself does to the box.
         positions: Derivative of the real positions about the origin, displacement + strain x, shape (k, n, d).
         volumes: dV/dp, shape (k,).
@@ -34,6 +35,7 @@ class JointSensitivity:
     parameter_values: np.ndarray
     units: tuple[str, ...]
     displacements: np.ndarray
+    components: np.ndarray
     strains: np.ndarray
     positions: np.ndarray
     volumes: np.ndarray

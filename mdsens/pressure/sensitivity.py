@@ -76,6 +76,7 @@ def joint_sensitivity(response: BorderedResponse, selection: Selection) -> Joint
         parameter_values=np.append(selection.values, response.pressure),
         units=(*selection.units, "none"),
         displacements=moved,
+        components=components,
         strains=strain,
         positions=positions,
         volumes=volume * np.trace(strain, axis1=1, axis2=2) + own,
@@ -203,9 +204,7 @@ def _contracted(
 ) -> tuple[ObservableSensitivity, ...]:
     """Contract the joint sensitivity with the slopes of the observables."""
     functions = tuple(_at(response, f) for f in observables.values())
-    basis, count = response.strains.reshape(len(response.strains), -1).T, len(joint.paths)
-    components = np.linalg.lstsq(basis, joint.strains.reshape(count, -1).T, rcond=None)[0].T
-    moves = joint.displacements.reshape(count, -1)
+    moves = joint.displacements.reshape(len(joint.paths), -1)
     ends = _two_slopes(response, functions, step)
     records = []
     for k, (name, observable) in enumerate(zip(observables, functions, strict=True)):
@@ -213,7 +212,7 @@ def _contracted(
         values, moved = (
             np.append(selection.contract(end.found[k][3]), own)
             + moves @ finite_slope(name, end.found[k][1]).ravel()
-            + components @ np.asarray(end.found[k][2])
+            + joint.components @ np.asarray(end.found[k][2])
             for end in ends
         )
         size = np.linalg.norm(np.asarray(ends[0].found[k][1]))

@@ -106,8 +106,6 @@ def predict_at_pressure(
     """
     state, count = response.state, len(joint.paths)
     tangents = _with_nothing(selection)
-    basis = response.strains.reshape(len(response.strains), -1).T
-    components = np.linalg.lstsq(basis, joint.strains.reshape(count, -1).T, rcond=None)[0].T
     pressures = jnp.zeros(count).at[-1].set(1.0)
     value, slopes, curvatures = _enthalpies(
         state,
@@ -116,7 +114,7 @@ def predict_at_pressure(
         tangents,
         pressures,
         jnp.asarray(joint.displacements),
-        jnp.asarray(components),
+        jnp.asarray(joint.components),
     )
     matrices = box_rates(joint, selection)
     changes = contact_changes(listed, response.fixed.network, joint.positions, joint_tangents(joint, selection))

@@ -20,6 +20,7 @@ from mdsens.pressure import (
 )
 from mdsens.results import Verdict, check
 from mdsens.types import Configuration, FreeBox, PeriodicBox
+from mdsens.verification import scale_identities_at_pressure
 from potentials import lennard_jones, soft_sphere
 from systems import bidisperse, fcc
 
@@ -166,6 +167,31 @@ def test_scale_identities(found, response):
     difference = (moved - np.asarray(state.position))[held]
     scale = np.abs(np.asarray(state.position)).max()
     np.testing.assert_allclose(difference - difference.mean(axis=0), 0.0, atol=1e-9 * scale)
+
+
+@pytest.mark.parametrize(("dimension", "fraction", "seed"), [(2, 0.88, 0), (3, 0.68, 1)])
+def test_scale_identities_with_rattlers(dimension, fraction, seed):
+    options = {"dimension": dimension, "packing_fraction": fraction, "seed": seed, "diameters": (1.0, 1.4)}
+    found = relax_at_pressure(*soft({"n_particles": 60, **options}), 2e-3)
+    check(found.verdict)
+    assert found.relaxation.network.n_rattlers > 0
+    identities = scale_identities_at_pressure(found)
+    assert len(identities) == 2
+    assert all(identity.violation < 1e-9 for identity in identities)
+
+
+def test_identities_of_the_whole_volume_need_a_box_that_is_free():
+    assert scale_identities_at_pressure(state("2D one edge")) == []
+
+
+def test_volume_and_shape_responses_are_told_apart(response):
+    joint = joint_sensitivity(response, select(response.state, PATHS))
+    d = response.state.configuration.dimension
+    np.testing.assert_allclose(np.trace(joint.shape_strains, axis1=1, axis2=2), 0.0, atol=1e-12)
+    whole = joint.shape_strains + np.einsum("k,ij->kij", joint.volumes / float(volume(response.state)), np.eye(d)) / d
+    np.testing.assert_allclose(whole, joint.strains, atol=1e-12 * np.abs(joint.strains).max())
+    lengths = np.linalg.norm(joint.displacements, axis=-1)
+    np.testing.assert_allclose(joint.mean_displacements, lengths.mean(axis=1))
 
 
 def test_a_free_box_forgets_its_size():

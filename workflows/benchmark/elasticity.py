@@ -65,7 +65,7 @@ def _peer(state: State) -> Callable[[], Any]:
 
     def energy(position: jax.Array, **box_change: Any) -> jax.Array:
         apart = jax.vmap(functools.partial(displacement, **box_change))(position[i], position[j])
-        return jnp.sum(soft_sphere(space.distance(apart), sigma=expanded.sigma, epsilon=expanded.epsilon, alpha=2.0))
+        return jnp.sum(soft_sphere(space.distance(apart), sigma=expanded.sigma, epsilon=expanded.epsilon, alpha=2))
 
     moduli = jax.jit(elasticity.athermal_moduli(energy, tether_strength=1e-12, cg_tol=1e-12))
     position, edges = configuration.position, jnp.asarray(np.diag(box))
