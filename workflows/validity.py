@@ -23,6 +23,7 @@ from mdsens.sensitivity import position_sensitivity
 from mdsens.validity import (
     Comparison,
     Follower,
+    ObservedChange,
     Prediction,
     compare,
     follower,
@@ -74,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     with counting_progress("relaxing again", len(steps)) as done:
         comparison = compare(prediction, network, at, steps, done=done)
     observed = tuple(
-        observed_change(network, at, sign * change.step) if np.isfinite(change.step) else float("nan")
+        observed_change(network, at, sign * (change.step if np.isfinite(change.step) else steps.max()))
         for sign, change in ((-1, prediction.changes.down), (1, prediction.changes.up))
     )
     provenance = io.collect(loaded.text, loaded.resolved, config.seed, {"relaxation": found.seconds})
@@ -126,7 +127,9 @@ def predicted(found: Found, paths: tuple[str, ...], parameter: str) -> tuple[Pre
     return prediction, follower_at_pressure(found.pressure, found.settings, direction, float(k))
 
 
-def tables(prediction: Prediction, comparison: Comparison, observed: tuple[float, ...]) -> dict[str, np.ndarray | str]:
+def tables(
+    prediction: Prediction, comparison: Comparison, observed: tuple[ObservedChange, ...]
+) -> dict[str, np.ndarray | str]:
     """Return the arrays of the file."""
     sides = (prediction.changes.down, prediction.changes.up)
     return {
@@ -136,7 +139,8 @@ def tables(prediction: Prediction, comparison: Comparison, observed: tuple[float
         "slope": np.array(prediction.slope),
         "curvature": np.array(prediction.curvature),
         "predicted_change": np.array([-sides[0].step, sides[1].step]),
-        "observed_change": np.array(observed),
+        "observed_change": np.array([change.step for change in observed]),
+        "observed_words": np.array([change.words for change in observed]),
         "changing_pair": np.array([side.pair for side in sides]),
         "closes": np.array([side.closes for side in sides]),
         "step": comparison.step,
@@ -148,18 +152,14 @@ def tables(prediction: Prediction, comparison: Comparison, observed: tuple[float
     }
 
 
-def print_table(prediction: Prediction, comparison: Comparison, observed: tuple[float, ...]) -> None:
+def print_table(prediction: Prediction, comparison: Comparison, observed: tuple[ObservedChange, ...]) -> None:
     """Print the first changes and how good predictions are inside the radius."""
     table = Table(title=f"first change of a contact along {prediction.path} = {prediction.value:.9g}")
-    for name in ("side", "predicted", "step", "observed step"):
-        table.add_column(name, justify="left" if name in ("side", "predicted") else "right")
-    for side, sign, change, seen in (
-        ("down", -1, prediction.changes.down, observed[0]),
-        ("up", 1, prediction.changes.up, observed[1]),
-    ):
-        table.add_row(
-            side, str(change), f"{sign * change.step:.4g}", f"{seen:.4g}" if np.isfinite(seen) else "none found"
-        )
+    for name in ("side", "predicted", "step", "observed", "step"):
+        table.add_column(name, justify="right" if name == "step" else "left")
+    sides = (("down", -1, prediction.changes.down), ("up", 1, prediction.changes.up))
+    for (side, sign, change), seen in zip(sides, observed, strict=True):
+        table.add_row(side, str(change), f"{sign * change.step:.4g}", seen.words, f"{seen.step:.4g}")
     console = Console()
     console.print(table)
     inside = comparison.same_contacts & np.isfinite(comparison.energy)

@@ -121,7 +121,7 @@ def _analysis_figures(run: StoredRun) -> Named:
     if "validity" in found:
         table = _complete("validity", found["validity"], Validity)
         numbers = {name: float(table[name]) for name in ("energy", "slope")}
-        yield "validity", draw_validity(Validity(**{**table, **numbers}))
+        yield "validity", draw_validity(Validity(**{**table, **numbers}), "E" if run.constant_pressure is None else "H")
     if "spectrum" in found:
         modes = found["spectrum"]
         frequencies, ratios = (np.asarray(modes[name]) for name in ("frequencies", "participation_ratios"))

@@ -43,11 +43,12 @@ class Validity:
     observed_change: np.ndarray
 
 
-def draw_validity(found: Validity) -> Figure:
+def draw_validity(found: Validity, symbol: str = "E") -> Figure:
     r"""Draw how good predictions are over the step of a parameter, with the predicted validity radius.
 
     Args:
         found: The predictions and what was found.
+        symbol: Of the energy, or of the enthalpy at constant pressure.
 
     Returns:
         The figure, two columns wide: (a) the energy beyond its tangent, predicted to second order and relaxed; (b) the
@@ -56,7 +57,7 @@ def draw_validity(found: Validity) -> Figure:
     with style():
         figure = new_figure(DOUBLE_COLUMN, 4.6)
         grid = figure.subplot_mosaic([["a", "a"], ["b", "c"]])
-        _draw_energy(grid["a"], found)
+        _draw_energy(grid["a"], found, symbol)
         for axes, side, letter in ((grid["b"], 0, "b"), (grid["c"], 1, "c")):
             _draw_errors(axes, found, side)
             label_panel(axes, letter, x=0.02 if side else 0.92, y=0.97)
@@ -70,7 +71,9 @@ def draw_validity(found: Validity) -> Figure:
         grid["c"].set_yticklabels([])
         handles = [
             Line2D([], [], color=BLUE, marker="o", markersize=3, label="structure, first order"),
-            Line2D([], [], color=VERMILION, marker="s", markersize=3, label="energy beyond its tangent, second order"),
+            Line2D(
+                [], [], color=VERMILION, marker="s", markersize=3, label=f"${symbol}$ beyond its tangent, second order"
+            ),
             Line2D([], [], color=INK, linestyle=(0, (4, 2)), linewidth=0.8, label="first contact change, predicted"),
             Line2D([], [], color=GREY, linestyle=":", linewidth=1.0, label="the same, found by stepping"),
         ]
@@ -78,7 +81,7 @@ def draw_validity(found: Validity) -> Figure:
         return figure
 
 
-def _draw_energy(axes: Axes, found: Validity) -> None:
+def _draw_energy(axes: Axes, found: Validity, symbol: str) -> None:
     inner = np.abs(found.step) <= 4 * np.nanmax(_finite(np.abs(found.predicted_change), np.abs(found.step).max() / 4))
     step = found.step[inner]
     tangent = found.energy + step * found.slope
@@ -94,7 +97,7 @@ def _draw_energy(axes: Axes, found: Validity) -> None:
     )  # fmt: skip
     _mark(axes, found.predicted_change, found.observed_change)
     axes.set_xlabel(rf"step of {found.parameter}")
-    axes.set_ylabel(r"$E - E_0 - h\,dE/dp$ ($\epsilon$)")
+    axes.set_ylabel(rf"${symbol} - {symbol}_0 - h\,d{symbol}/dp$ ($\epsilon$)")
     axes.legend(
         loc="upper center",
         bbox_to_anchor=(0.68, 1.0),

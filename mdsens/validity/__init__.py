@@ -5,6 +5,7 @@ from mdsens.validity.prediction import Prediction, predict, predict_at_pressure
 from mdsens.validity.stepping import (
     Comparison,
     Follower,
+    ObservedChange,
     compare,
     follower,
     follower_at_pressure,
@@ -17,6 +18,7 @@ __all__ = [
     "ContactChange",
     "ContactChanges",
     "Follower",
+    "ObservedChange",
     "Prediction",
     "compare",
     "contact_changes",

@@ -162,7 +162,20 @@ def _row(prediction: Prediction, network: Network, point: Point, step: float) ->
     return point.energy, displacement, error, point.network.same_as(network)
 
 
-def observed_change(network: Network, at: Follower, guess: float) -> float:
+@dataclasses.dataclass(frozen=True)
+class ObservedChange:
+    """Where the contacts really change.
+
+    Attributes:
+        step: The step, with its sign, relative precision 1e-3 or so; NaN when none was found.
+        words: What changes there, such as ``contact 3-17 opens`` or ``rattler 5 is caught``.
+    """
+
+    step: float
+    words: str
+
+
+def observed_change(network: Network, at: Follower, guess: float) -> ObservedChange:
     """Find by stepping how far the contacts stay the same.
 
     Args:
@@ -171,13 +184,14 @@ def observed_change(network: Network, at: Follower, guess: float) -> float:
         guess: Where the change is predicted, with its sign; bracketed from there, then bisected.
 
     Returns:
-        The step, relative precision 1e-3 or so, with its sign; NaN when no change was found up to 64 guesses, or the
-        contacts differ at any step tried.
+        The change; none when the contacts stay up to 64 guesses, or differ at any step tried.
     """
 
     def same(step: float) -> bool:
         point = at(step)
         return point.verdict is Verdict.CONVERGED and point.network.same_as(network)
+
+    nothing = ObservedChange(float("nan"), "none found")
 
     low, high = 0.5 * guess, 2.0 * guess
     for _ in range(_DOUBLINGS):
@@ -185,14 +199,27 @@ def observed_change(network: Network, at: Follower, guess: float) -> float:
             break
         low, high = 0.5 * low, low
     else:
-        return float("nan")
+        return nothing
     for _ in range(_DOUBLINGS):
         if not same(high):
             break
         low, high = high, 2.0 * high
     else:
-        return float("nan")
+        return nothing
     for _ in range(_BISECTIONS):
         middle = 0.5 * (low + high)
         low, high = (middle, high) if same(middle) else (low, middle)
-    return 0.5 * (low + high)
+    return ObservedChange(0.5 * (low + high), _difference(network, at(high)))
+
+
+def _difference(before: Network, point: Point) -> str:
+    """Say what became of the contacts."""
+    if point.verdict is not Verdict.CONVERGED:
+        return f"the state becomes {point.verdict.value}"
+    after = point.network
+    caught, lost = np.flatnonzero(after.backbone & ~before.backbone), np.flatnonzero(before.backbone & ~after.backbone)
+    if len(caught) or len(lost):
+        return "; ".join([*(f"rattler {k} is caught" for k in caught), *(f"particle {k} comes loose" for k in lost)])
+    old, new = (set(zip(n.i.tolist(), n.j.tolist(), strict=True)) for n in (before, after))
+    opened, closed = (sorted(tuple(sorted(pair)) for pair in pairs) for pairs in (old - new, new - old))
+    return "; ".join([*(f"contact {i}-{j} opens" for i, j in opened), *(f"contact {i}-{j} closes" for i, j in closed)])

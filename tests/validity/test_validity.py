@@ -1,17 +1,19 @@
 """Predicted changes of contacts and predicted energies and structures against states relaxed again."""
 
+import dataclasses
 import functools
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mdsens.backbone import Network
 from mdsens.errors import UserError
 from mdsens.paths import select
 from mdsens.pressure import PressureSettings, joint_sensitivity, pressure_response, relax_at_pressure
 from mdsens.relax import RelaxationSettings, relax
 from mdsens.response import linear_response
-from mdsens.results import check
+from mdsens.results import Verdict, check
 from mdsens.sensitivity import position_sensitivity
 from mdsens.types import PeriodicBox
 from mdsens.validity import (
@@ -24,8 +26,9 @@ from mdsens.validity import (
     predict_at_pressure,
     steps_around,
 )
+from mdsens.validity.stepping import Point
 from potentials import lennard_jones, soft_sphere
-from systems import bidisperse, cluster
+from systems import bidisperse, cluster, fcc
 
 PATHS = ("soft_sphere.sigma[A]", "box.length", "box.strain[0,1]")
 
@@ -97,15 +100,34 @@ def test_the_first_change_is_found_where_it_is_predicted(k):
     at = follower(packing(), selection.combined(np.eye(len(PATHS))[k]))
     for sign, change in ((1, found[k].changes.up), (-1, found[k].changes.down)):
         seen = observed_change(packing().network, at, sign * change.step)
-        assert sign * seen == pytest.approx(change.step, rel=0.3)
+        assert sign * seen.step == pytest.approx(change.step, rel=0.3)
         if k == 0 and change.step == found[k].changes.radius:
-            assert sign * seen == pytest.approx(change.step, rel=0.05)
-            just, after = at(0.98 * seen), at(1.02 * seen)
-            assert just.network.same_as(packing().network)
-            pairs = [set(zip(n.i.tolist(), n.j.tolist(), strict=True)) for n in (packing().network, after.network)]
-            changed = pairs[0] ^ pairs[1]
-            assert change.pair in changed or change.pair[::-1] in changed
-            assert (change.pair in pairs[1]) == change.closes
+            assert sign * seen.step == pytest.approx(change.step, rel=0.05)
+            assert seen.words == str(change)
+
+
+def network(pairs, n_held, n=5):
+    i, j = np.array(pairs).reshape(-1, 2).T
+    return Network(i, j, np.arange(n) < n_held, one_sided=False)
+
+
+@pytest.mark.parametrize(
+    ("after", "words"),
+    [
+        (network([(0, 1), (1, 2)], 4), "contact 0-2 opens"),
+        (network([(0, 1), (1, 2), (0, 2), (1, 3)], 4), "contact 1-3 closes"),
+        (network([(0, 1), (1, 2), (0, 2), (3, 4)], 5), "rattler 4 is caught"),
+        (network([(0, 1), (1, 2), (0, 2)], 3), "particle 3 comes loose"),
+    ],
+)
+def test_what_changed_is_said(after, words):
+    before = network([(0, 1), (1, 2), (0, 2)], 4)
+    point = Point(Verdict.CONVERGED, 0.0, np.zeros((5, 2)), np.eye(2), after)
+    at = lambda step: dataclasses.replace(point, network=before if step < 1.5 else after)  # noqa: E731
+    found = observed_change(before, at, 1.0)
+    assert found.words == words
+    assert found.step == pytest.approx(1.5, rel=1e-3)
+    assert np.isnan(observed_change(before, lambda step: dataclasses.replace(point, network=before), 1.0).step)
 
 
 def test_predictions_hold_at_constant_pressure_in_parameter_and_pressure():
@@ -118,7 +140,7 @@ def test_predictions_hold_at_constant_pressure_in_parameter_and_pressure():
         checked(prediction, found.relaxation.network, at)
         change = min(prediction.changes.up, prediction.changes.down, key=lambda c: c.step)
         sign = 1 if change is prediction.changes.up else -1
-        seen = observed_change(found.relaxation.network, at, sign * change.step)
+        seen = observed_change(found.relaxation.network, at, sign * change.step).step
         assert sign * seen == pytest.approx(change.step, rel=0.15)
         # what is left is curvature: a thousandth of the way the gap has closed by a thousandth of itself
         start, near = (_distance(at(part * sign * change.step), change.pair) for part in (0.0, 1e-3))
@@ -145,3 +167,17 @@ def test_a_smooth_law_has_no_kink_and_needs_a_unit_of_steps():
     # asked for its cutoff, a kink is found all the same
     changes = contact_changes(relaxation.state, relaxation.network, positions.values, selection.tangents, (1.5,))
     assert np.isfinite(changes[0].radius) == bool(np.isfinite(changes[0].up.step) or np.isfinite(changes[0].down.step))
+
+
+def test_where_a_cut_law_jumps_is_a_kink_like_any_other():
+    start = fcc.build(fcc.Options(n_cells=(3, 3, 3), spacing=1.08, vacancies=(5,)))
+    law, params = lennard_jones.build(lennard_jones.Options(cutoff=1.9, truncation="cut"), start.diameters, 1)
+    assert law.kinks == (1.9,)
+    relaxation = relax(law, params, start.configuration)
+    check(relaxation.verdict)
+    response, selection = linear_response(relaxation), select(relaxation.state, ["box.length"])
+    positions = position_sensitivity(response, selection)
+    change = predict(relaxation.state, response, selection, positions)[0].changes.up
+    assert (change.kink, change.closes) == (1.9, False)
+    seen = observed_change(relaxation.network, follower(relaxation, selection.combined(np.ones(1))), change.step)
+    assert seen.step == pytest.approx(change.step, rel=0.02)
