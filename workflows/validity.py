@@ -116,15 +116,14 @@ def predicted(found: Found, paths: tuple[str, ...], parameter: str) -> tuple[Pre
     if found.pressure is None:
         response = linear_response(relaxation)
         positions = position_sensitivity(response, selection)
-        return predict(relaxation.state, response, selection, positions)[0], follower(
-            relaxation, selection.combined(np.ones(1))
-        )
+        ahead = predict(relaxation.state, response, selection, positions)[0]
+        return ahead, follower(relaxation, selection.combined(np.ones(1)), ahead)
     both = pressure_response(found.pressure)
     joint = joint_sensitivity(both, selection)
     k = int(parameter == PRESSURE)
     direction = selection.combined(np.array([1.0 - k]))
     prediction = predict_at_pressure(relaxation.state, both, selection, joint)[k]
-    return prediction, follower_at_pressure(found.pressure, found.settings, direction, float(k))
+    return prediction, follower_at_pressure(found.pressure, found.settings, direction, float(k), prediction)
 
 
 def tables(

@@ -26,7 +26,7 @@ from mdsens.relax.descent import scales
 from mdsens.response import BorderedResponse, bordered, linear_response
 from mdsens.results import Verdict
 from mdsens.strain import enthalpy_gradient, periodic_box, strained
-from mdsens.types import Configuration, replaced
+from mdsens.types import Configuration, PeriodicBox, replaced
 
 _ROUNDING = 1e-13  # relative rounding error of an enthalpy, below which it cannot judge a step
 _SOFT = 1e-3  # of the largest: smaller stiffnesses of the box are not trusted for the length of a step
@@ -182,12 +182,27 @@ def rerelaxed_at_pressure(
     direction: Parameters,
     step: float,
     by_pressure: float = 0.0,
+    rates: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> PressureRelaxation:
-    """Relax again from a state, with parameters p + step * direction and pressure P + step * by_pressure."""
+    """Relax again, with parameters p + step * direction and pressure P + step * by_pressure.
+
+    Args:
+        found: The relaxed state.
+        settings: How it was relaxed.
+        direction: What the parameters do per unit of the step.
+        step: The step.
+        by_pressure: What the pressure does per unit of the step.
+        rates: Derivatives of positions, shape (n, d), and box matrix, shape (d, d), from which the start is predicted;
+            the state itself without them.
+    """
     state = found.relaxation.state
     moved = jax.tree.map(lambda p, dp: p + step * dp, state.parameters, direction)
+    position, box = state.position, moved.box
+    if rates is not None:
+        position = position + step * jnp.asarray(rates[0])
+        box = PeriodicBox(periodic_box(state).matrix + step * jnp.asarray(rates[1]))
     species, names = state.configuration.species, state.configuration.species_names
-    start = Configuration(state.position, species, moved.box, names)
+    start = Configuration(position, species, box, names)
     return relax_at_pressure(state.potential, moved.potential, start, found.pressure + step * by_pressure, settings)
 
 

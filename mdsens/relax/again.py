@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
 
 from mdsens.parameters import Parameters
 from mdsens.relax.relaxation import Relaxation, relax
@@ -14,11 +17,21 @@ from mdsens.types import Configuration
 _TIGHTEST = 1e-13
 
 
-def rerelaxed(relaxation: Relaxation, direction: Parameters, step: float) -> Relaxation:
-    """Relax again from x* with parameters p + step * direction, as tightly as the machine allows."""
+def rerelaxed(
+    relaxation: Relaxation, direction: Parameters, step: float, rate: Float[np.ndarray, "n d"] | None = None
+) -> Relaxation:
+    """Relax again with parameters p + step * direction, as tightly as the machine allows.
+
+    Args:
+        relaxation: The relaxed state x*.
+        direction: What the parameters do per unit of the step.
+        step: The step.
+        rate: Derivative of the positions, shape (n, d): the start is x* + step * rate; x* itself without it.
+    """
     state = relaxation.state
     moved = jax.tree.map(lambda p, dp: p + step * dp, state.parameters, direction)
-    start = Configuration(state.position, state.configuration.species, moved.box, state.configuration.species_names)
+    position = state.position if rate is None else state.position + step * jnp.asarray(rate)
+    start = Configuration(position, state.configuration.species, moved.box, state.configuration.species_names)
     tightest = _TIGHTEST * state.potential.stiffness  # stiff laws leave larger forces to rounding
     settings = dataclasses.replace(
         relaxation.settings, max_force=min(relaxation.settings.max_force, tightest), newton=True

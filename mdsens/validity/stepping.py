@@ -43,30 +43,36 @@ class Point:
 Follower = Callable[[float], Point]
 
 
-def follower(relaxation: Relaxation, direction: Parameters) -> Follower:
-    """Return the function step -> state relaxed again from the present one, at fixed box."""
+def follower(relaxation: Relaxation, direction: Parameters, prediction: Prediction) -> Follower:
+    """Return the function step -> state relaxed again from the predicted positions, at fixed box."""
 
     def at(step: float) -> Point:
-        found = rerelaxed(relaxation, direction, step)
+        found = rerelaxed(relaxation, direction, step, prediction.position_rate)
         return _point(found, found.verdict, found.energy)
 
     return at
 
 
 def follower_at_pressure(
-    found: PressureRelaxation, settings: PressureSettings, direction: Parameters, by_pressure: float
+    found: PressureRelaxation,
+    settings: PressureSettings,
+    direction: Parameters,
+    by_pressure: float,
+    prediction: Prediction,
 ) -> Follower:
-    """Return the function step -> state relaxed again at constant pressure.
+    """Return the function step -> state relaxed again from the predicted positions and box, at constant pressure.
 
     Args:
         found: The state.
         settings: How it was relaxed.
         direction: What the parameters do per unit of the step.
         by_pressure: What the pressure does.
+        prediction: Where each relaxation starts.
     """
+    rates = (prediction.position_rate, prediction.box_rate)
 
     def at(step: float) -> Point:
-        again = rerelaxed_at_pressure(found, settings, direction, step, by_pressure)
+        again = rerelaxed_at_pressure(found, settings, direction, step, by_pressure, rates)
         return _point(again.relaxation, again.verdict, again.enthalpy)
 
     return at

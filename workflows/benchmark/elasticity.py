@@ -30,7 +30,7 @@ def elasticity_rows(problem: Problem) -> list[Row]:
     """Relax a packing and time its moduli: ours with the response, jax-md's compiled, and one modulus' gradient."""
     relaxation = relax(problem.potential, problem.params, problem.configuration, problem.settings)
     check(relaxation.verdict)
-    peer = _peer(relaxation.loaded)
+    peer = _peer(relaxation.state)
     ours = lambda: elastic_tensor(linear_response(relaxation))  # noqa: E731
     found, expected = ours(), np.asarray(peer())
     response, modulus = linear_response(relaxation), bulk_modulus(found)
@@ -40,7 +40,9 @@ def elasticity_rows(problem: Problem) -> list[Row]:
     theirs = _median(lambda: jax.block_until_ready(peer()), 2)
     n = relaxation.state.configuration.n_particles
     difference = float(np.abs(found.curvature - expected).max() / np.abs(expected).max())
-    note = f"{1e3 * mine:.1f} ms with its response, {theirs:.2f} s over the same contacts, cg_tol 1e-12; medians, warm"
+    note = (
+        f"{1e3 * mine:.1f} ms with its response, {theirs:.2f} s over a half list of pairs, cg_tol 1e-12; medians, warm"
+    )
     return [
         Row(f"elastic tensor, N = {n}: jax-md's time / ours", theirs / mine, 10, "at least", note),
         Row("elastic tensor against jax-md's", difference, 1e-6, "at most", "largest component, relative"),
@@ -55,7 +57,7 @@ def elasticity_rows(problem: Problem) -> list[Row]:
 
 
 def _peer(state: State) -> Callable[[], Any]:
-    """Return jax-md's moduli of a harmonic packing, its energy summed over the same contacts: the least it can do."""
+    """Return jax-md's moduli of a harmonic packing, its energy summed over every listed pair once."""
     configuration, pairs = state.configuration, state.pairs
     mask = np.asarray(pairs.mask)
     i, j = (jnp.asarray(np.asarray(index)[mask]) for index in (pairs.i, pairs.j))
@@ -63,8 +65,9 @@ def _peer(state: State) -> Callable[[], Any]:
     box = np.asarray(configuration.box.matrix)  # type: ignore[attr-defined]
     displacement, _ = space.periodic_general(jnp.asarray(box), fractional_coordinates=False)
 
-    def energy(position: jax.Array, **box_change: Any) -> jax.Array:
-        apart = jax.vmap(functools.partial(displacement, **box_change))(position[i], position[j])
+    def energy(position: jax.Array, perturbation: jax.Array | None = None) -> jax.Array:
+        change = {} if perturbation is None else {"perturbation": perturbation}
+        apart = jax.vmap(functools.partial(displacement, **change))(position[i], position[j])
         return jnp.sum(soft_sphere(space.distance(apart), sigma=expanded.sigma, epsilon=expanded.epsilon, alpha=2))
 
     moduli = jax.jit(elasticity.athermal_moduli(energy, tether_strength=1e-12, cg_tol=1e-12))
