@@ -15,11 +15,12 @@ from mdsens.energy import State
 from mdsens.observables import Vibrations, eigenvalue, vibrations
 from mdsens.pairs import all_pairs
 from mdsens.paths import select
+from mdsens.pressure import observables_at_pressure, pressure_response
 from mdsens.response import LinearResponse, linear_response
 from mdsens.results import check
 from mdsens.sensitivity import ObservableSensitivity, observable_sensitivities
 from workflows.output import announce, draw, prepare_output
-from workflows.state import StateSections, deformed_problem, relaxed
+from workflows.state import Found, StateSections, deformed_problem, relaxed
 
 
 class SpectrumOptions(Section):
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     check(found.verdict)
     response = linear_response(found.relaxation)
     modes = vibrations(response, options.n_modes)
-    derivatives = differentiate(response, modes, options)
+    derivatives = differentiate(found, response, modes, options)
     provenance = io.collect(loaded.text, loaded.resolved, config.seed, {"relaxation": found.seconds})
     analyses = {"spectrum": tables(modes)}
     path = folder / f"{config.output.name}.h5"
@@ -62,14 +63,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def differentiate(
-    response: LinearResponse, modes: Vibrations, options: SpectrumOptions
+    found: Found, response: LinearResponse, modes: Vibrations, options: SpectrumOptions
 ) -> tuple[ObservableSensitivity, ...]:
-    """Return the derivatives of the softest eigenvalues at fixed box; of degenerate ones that of their mean, once."""
+    """Return the derivatives of the softest eigenvalues; of degenerate ones that of their mean, once."""
     if options.parameters is None:
         return ()
     first = sorted({int(modes.cluster(k)[0]) for k in range(min(options.n_derivatives, len(modes.eigenvalues)))})
     wanted = {f"eigenvalue[{k}]": eigenvalue(modes, k) for k in first}
-    return observable_sensitivities(response, wanted, select(response.state, options.parameters))
+    selection = select(response.state, options.parameters)
+    if found.pressure is None:
+        return observable_sensitivities(response, wanted, selection)
+    return observables_at_pressure(pressure_response(found.pressure), wanted, selection)
 
 
 def tables(modes: Vibrations) -> dict[str, np.ndarray]:

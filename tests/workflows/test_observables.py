@@ -151,5 +151,12 @@ def test_spectrum_writes_modes_and_the_response_of_the_softest(mdsens, write, tm
     # at fixed box epsilon moves nothing: every eigenvalue is proportional to it
     softest = stored.observables["eigenvalue[0]"]
     assert softest.values[0] == pytest.approx(modes["eigenvalues"][0], rel=1e-9)
+    outcome = mdsens("spectrum", write(HELD + options), "--output.name", "held", "--output.figures", "false")
+    assert (outcome.code, outcome.err) == (0, "")
+    held = read_run(tmp_path / "results" / "held.h5")
+    softest = held.observables["eigenvalue[0]"]
+    assert softest.paths == ("soft_sphere.epsilon", "pressure")
+    # in units of epsilon nothing but the ratio of pressure and epsilon matters: epsilon dl/depsilon + P dl/dP = l
+    assert softest.values @ softest.parameter_values == pytest.approx(softest.value, rel=1e-9)
     figures = {path.name for path in (tmp_path / "results").glob("spectrum_*.png")}
     assert {"spectrum_density_of_states.png", "spectrum_softest_mode.png"} <= figures
