@@ -10,7 +10,6 @@ from mdsens.energy import State
 from mdsens.errors import NumericalError, UserError
 from mdsens.observables import (
     RECIPES,
-    Vibrations,
     Workbench,
     bond_order,
     check_names,
@@ -266,7 +265,3 @@ def test_an_observable_with_a_kink_is_refused_by_name_and_particle():
     kinked = lambda state: jnp.sqrt(jnp.sum((state.position[3] - state.position[3]) ** 2))  # noqa: E731
     with pytest.raises(NumericalError, match=r"derivative of kinked is not finite in the position of particle 3"):
         observable_sensitivity(system.response, kinked, system.selection, name="kinked")
-
-
-def test_vibrations_are_a_record():
-    assert dataclasses.is_dataclass(Vibrations)
