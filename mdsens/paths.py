@@ -5,6 +5,7 @@ The same names appear in TOML, HDF5, plots and messages. A selection turns them 
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import difflib
 import functools
@@ -18,7 +19,7 @@ import scipy.sparse as sp
 
 from mdsens.energy import State
 from mdsens.errors import UserError
-from mdsens.parameters import PairParameter, Parameters, flattened, is_pair_parameter, unflattened
+from mdsens.parameters import PairParameter, Parameters, PerPair, flattened, is_pair_parameter, unflattened
 from mdsens.strain import strain_basis, voigt_places
 from mdsens.types import PeriodicBox
 
@@ -70,6 +71,7 @@ class Entry:
         unit: "length", "energy" or "none".
         places: Where its direction is not zero among the parameters' numbers, leaf after leaf, shape (q,).
         weights: The direction there, shape (q,).
+        symmetric: Whether its two labels may be exchanged.
     """
 
     path: str
@@ -77,6 +79,7 @@ class Entry:
     unit: str
     places: np.ndarray
     weights: np.ndarray
+    symmetric: bool = False
 
 
 def select(state: State, patterns: Sequence[str] | None = None) -> Selection:
@@ -84,21 +87,28 @@ def select(state: State, patterns: Sequence[str] | None = None) -> Selection:
 
     Args:
         state: The state whose parameters are meant.
-        patterns: Full paths, or a prefix such as ``soft_sphere.sigma`` that stands for all its entries; species in any
-            order (``[B,A]`` is ``[A,B]``). By default every entry of the potential.
+        patterns: Full paths, or a prefix such as ``soft_sphere.sigma`` that stands for all its entries; pairs of
+            species and strains in any order (``[B,A]`` is ``[A,B]``). By default every entry of the potential.
 
     Returns:
         The selection, in the order of the patterns.
 
     Raises:
-        UserError: When a name matches nothing; the message names the nearest ones.
+        UserError: When a name matches nothing (the message names the nearest ones), or an entry is chosen twice.
     """
     known = list(entries(state))
     if patterns is None:
         chosen = [entry for entry in known if not entry.path.startswith("box.")]
     else:
-        named = {_canonical(entry.path): entry for entry in known}
+        named = {alias: entry for entry in known for alias in _aliases(entry)}
         chosen = [entry for pattern in patterns for entry in _matching(known, named, pattern)]
+    counts = collections.Counter(entry.path for entry in chosen)
+    repeated = [path for path, count in counts.items() if count > 1]
+    if repeated:
+        raise UserError(
+            f"the parameter {repeated[0]} is named {counts[repeated[0]]} times: name every parameter once, alone or by "
+            "the prefix that stands for all entries."
+        )
     if not chosen:
         raise UserError(
             "no parameter was chosen: name at least one, such as " + ", ".join(e.path for e in known[:3]) + "."
@@ -120,7 +130,7 @@ def scaling_direction(state: State, unit: str) -> Parameters:
     """
     flat, structure = jax.tree_util.tree_flatten_with_path(state.params, is_leaf=is_pair_parameter)
     scaled = [
-        node if state.potential.units.get(_field_name(keys)) == unit else jax.tree.map(jnp.zeros_like, node)
+        node if state.potential.units.get(field_name(keys)) == unit else jax.tree.map(jnp.zeros_like, node)
         for keys, node in flat
     ]
     box = state.configuration.box
@@ -129,12 +139,13 @@ def scaling_direction(state: State, unit: str) -> Parameters:
     )
 
 
-def _field_name(keys: tuple[Any, ...]) -> str:
+def field_name(keys: tuple[Any, ...]) -> str:
+    """Return the name of a field of the parameters from its keys in the pytree, such as ``sigma``."""
     return ".".join(str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", key)))) for key in keys)
 
 
 def _matching(known: list[Entry], named: dict[str, Entry], pattern: str) -> list[Entry]:
-    exact = named.get(_canonical(pattern))
+    exact = named.get(pattern.replace(" ", ""))
     found = [exact] if exact else [entry for entry in known if entry.path.split("[")[0] == pattern]
     if found:
         return found
@@ -143,12 +154,13 @@ def _matching(known: list[Entry], named: dict[str, Entry], pattern: str) -> list
     raise UserError(f"there is no parameter {pattern!r}; the nearest are {', '.join(near)}.")
 
 
-def _canonical(path: str) -> str:
-    head, bracket, tail = path.replace(" ", "").partition("[")
-    inside = tail.rstrip("]").split(",")
-    if head.startswith("box."):
-        return head + bracket + tail
-    return head + bracket + ",".join(sorted(inside)) + ("]" if bracket else "")
+def _aliases(entry: Entry) -> Iterator[str]:
+    """Yield an entry's names without blanks: of a symmetric pair of labels either one may come first."""
+    name = entry.path.replace(" ", "")
+    yield name
+    if entry.symmetric:
+        head, _, tail = name.partition("[")
+        yield f"{head}[{','.join(reversed(tail.removesuffix(']').split(',')))}]"
 
 
 def entries(state: State) -> Iterator[Entry]:
@@ -162,12 +174,13 @@ def entries(state: State) -> Iterator[Entry]:
     flat, _ = jax.tree_util.tree_flatten_with_path(state.params, is_leaf=is_pair_parameter)
     before = 0
     for keys, node in flat:
-        field = _field_name(keys)
+        field = field_name(keys)
         values = np.asarray(node.values if isinstance(node, PairParameter) else node)
         labels = node.labels(names) if isinstance(node, PairParameter) else _index_labels(values.shape)
         unit = state.potential.units.get(field, "none")
+        pairs = isinstance(node, PerPair)
         for k, (label, value) in enumerate(zip(labels, values.ravel(), strict=True)):
-            yield Entry(f"{prefix}.{field}{label}", float(value), unit, np.array([before + k]), np.ones(1))
+            yield Entry(f"{prefix}.{field}{label}", float(value), unit, np.array([before + k]), np.ones(1), pairs)
         before += values.size
     yield from _box_entries(state, before)
 
@@ -183,7 +196,7 @@ def _box_entries(state: State, before: int) -> Iterator[Entry]:
         yield Entry(f"box.matrix{label}", float(matrix.ravel()[k]), "length", np.array([before + k]), np.ones(1))
     for (i, j), strain in zip(voigt_places(len(matrix)), strain_basis(len(matrix)), strict=True):
         places = before + np.arange(matrix.size)
-        yield Entry(f"box.strain[{min(i, j)},{max(i, j)}]", 0.0, "none", places, (strain @ matrix).ravel())
+        yield Entry(f"box.strain[{min(i, j)},{max(i, j)}]", 0.0, "none", places, (strain @ matrix).ravel(), i != j)
 
 
 def _index_labels(shape: tuple[int, ...]) -> list[str]:

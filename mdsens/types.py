@@ -7,6 +7,7 @@ lattice vectors; a free system has its own type, so that no code asks whether a 
 from __future__ import annotations
 
 import dataclasses
+import re
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TypeVar
@@ -17,10 +18,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+_FLATTEST = 1e-10  # volume of a box over the product of its edges: below, rounding decides on its handedness
+_NAME = re.compile(r"[^\s\[\],]{1,50}")  # what a species may be called in paths, files and names of figures
 Module = TypeVar("Module", bound=eqx.Module)
 Position = Float[Array, "n d"]
 Species = Int[Array, " n"]
 Scalar = Float[Array, ""]
+LARGEST = 1e100  # of lengths and energies, and the inverse of the smallest: their products stay within float64
 Components = tuple[Array, ...]  # d arrays, one per Cartesian component: kernels over them vectorise, (m, d) ones do not
 
 
@@ -79,7 +83,7 @@ class PeriodicBox(Box):
         matrix: Lattice vectors as columns, shape (d, d), units of length, positive determinant.
 
     Raises:
-        ValueError: When the matrix is not square, not finite, or has no volume.
+        ValueError: When the matrix is not square, not finite, larger than 1e100, left-handed or flat.
     """
 
     matrix: Float[Array, "d d"]
@@ -93,12 +97,7 @@ class PeriodicBox(Box):
         if len(shape) != 2 or shape[0] != shape[1] or shape[0] not in (2, 3):
             raise ValueError(f"box matrix has shape {shape}; it must be (2, 2) or (3, 3), lattice vectors as columns.")
         if is_concrete(self.matrix):
-            volume = float(np.linalg.det(np.asarray(self.matrix)))
-            if not volume > 0:
-                raise ValueError(
-                    f"box matrix has determinant {volume:.6g}; it must be positive: order the lattice vectors "
-                    "right-handed and make none of them zero."
-                )
+            _check_lattice(np.asarray(self.matrix))
 
     @classmethod
     def cubic(cls, length: float | Scalar, dimension: int) -> PeriodicBox:
@@ -136,6 +135,19 @@ class PeriodicBox(Box):
         """Return the images of the positions inside the box (fractional coordinates in [0, 1))."""
         fractional = position @ self.inverse.T
         return (fractional - jnp.floor(fractional)) @ self.matrix.T
+
+
+def _check_lattice(matrix: np.ndarray) -> None:
+    if not (np.abs(matrix) <= LARGEST).all():  # NaN is refused, too
+        raise ValueError(
+            f"box matrix is {matrix.tolist()}; every entry must be finite and not larger than {LARGEST:g}."
+        )
+    volume = float(np.linalg.det(matrix))
+    if not volume > _FLATTEST * np.prod(np.linalg.norm(matrix, axis=0)):
+        raise ValueError(
+            f"box matrix has determinant {volume:.6g}; it must be positive: order the lattice vectors "
+            "right-handed, make none of them zero and no two of them parallel."
+        )
 
 
 def _determinant(matrix: Float[Array, "d d"]) -> Scalar:
@@ -183,7 +195,8 @@ class Configuration(eqx.Module):
         species_names: One name per species.
 
     Raises:
-        ValueError: When shapes disagree, a coordinate is not finite, or a species index has no name.
+        ValueError: When shapes disagree, a coordinate is not finite, a species index has no name, or a name appears
+            twice or could not stand in a path such as ``soft_sphere.sigma[A,B]``.
     """
 
     position: Position
@@ -193,6 +206,7 @@ class Configuration(eqx.Module):
 
     def __check_init__(self) -> None:
         require_x64()
+        _check_names(self.species_names)
         shape = self.position.shape
         if len(shape) != 2 or shape[1] != self.box.dimension or shape[0] < 1:
             raise ValueError(f"position has shape {shape}; it must be (n, {self.box.dimension}) with n >= 1.")
@@ -212,6 +226,18 @@ class Configuration(eqx.Module):
     def dimension(self) -> int:
         """Spatial dimension d."""
         return self.box.dimension
+
+
+def _check_names(names: tuple[str, ...]) -> None:
+    wrong = next((name for name in names if not (name.isprintable() and _NAME.fullmatch(name))), None)
+    if wrong is not None:
+        raise ValueError(
+            f"a species is named {wrong!r}; a name has 1 to 50 characters and no blank, comma, bracket or control "
+            "character."
+        )
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"two species are named {twice!r}; every species needs a name of its own.")
 
 
 def _check_values(position: np.ndarray, species: np.ndarray, n_species: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +41,7 @@ _SAFETY = 0.1  # of the step at which the first contact is predicted to change
 _CURVATURE = 1e-4  # relative change of the sensitivity over the step; its square is the error of a central difference
 _NEGLIGIBLE = 1e-3  # of |x - mean|/|p|: smaller sensitivities (zero, by symmetry or scale) are compared with this
 _TRIES = 4
+_ROUNDING = 1e-13  # of an energy or a pressure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,12 +54,16 @@ class Difference:
         relative_difference: |difference quotient - sensitivity| / |sensitivity| over the backbone, mean removed; where
             the sensitivity is negligible, over a thousandth of |x - mean|/|p|.
         same_network: Whether the backbone network was the same at both ends; when not, the difference proves nothing.
+        slopes: The difference quotients of "energy" and "pressure" between the same states.
+        slope_errors: What rounding leaves of each.
     """
 
     path: str
     step: float
     relative_difference: float
     same_network: bool
+    slopes: Mapping[str, float]
+    slope_errors: Mapping[str, float]
 
     def agrees(self, tolerance: float) -> bool:
         """Return whether the difference is meaningful and within the tolerance."""
@@ -160,7 +166,18 @@ def _difference(relaxation: Relaxation, value: np.ndarray, selection: Selection,
     quotient -= quotient.mean(axis=0)
     expected, floor = value[held], _negligible(relaxation.state, relaxation.network, selection)[k]
     distance = np.linalg.norm(quotient - expected) / max(np.linalg.norm(expected), floor)
-    return Difference(selection.paths[k], step, float(distance), same)
+    return Difference(selection.paths[k], step, float(distance), same, *_slopes(ends, step))
+
+
+def _slopes(ends: Sequence[Relaxation], step: float) -> tuple[dict[str, float], dict[str, float]]:
+    """Return difference quotients of energy and pressure, and what rounding leaves of them."""
+    slopes, errors = {}, {}
+    for name in ("energy", "pressure"):
+        above, below = (float(getattr(end, name)) for end in ends)
+        slopes[name] = (above - below) / (2 * step)
+        errors[name] = _ROUNDING * max(abs(above), abs(below)) / step
+    errors["pressure"] += max(end.max_force / end.force_unit for end in ends) * abs(ends[0].pressure) / step
+    return slopes, errors
 
 
 def compare_at_pressure(
@@ -199,7 +216,9 @@ def compare_at_pressure(
             if same:
                 break
             step /= 10
-        differences.append(Difference(path, step, _joint_distance(found, joint, selection, k, ends, step), same))
+        distance = _joint_distance(found, joint, selection, k, ends, step)
+        slopes = _slopes([end.relaxation for end in ends], step)
+        differences.append(Difference(path, step, distance, same, *slopes))
     return differences
 
 
@@ -222,7 +241,9 @@ def _joint_distance(
     moved = quotient[0][held] - quotient[0][held].mean(axis=0)
     expected = np.concatenate([(rates - rates.mean(axis=0)).ravel(), box_rate.ravel()])
     actual = np.concatenate([moved.ravel(), quotient[1].ravel()])
-    return float(np.linalg.norm(actual - expected) / max(np.linalg.norm(expected), np.finfo(float).tiny))
+    size = abs(float(joint.parameter_values[k])) or 1.0
+    negligible = _NEGLIGIBLE * float(np.linalg.norm(boxes[0])) / size
+    return float(np.linalg.norm(actual - expected)) / max(float(np.linalg.norm(expected)), negligible)
 
 
 def largest_force(potential: Potential, params: PyTree, configuration: Configuration) -> float:

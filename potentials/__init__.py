@@ -1,4 +1,7 @@
-"""Interaction laws: one file per law, each saying U(r) and nothing else. ``REGISTRY`` maps names in TOML to modules."""
+"""Interaction laws: one file per law, each saying U(r) and nothing else. ``REGISTRY`` maps names in TOML to modules.
+
+Every module has ``Law`` and ``Params``, and ``Options``, the ``[potential]`` section of a TOML file, with ``build``.
+"""
 
 from potentials import lennard_jones, soft_sphere
 

@@ -104,6 +104,9 @@ class LennardJones(PairPotential):
         return params.sigma
 
 
+Law = LennardJones
+
+
 class Options(Section):
     """The ``[potential]`` section for ``kind = "lennard_jones"``."""
 

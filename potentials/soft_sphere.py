@@ -81,6 +81,9 @@ class SoftSphere(PairPotential):
         return params.sigma
 
 
+Law = SoftSphere
+
+
 class Options(Section):
     """The ``[potential]`` section for ``kind = "soft_sphere"``."""
 

@@ -28,6 +28,7 @@ from mdsens.errors import UserError
 class Bidisperse(Section):
     kind: Literal["bidisperse"] = "bidisperse"
     n: int = Field(128, ge=1)
+    dimension: Literal[2, 3] = 2
     packing_fraction: float = Field(0.98, gt=0, lt=1)
     diameters: tuple[float, float] = (0.6, 1.0)
 
@@ -195,6 +196,7 @@ def test_a_misspelt_key_is_reported_before_the_missing_one(tmp_path: Path) -> No
         ("output.figures", "1", "true or false"),
         ("output.name", '"../x"', "a file name"),
         ("output.name", '""', "a file name"),
+        ("output.name", '"' + "n" * 101 + '"', "a file name of at most 100 letters"),
         ("sensitivity.parameters", "[]", "a list of at least 1, each text in quotes not empty"),
         ("sensitivity.parameters", '["a", "a"]', "a is repeated"),
     ],
@@ -203,7 +205,7 @@ def test_value_out_of_range_names_key_value_and_range(tmp_path: Path, key: str, 
     message = sentence(tmp_path, overrides=[f"--{key}", value])
     assert message.startswith(f"{tmp_path / 'config.toml'}: {key}")
     assert allowed in message
-    assert value.strip('"[]').split(",")[0] in message
+    assert value.strip('"[]').split(",")[0][:50] in message
 
 
 def test_wrong_entry_of_a_list_is_named_with_its_place(tmp_path: Path) -> None:
@@ -233,6 +235,33 @@ def test_a_registry_section_without_a_valid_kind_lists_the_kinds(tmp_path: Path,
     assert "system" in message
     assert "bidisperse" in message
     assert "hexagonal" in message
+
+
+@pytest.mark.parametrize("value", ["4", "0", "-1", '"3"', "nan", "[2]", "true", "9" * 100, "0x" + "f" * 5000])
+def test_a_number_that_is_none_of_the_choices_lists_them(tmp_path: Path, value: str) -> None:
+    message = sentence(tmp_path, overrides=["--system.dimension", value])
+    assert "system.dimension = " in message
+    assert message.endswith("it must be one of 2, 3")
+
+
+LONG = {"decimal": "9" * 5000, "hexadecimal": "0x" + "f" * 5000, "within Python's limit": "9" * 400}
+
+
+@pytest.mark.parametrize("key", ["system.n", "system.packing_fraction", "system.kind", "output.name", "system.diameters"])
+@pytest.mark.parametrize("form", ["{}", "[{}]", "[{{a = {}}}]"])
+@pytest.mark.parametrize("number", LONG.values(), ids=LONG)
+def test_an_integer_of_thousands_of_digits_is_refused_in_few_words(
+    tmp_path: Path, key: str, form: str, number: str
+) -> None:
+    message = sentence(tmp_path, overrides=[f"--{key}={form.format(number)}"])
+    assert key in message
+    assert len(message) < len(str(tmp_path)) + 300
+    assert sentence(tmp_path, GOOD + f"n = {form.format(number)}\n")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
+    loaded = read(tmp_path, "\ufeff" + GOOD)
+    assert loaded.text == GOOD
 
 
 def test_a_validator_of_a_registry_section_speaks_for_itself(tmp_path: Path) -> None:

@@ -129,6 +129,12 @@ def _declare_workflow(parser: argparse.ArgumentParser) -> None:
     _add_output(parser, "folder for results and figures (default: results)")
 
 
+def _declare_study(parser: argparse.ArgumentParser) -> None:
+    _declare_workflow(parser)
+    parser.usage = f"{parser.prog} CONFIG.toml [--section.key VALUE ...] [-o DIR] [--redo]"
+    parser.add_argument("--redo", action="store_true", help="do members again that an earlier run has finished")
+
+
 def _declare_verify(parser: argparse.ArgumentParser) -> None:
     parser.usage = f"{parser.prog} FILE.h5 | CONFIG.toml [--section.key VALUE ...] [-o DIR]"
     parser.add_argument("file", type=Path, metavar="FILE", help="results (.h5) or a configuration (.toml)")
@@ -164,16 +170,16 @@ COMMANDS = {
     "observables": Command("measure a relaxed state, and differentiate everything that is measured", _declare_workflow),
     "validity": Command("how far a derivative reaches: the first change of a contact", _declare_workflow),
     "spectrum": Command("vibrations of a relaxed state and their derivatives", _declare_workflow),
-    "ensemble": Command("many random starts: implicit against unrolled derivatives", _declare_workflow),
-    "thermal": Command("sample thermal equilibrium: averages and their derivatives, with errors", _declare_workflow),
+    "ensemble": Command("many random starts: implicit against unrolled derivatives", _declare_study),
+    "thermal": Command("sample thermal equilibrium: averages and their derivatives, with errors", _declare_study),
     "fit": Command("recover a potential's parameters from relaxed positions", _declare_workflow),
-    "compress": Command("follow packings through pressures: contacts, moduli, jamming exponents", _declare_workflow),
+    "compress": Command("follow packings through pressures: contacts, moduli, jamming exponents", _declare_study),
     "verify": Command("compare sensitivities with re-relaxed differences", _declare_verify),
     "show": Command("summarise a results file", _declare_show, overridable=False),
     "plot": Command("draw the figures of a results file again", _declare_plot, overridable=False),
     "export": Command("write a results file for a viewer", _declare_export, overridable=False),
     "paper": Command("measure the claims of the paper on implicit differentiation", _declare_workflow),
-    "benchmark": Command("measure accuracy and speed, and print the table", _declare_workflow),
+    "benchmark": Command("measure accuracy and speed, and print the table", _declare_study),
 }
 
 

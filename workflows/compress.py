@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
-from mdsens import __version__, io
+from mdsens import io
 from mdsens.config import OutputOptions, Section, load
-from mdsens.errors import UserError
-from mdsens.jamming import check_way, compression_tables, fitted_points, followed
+from mdsens.errors import NumericalError, UserError
+from mdsens.jamming import check_way, compression_tables, fitted_points, followed, followed_again
 from mdsens.jamming.tables import HARMONIC
-from mdsens.sweep import Record, run_members
+from mdsens.sweep import Record, note_manifest, run_members, stored_members
+from workflows.checks import Check
 from workflows.output import announce, draw, prepare_output
 from workflows.problem import ProblemSections, build_problem
-from workflows.progress import counting_progress
+from workflows.progress import counting_progress, say
+from workflows.remaking import with_rounding
 
 Pressure = Annotated[float, Field(gt=0)]
 POINTS = {"phi - phi_J": "excess_fraction", "Z - Z_c": "excess_contacts", "G/B": "modulus_ratio"}
@@ -55,26 +58,55 @@ class Config(ProblemSections):
 def run(arguments: argparse.Namespace) -> int:
     """Follow (or resume) all packings, average, fit, save, draw, print; 1 when there is no exponent to print."""
     loaded = load(arguments.config, schema=Config, overrides=arguments.overrides)
-    config, options = loaded.config, loaded.config.compress
+    config = loaded.config
     refuse_what_cannot_work(config)
     folder = prepare_output(arguments.output)
     provenance = io.collect(loaded.text, loaded.resolved, config.seed, {})
-    records = follow(config, folder / f"{config.output.name}.members", provenance)
-    dimension = build_problem(config).configuration.dimension
-    groups = compression_tables(
+    members = folder / f"{config.output.name}.members"
+    note_manifest(members, loaded.resolved, say)
+    groups = tables(config, follow(config, members, provenance, redo=arguments.redo))
+    path = folder / f"{config.output.name}.h5"
+    io.write_tables(path, "compress", groups, attributes(config), provenance, overwrite=True)
+    print_tables(groups)
+    announce(path, draw(path, folder, config.output))
+    if not np.isfinite(groups["exponents"]["exponent"]).any():
+        raise NumericalError(f"no exponent could be fitted: {groups['exponents']['remark'][0]}")
+    return 0
+
+
+def tables(config: Config, records: Sequence[Record]) -> dict[str, dict[str, np.ndarray]]:
+    """Return the groups of the results file from the members' records."""
+    options = config.compress
+    return compression_tables(
         records,
-        dimension=dimension,
+        dimension=config.system.dimension,
         fit_range=options.fit_range,
         expected=options.expected,
         n_resamples=options.n_resamples,
         seed=config.seed,
     )
-    path = folder / f"{config.output.name}.h5"
-    attributes = {"n_particles": config.system.n_particles, "dimension": dimension, "n_packings": options.n_packings}
-    io.write_tables(path, "compress", groups, attributes, provenance, overwrite=True)
-    print_tables(groups)
-    announce(path, draw(path, folder, config.output))
-    return 0 if np.isfinite(groups["exponents"]["exponent"]).any() else 1
+
+
+def attributes(config: Config) -> dict[str, Any]:
+    """Return what the figures and readers need to know beside the arrays."""
+    sizes = {"n_particles": config.system.n_particles, "dimension": config.system.dimension}
+    return {**sizes, "n_packings": config.compress.n_packings}
+
+
+def expected(stored: io.Tables, config: Config, members: Path) -> tuple[io.Expectation, list[Check]]:
+    """Return what the file should hold: its members' records, their numbers computed again at their states."""
+    names = ("pressure", "verdict", "position", "box", "seconds")
+    table = {name: np.asarray(stored.groups["packings"][name]) for name in names}
+    rows = [{name: column[k] for name, column in table.items()} for k in range(config.compress.n_packings)]
+    records = stored_members(member_keys(config), members) or rows
+    again = []
+    for record, member in zip(records, seeded(config), strict=True):
+        problem = build_problem(member)
+        law = (problem.potential, problem.params, problem.configuration)
+        way = {name: record[name] for name in names} | {"pressure": np.array(config.compress.pressures)}
+        again.append(followed_again(*law, way, with_rounding(problem)))
+    leaves = io.tables_leaves("compress", tables(config, again), attributes(config))
+    return io.Expectation(leaves, {r"packings/seconds": "times"}), []
 
 
 def refuse_what_cannot_work(config: Config) -> None:
@@ -92,10 +124,15 @@ def refuse_what_cannot_work(config: Config) -> None:
     fitted_points(config.compress.pressures, config.compress.fit_range)
 
 
-def follow(config: Config, members: Path, provenance: io.Provenance) -> list[Record]:
-    """Follow every packing, with a progress bar; what an interrupted run had finished is not done again."""
+def seeded(config: Config) -> list[Config]:
+    """Return the configuration of every packing."""
     seeds = range(config.seed, config.seed + config.compress.n_packings)
-    configs = [config.model_copy(update={"system": config.system.model_copy(update={"seed": seed})}) for seed in seeds]
+    return [config.model_copy(update={"system": config.system.model_copy(update={"seed": seed})}) for seed in seeds]
+
+
+def follow(config: Config, members: Path, provenance: io.Provenance, *, redo: bool = False) -> list[Record]:
+    """Follow every packing, with a progress bar; what an interrupted run had finished is not done again."""
+    configs = seeded(config)
 
     def work(k: int) -> Record:
         problem = build_problem(configs[k])
@@ -104,12 +141,17 @@ def follow(config: Config, members: Path, provenance: io.Provenance) -> list[Rec
 
     title = f"{len(configs)} packings through {len(config.compress.pressures)} pressures"
     with counting_progress(title, len(configs)) as done:
-        return run_members([member_key(member) for member in configs], work, members, provenance, done=done)
+        return run_members(member_keys(config), work, members, provenance, redo=redo, done=done, say=say)
+
+
+def member_keys(config: Config) -> list[str]:
+    """Return what identifies every packing."""
+    return [member_key(member) for member in seeded(config)]
 
 
 def member_key(config: Config) -> str:
-    """Return what identifies a packing: its sections with its seed, the pressures and the version."""
-    common = {"stage": "compress", "version": __version__, "pressures": config.compress.pressures}
+    """Return what identifies a packing: its sections with its seed, and the pressures."""
+    common = {"stage": "compress", "pressures": config.compress.pressures}
     sections = config.model_dump(mode="json", include={"system", "potential", "relaxation"}, serialize_as_any=True)
     return json.dumps(common | sections, sort_keys=True)
 

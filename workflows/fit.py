@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -13,10 +15,18 @@ from rich.table import Table
 
 from mdsens import io
 from mdsens.config import OutputOptions, Section, distinct, load
-from mdsens.errors import UserError
+from mdsens.errors import NumericalError, UserError
 from mdsens.fit import Case, FitSettings, Iteration, Target, case_arrays, history_arrays, run_case, structure_arrays
+from mdsens.fit.cases import RIGHT, box_array, perturbed, with_values
+from mdsens.fit.identify import identify
+from mdsens.fit.records import Outcome
+from mdsens.paths import select
+from mdsens.response import linear_response
+from mdsens.sensitivity import position_sensitivity
+from workflows.checks import Check
 from workflows.output import announce, draw, prepare_output
-from workflows.problem import ProblemSections, build_problem
+from workflows.problem import Problem, ProblemSections, build_problem
+from workflows.remaking import judged_at, with_rounding
 
 CAPTION = (
     "relaxed: relaxations of Gauss-Newton; error: worst relative\n"
@@ -76,7 +86,9 @@ def run(arguments: argparse.Namespace) -> int:
     io.write_tables(path, "fit", groups, attributes(config, paths), provenance, overwrite=True)
     print_table(console, groups["cases"])
     announce(path, draw(path, folder, config.output))
-    return 0 if groups["cases"]["succeeded"].any() else 1
+    if not groups["cases"]["succeeded"].any():
+        raise NumericalError(f"no fit succeeded; of the first one: {groups['cases']['sentence'][0]}")
+    return 0
 
 
 def fitted_paths(config: Config) -> tuple[str, ...]:
@@ -105,10 +117,91 @@ def reporter(console: Console, seed: int) -> Callable[[int, Iteration], None]:
     return report
 
 
+def problem_of(config: Config, seed: int) -> Problem:
+    """Return the problem whose relaxed state is the target of one seed."""
+    system = config.system.model_copy(update={"seed": seed}) if hasattr(config.system, "seed") else config.system
+    return build_problem(config.model_copy(update={"system": system}))
+
+
+def expected(stored: io.Tables, config: Config, members: Path) -> tuple[io.Expectation, list[Check]]:
+    """Return what the file should hold, and checks that targets and fitted structures are at rest."""
+    groups = {name: dict(table) for name, table in stored.groups.items()}
+    cases = {name: np.asarray(column) for name, column in groups["cases"].items()}
+    checks: list[Check] = []
+    true, start, undetermined = [], [], []
+    for k in range(config.fit.n_cases):
+        seed = config.seed + k
+        problem = problem_of(config, seed)
+        settings, patterns = problem.settings, config.fit.parameters or None
+        exact = Target(problem.configuration, problem.potential, problem.params, patterns, settings)
+        begun = perturbed(exact, config.fit.perturbation, seed)
+        true.append(exact.selection.values)
+        start.append(begun.selection.values)
+        fitted = dataclasses.replace(problem, params=with_values(begun, cases["fitted"][k]).params)
+        checks.append(at_rest(f"target of seed {seed}", problem, cases["target_position"][k]))
+        checks.append(at_rest(f"fitted structure of seed {seed}", fitted, cases["fitted_position"][k]))
+        undetermined.append("; ".join(identified_at(fitted, cases["fitted_position"][k], begun)))
+    outcomes = [Outcome(str(name)) for name in cases["outcome"]]
+    cases |= {
+        "seed": config.seed + np.arange(config.fit.n_cases),
+        "true": np.stack(true),
+        "start": np.stack(start),
+        "undetermined": np.array(undetermined),
+        "sentence": np.array([outcome.sentence for outcome in outcomes]),
+        "n_relaxations": np.array([int(np.sum(row != "")) for row in np.asarray(groups["gauss_newton"]["verdict"])]),
+        "succeeded": (cases["worst_error"] <= RIGHT) & np.array([outcome is Outcome.CONVERGED for outcome in outcomes]),
+    }
+    groups["cases"] = {**cases}
+    groups["structure"] |= first_structure(config, cases)
+    paths = fitted_paths(config)
+    leaves = io.tables_leaves("fit", groups, attributes(config, paths))
+    return io.Expectation(leaves, _UNVERIFIED), checks
+
+
+_UNVERIFIED = {
+    r"(gauss_newton|descent)/.*|cases/outcome|structure/start": "the way of the fit",
+    r"cases/(residual|worst_error|descent_residual|estimated_error|force_start_.*)": "residuals, and as small",
+}
+
+
+def first_structure(config: Config, cases: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return what the picture of the first case shows, as far as the cases say it."""
+    problem = problem_of(config, config.seed)
+    start = Target(problem.configuration, problem.potential, problem.params, config.fit.parameters or None)
+    fitted = dataclasses.replace(problem, params=with_values(start, cases["fitted"][0]).params)
+    position, configuration = cases["fitted_position"][0], problem.configuration
+    return {
+        "target": cases["target_position"][0],
+        "fitted": position,
+        "backbone": judged_at(fitted, position).network.backbone,
+        "species": np.asarray(configuration.species),
+        "species_names": np.array(configuration.species_names),
+        "box": box_array(configuration.box),
+        "seed": np.array(config.seed),
+    }
+
+
+def at_rest(label: str, problem: Problem, position: np.ndarray) -> Check:
+    """Check that the largest force of a structure is within the tolerance."""
+    allowed = with_rounding(problem).max_force
+    if not np.isfinite(position).all():
+        return Check(f"{label}: it never relaxed", 0.0, 0.0, "nothing to verify")
+    found = judged_at(problem, position)
+    return Check(f"{label}: largest force, epsilon/sigma", found.max_force / found.force_unit, allowed)
+
+
+def identified_at(problem: Problem, position: np.ndarray, target: Target) -> tuple[str, ...]:
+    """Return in words what the positions of a fitted structure do not determine."""
+    found = judged_at(problem, position)
+    selection = select(found.state, target.selection.paths)
+    rates = position_sensitivity(linear_response(found), selection).values
+    jacobian = (rates * selection.values[:, None, None]).reshape(len(rates), -1).T
+    return identify(jacobian, selection.paths, rank=FitSettings().rank).words
+
+
 def run_seed(config: Config, seed: int, report: Callable[[int, Iteration], Any]) -> Case:
     """Run the case of one seed."""
-    system = config.system.model_copy(update={"seed": seed}) if hasattr(config.system, "seed") else config.system
-    problem = build_problem(config.model_copy(update={"system": system}))
+    problem = problem_of(config, seed)
     options = config.fit
     return run_case(
         problem.potential,

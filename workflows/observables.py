@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -30,11 +31,11 @@ from mdsens.pairs import all_pairs
 from mdsens.paths import select
 from mdsens.pressure import observables_at_pressure, pressure_response
 from mdsens.response import linear_response
-from mdsens.results import check
+from mdsens.results import Verdict, check
 from mdsens.sensitivity import ObservableSensitivity, observable_sensitivities
 from mdsens.types import Configuration
 from workflows.output import announce, draw, prepare_output
-from workflows.state import Found, StateSections, deformed_problem, relaxed
+from workflows.state import Answer, Found, StateSections, deformed_problem, nothing_asked, relaxed
 
 
 class ObservablesOptions(Section):
@@ -60,32 +61,48 @@ def run(arguments: argparse.Namespace) -> int:
     problem = deformed_problem(config)
     check_names(config.observables.names)
     select(State(problem.configuration, problem.potential, problem.params, all_pairs(2)), config.observables.parameters)
-    target = None if config.observables.target is None else io.read_configuration(Path(config.observables.target))[0]
+    read_target(config.observables)
     found = relaxed(problem, config)
-    path, nothing = folder / f"{config.output.name}.h5", io.no_sensitivity(found.relaxation)
+    path = folder / f"{config.output.name}.h5"
 
-    def save(derivatives: tuple[ObservableSensitivity, ...], analyses: io.Groups, seconds: float) -> None:
+    def save(found_out: Answer, seconds: float) -> None:
         stages = {"relaxation": found.seconds, "observables": seconds}
         provenance = io.collect(loaded.text, loaded.resolved, config.seed, stages)
-        whole = io.Run(found.relaxation, nothing, derivatives, provenance, found.pressure, analyses=analyses)
-        io.write_run(path, whole, overwrite=True)
+        io.write_run(path, found_out.run(found, provenance), overwrite=True)
 
-    counts = counted(found)
-    save((), {"counts": counts}, 0.0)
+    save(counts_alone(found), 0.0)
     check(found.verdict)
     begun = time.perf_counter()
-    derivatives = differentiate(found, config.observables, target)
-    answer = independence(derivatives)
-    save(derivatives, {"counts": counts, "independence": tables(answer)}, time.perf_counter() - begun)
-    print_tables(answer, counts)
+    found_out = answer(found, config)
+    save(found_out, time.perf_counter() - begun)
+    print_tables(independence(found_out.observables), found_out.analyses["counts"])
     announce(path, draw(path, folder, config.output))
     return 0
 
 
-def differentiate(
-    found: Found, options: ObservablesOptions, target: Configuration | None
-) -> tuple[ObservableSensitivity, ...]:
+def counts_alone(found: Found) -> Answer:
+    """Return what is known before anything is differentiated."""
+    return nothing_asked(found, {"counts": counted(found)})
+
+
+def answer(found: Found, config: Config) -> Answer:
+    """Return the derivatives, how independent they are, and counts; only the latter when the verdict is bad."""
+    counts = counts_alone(found)
+    if found.verdict is not Verdict.CONVERGED:
+        return counts
+    derivatives = differentiate(found, config.observables)
+    analyses = {**counts.analyses, "independence": tables(independence(derivatives))}
+    return Answer(counts.positions, derivatives, analyses=analyses)
+
+
+def read_target(options: ObservablesOptions) -> Configuration | None:
+    """Return the structure that "distance" is measured from, if there is one."""
+    return None if options.target is None else io.read_configuration(Path(options.target))[0]
+
+
+def differentiate(found: Found, options: ObservablesOptions) -> tuple[ObservableSensitivity, ...]:
     """Return dO/dp of everything asked for, at fixed box or at constant pressure."""
+    target = read_target(options)
     if found.pressure is None:
         response = linear_response(found.relaxation)
         bench = Workbench.at(response, target=target)
@@ -130,7 +147,7 @@ def tables(answer: Independence) -> dict[str, np.ndarray]:
     )
 
 
-def print_tables(answer: Independence, counts: dict[str, np.ndarray]) -> None:
+def print_tables(answer: Independence, counts: Mapping[str, np.ndarray | str]) -> None:
     """Print values, the strongest derivative of each, and how independent they are."""
     table = Table(title=f"observables, and their derivatives in {len(answer.parameters)} parameters")
     for name in ("observable", "value", "strongest in", "derivative", "error", "own part"):
@@ -145,5 +162,5 @@ def print_tables(answer: Independence, counts: dict[str, np.ndarray]) -> None:
     singular = ", ".join(f"{value:.2g}" for value in answer.singular_values)
     console.print(f"singular values of the relative derivatives: {singular} (noise {answer.noise:.0e})")
     console.print(f"{answer.rank} of {len(answer.observables)} observables can be tuned independently")
-    counted_words = ", ".join(f"{name} {float(value):.6g}" for name, value in counts.items() if value.ndim == 0)
+    counted_words = ", ".join(f"{name} {float(value):.6g}" for name, value in counts.items() if np.ndim(value) == 0)
     console.print(f"counts, without derivative: {counted_words}")

@@ -13,6 +13,7 @@ import potentials
 import systems
 from mdsens.config import RegistrySection, RelaxationOptions, Section
 from mdsens.energy import Potential
+from mdsens.errors import UserError
 from mdsens.io import StoredRun, restored_params
 from mdsens.relax import MINIMIZERS, RelaxationSettings
 from mdsens.types import Configuration
@@ -67,12 +68,35 @@ def build_problem(sections: ProblemSections) -> Problem:
     return Problem(potential, params, begin.configuration, relaxation_settings(sections.relaxation))
 
 
-def stored_problem(stored: StoredRun, sections: ProblemSections) -> Problem:
-    """Build the problem of a results file: the law and parameters it holds, starting from its relaxed positions."""
-    template = build_problem(sections)
-    return dataclasses.replace(
-        template, params=restored_params(stored, template.params), configuration=stored.configuration
-    )
+def stored_problem(stored: StoredRun) -> Problem:
+    """Build the problem of a results file from the file alone: law, parameters, relaxed positions, settings.
+
+    Raises:
+        UserError: When the law is none of the library's own.
+    """
+    module = potentials.REGISTRY.get(stored.potential)
+    if module is None:
+        raise UserError(
+            f"the potential {stored.potential!r} cannot be made from the file: it is none of "
+            f"{', '.join(potentials.REGISTRY)}."
+        )
+    law, params = module.Law(**stored.potential_fields), module.Params(**restored_params(stored))
+    return Problem(law, params, stored.configuration, stored_settings(stored.settings))
+
+
+def stored_settings(stored: Mapping[str, Any]) -> RelaxationSettings:
+    """Return the engine's settings as a results file has them."""
+    names = ("max_force", "max_steps", "skin", "newton", "linear_solver")
+    rules = {rule.words: rule for rule in MINIMIZERS.values()}
+    try:
+        rule = rules[stored["minimizer"]]
+        changed = {field.name: stored[f"minimizer.{field.name}"] for field in dataclasses.fields(rule)}
+        given = {name: stored[name] for name in names}
+    except KeyError as error:
+        raise UserError(
+            f"the file is damaged or incomplete at /relaxation/settings ({error}): make it again."
+        ) from None
+    return RelaxationSettings(**given, minimizer=dataclasses.replace(rule, **changed))
 
 
 def relaxation_settings(options: RelaxationOptions) -> RelaxationSettings:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+
+def say(sentence: str) -> None:
+    """Tell something that does not stop the work."""
+    print(f"mdsens: {sentence}", file=sys.stderr)
 
 
 @contextmanager

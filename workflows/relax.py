@@ -8,7 +8,7 @@ from mdsens import io
 from mdsens.config import OutputOptions, load
 from mdsens.results import check
 from workflows.output import announce, draw, prepare_output
-from workflows.state import StateSections, deformed_problem, relaxed
+from workflows.state import Answer, Found, StateSections, deformed_problem, nothing_asked, relaxed
 
 
 class Config(StateSections):
@@ -24,8 +24,12 @@ def run(arguments: argparse.Namespace) -> int:
     found = relaxed(deformed_problem(loaded.config), loaded.config)
     provenance = io.collect(loaded.text, loaded.resolved, loaded.config.seed, {"relaxation": found.seconds})
     path = folder / f"{loaded.config.output.name}.h5"
-    run = io.Run(found.relaxation, io.no_sensitivity(found.relaxation), (), provenance, found.pressure)
-    io.write_run(path, run, overwrite=True)
+    io.write_run(path, answer(found, loaded.config).run(found, provenance), overwrite=True)
     announce(path, draw(path, folder, loaded.config.output))
     check(found.verdict)
     return 0
+
+
+def answer(found: Found, config: Config) -> Answer:
+    """Return that nothing beside the state was asked for."""
+    return nothing_asked(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 
 from mdsens import io
 from mdsens.config import OutputOptions, SensitivityOptions, load
@@ -11,17 +12,12 @@ from mdsens.energy import State
 from mdsens.observables import Workbench, check_names, made
 from mdsens.pairs import all_pairs
 from mdsens.paths import select
-from mdsens.pressure import JointSensitivity, joint_sensitivity, observables_at_pressure, pressure_response
+from mdsens.pressure import joint_sensitivity, observables_at_pressure, pressure_response
 from mdsens.response import linear_response
 from mdsens.results import Verdict, check
-from mdsens.sensitivity import (
-    ObservableSensitivity,
-    PositionSensitivity,
-    observable_sensitivities,
-    position_sensitivity,
-)
+from mdsens.sensitivity import observable_sensitivities, position_sensitivity
 from workflows.output import announce, draw, prepare_output
-from workflows.state import Found, StateSections, deformed_problem, relaxed
+from workflows.state import Answer, Found, StateSections, deformed_problem, nothing_asked, relaxed
 
 
 class Config(StateSections):
@@ -43,11 +39,10 @@ def run(arguments: argparse.Namespace) -> int:
     found = relaxed(problem, config)
     path = folder / f"{config.output.name}.h5"
     begun = time.perf_counter()
-    positions, observables, joint = differentiate(found, config.sensitivity)
+    found_out = answer(found, config)
     stages = {"relaxation": found.seconds, "sensitivity": time.perf_counter() - begun}
     provenance = io.collect(loaded.text, loaded.resolved, config.seed, stages)
-    whole = io.Run(found.relaxation, positions, observables, provenance, found.pressure, joint)
-    io.write_run(path, whole, overwrite=True)
+    io.write_run(path, found_out.run(found, provenance), overwrite=True)
     print(io.summary(path))
     announce(path, draw(path, folder, config.output))
     check(found.verdict)
@@ -60,20 +55,23 @@ def refuse_unknown_names(state: State, options: SensitivityOptions) -> None:
     check_names(options.observables)
 
 
-def differentiate(
-    found: Found, options: SensitivityOptions
-) -> tuple[PositionSensitivity, tuple[ObservableSensitivity, ...], JointSensitivity | None]:
+def answer(found: Found, config: Config) -> Answer:
     """Return dx/dp, dO/dp and, at constant pressure, the joint sensitivity; nothing when the verdict is bad."""
     if found.verdict is not Verdict.CONVERGED:
-        return io.no_sensitivity(found.relaxation), (), None
+        return nothing_asked(found)
+    return differentiate(found, config.sensitivity.parameters, config.sensitivity.observables)
+
+
+def differentiate(found: Found, parameters: Sequence[str], observables: Sequence[str]) -> Answer:
+    """Return the derivatives of positions and observables, by name, in the parameters of these paths."""
     if found.pressure is None:
         response = linear_response(found.relaxation)
-        selection, bench = select(response.state, options.parameters), Workbench.at(response)
-        wanted = {name: made(name, bench) for name in options.observables}
+        selection, bench = select(response.state, parameters), Workbench.at(response)
+        wanted = {name: made(name, bench) for name in observables}
         positions = position_sensitivity(response, selection)
-        return positions, observable_sensitivities(response, wanted, selection, positions=positions), None
+        return Answer(positions, observable_sensitivities(response, wanted, selection, positions=positions))
     both = pressure_response(found.pressure)
-    selection, bench = select(both.state, options.parameters), Workbench.at(both.fixed, found.pressure.pressure)
-    wanted = {name: made(name, bench) for name in options.observables}
+    selection, bench = select(both.state, parameters), Workbench.at(both.fixed, found.pressure.pressure)
+    wanted = {name: made(name, bench) for name in observables}
     joint = joint_sensitivity(both, selection)
-    return joint.as_positions, observables_at_pressure(both, wanted, selection, joint=joint), joint
+    return Answer(joint.as_positions, observables_at_pressure(both, wanted, selection, joint=joint), joint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 
 import numpy as np
 from pydantic import Field
@@ -20,7 +21,7 @@ from mdsens.response import LinearResponse, linear_response
 from mdsens.results import check
 from mdsens.sensitivity import ObservableSensitivity, observable_sensitivities
 from workflows.output import announce, draw, prepare_output
-from workflows.state import Found, StateSections, deformed_problem, relaxed
+from workflows.state import Answer, Found, StateSections, deformed_problem, relaxed
 
 
 class SpectrumOptions(Section):
@@ -48,18 +49,21 @@ def run(arguments: argparse.Namespace) -> int:
         select(State(problem.configuration, problem.potential, problem.params, all_pairs(2)), options.parameters)
     found = relaxed(problem, config)
     check(found.verdict)
-    response = linear_response(found.relaxation)
-    modes = vibrations(response, options.n_modes)
-    derivatives = differentiate(found, response, modes, options)
+    found_out = answer(found, config)
     provenance = io.collect(loaded.text, loaded.resolved, config.seed, {"relaxation": found.seconds})
-    analyses = {"spectrum": tables(modes)}
     path = folder / f"{config.output.name}.h5"
-    nothing = io.no_sensitivity(found.relaxation)
-    whole = io.Run(found.relaxation, nothing, derivatives, provenance, found.pressure, analyses=analyses)
-    io.write_run(path, whole, overwrite=True)
-    print_table(modes, derivatives)
+    io.write_run(path, found_out.run(found, provenance), overwrite=True)
+    print_table(found_out.analyses["spectrum"], found_out.observables)
     announce(path, draw(path, folder, config.output))
     return 0
+
+
+def answer(found: Found, config: Config) -> Answer:
+    """Return the modes and the derivatives of the softest."""
+    response = linear_response(found.relaxation)
+    modes = vibrations(response, config.spectrum.n_modes)
+    derivatives = differentiate(found, response, modes, config.spectrum)
+    return Answer(io.no_sensitivity(found.relaxation), derivatives, analyses={"spectrum": tables(modes)})
 
 
 def differentiate(
@@ -87,16 +91,16 @@ def tables(modes: Vibrations) -> dict[str, np.ndarray]:
     }
 
 
-def print_table(modes: Vibrations, derivatives: tuple[ObservableSensitivity, ...]) -> None:
+def print_table(modes: Mapping[str, np.ndarray | str], derivatives: tuple[ObservableSensitivity, ...]) -> None:
     """Print the softest modes and their derivatives."""
     table = Table(title="softest modes, unit masses")
     responses = {record.name: record for record in derivatives}
     paths = derivatives[0].paths if derivatives else ()
     for name in ("mode", "eigenvalue", "frequency", "participation ratio", *(f"d/d {path}" for path in paths)):
         table.add_column(name, justify="right")
-    for k in range(min(10, len(modes.eigenvalues))):
+    columns = [np.asarray(modes[name]) for name in ("eigenvalues", "frequencies", "participation_ratios")]
+    for k in range(min(10, len(columns[0]))):
         record = responses.get(f"eigenvalue[{k}]")
         slopes = [""] * len(paths) if record is None else [f"{value:.6g}" for value in record.values]
-        numbers = (modes.eigenvalues[k], modes.frequencies[k], modes.participation_ratios[k])
-        table.add_row(str(k), *(f"{value:.6g}" for value in numbers), *slopes)
+        table.add_row(str(k), *(f"{column[k]:.6g}" for column in columns), *slopes)
     Console().print(table)

@@ -8,13 +8,15 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from mdsens import io
 from mdsens.config import Section
 from mdsens.energy import State
 from mdsens.errors import UserError
 from mdsens.pairs import all_pairs
-from mdsens.pressure import PressureRelaxation, PressureSettings, relax_at_pressure
-from mdsens.relax import Relaxation, relax
+from mdsens.pressure import JointSensitivity, PressureRelaxation, PressureSettings, relax_at_pressure
+from mdsens.relax import Relaxation, RelaxationSettings, relax
 from mdsens.results import Verdict
+from mdsens.sensitivity import ObservableSensitivity, PositionSensitivity
 from mdsens.strain import strained
 from workflows.problem import Problem, ProblemSections, build_problem
 from workflows.progress import box_progress, relaxation_progress
@@ -76,6 +78,34 @@ class Found:
         return self.relaxation.seconds if self.pressure is None else self.pressure.seconds
 
 
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a workflow finds out about a relaxed state, beside the state.
+
+    Attributes:
+        positions: dx/dp; without entries where none was asked for.
+        observables: dO/dp of every observable.
+        joint: The joint sensitivity at constant pressure; None where there is none.
+        analyses: Further arrays by group and name.
+    """
+
+    positions: PositionSensitivity
+    observables: tuple[ObservableSensitivity, ...] = ()
+    joint: JointSensitivity | None = None
+    analyses: io.Groups = dataclasses.field(default_factory=dict)
+
+    def run(self, found: Found, provenance: io.Provenance) -> io.Run:
+        """Return what a results file of it holds."""
+        return io.Run(
+            found.relaxation, self.positions, self.observables, provenance, found.pressure, self.joint, self.analyses
+        )
+
+
+def nothing_asked(found: Found, analyses: io.Groups | None = None) -> Answer:
+    """Return the answer without derivatives."""
+    return Answer(io.no_sensitivity(found.relaxation), analyses=analyses or {})
+
+
 def deformed_problem(sections: StateSections) -> Problem:
     """Build the system and the law, and deform the start as the configuration says.
 
@@ -100,14 +130,18 @@ def relaxed(problem: Problem, sections: StateSections) -> Found:
     if sections.pressure is None:
         with relaxation_progress() as progress:
             return Found(relax(*law, problem.settings, progress=progress), None, PressureSettings())
-    options = sections.pressure
-    settings = PressureSettings(
+    settings = pressure_settings(sections.pressure, problem.settings)
+    with box_progress() as progress:
+        found = relax_at_pressure(*law, sections.pressure.value, settings, progress=progress)
+    return Found(found.relaxation, found, settings)
+
+
+def pressure_settings(options: PressureOptions, relaxation: RelaxationSettings) -> PressureSettings:
+    """Return the engine's settings for a ``[pressure]`` section."""
+    return PressureSettings(
         box=options.box,
         fixed=options.fixed,
         stress_error=options.stress_error,
         max_box_steps=options.max_box_steps,
-        relaxation=problem.settings,
+        relaxation=relaxation,
     )
-    with box_progress() as progress:
-        found = relax_at_pressure(*law, options.value, settings, progress=progress)
-    return Found(found.relaxation, found, settings)

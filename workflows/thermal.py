@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import math
 import time
@@ -15,7 +16,7 @@ from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
-from mdsens import __version__, io
+from mdsens import io
 from mdsens.config import Names, OutputOptions, Section, load
 from mdsens.energy import State
 from mdsens.equilibrium import (
@@ -37,11 +38,12 @@ from mdsens.equilibrium.records import SERIES
 from mdsens.equilibrium.tables import average_arrays, convergence_arrays, derivative_arrays, series_arrays
 from mdsens.pairs import all_pairs
 from mdsens.paths import Selection, select
-from mdsens.sweep import Record, run_members
+from mdsens.sweep import Record, note_manifest, run_members, stored_members
 from potentials.lennard_jones_tail import check_tail, tail_energy, tail_pressure
+from workflows.checks import Check
 from workflows.output import announce, draw, prepare_output
 from workflows.problem import ProblemSections, build_problem
-from workflows.progress import counting_progress
+from workflows.progress import counting_progress, say
 
 
 class ThermalOptions(Section):
@@ -118,14 +120,11 @@ def run(arguments: argparse.Namespace) -> int:
     folder = prepare_output(arguments.output)
     begun = time.perf_counter()
     provenance = io.collect(loaded.text, loaded.resolved, config.thermal.seed, {})
-    samples = run_replicas(config, task, folder / f"{config.output.name}.members", provenance)
+    members = folder / f"{config.output.name}.members"
+    note_manifest(members, loaded.resolved, say)
+    samples = run_replicas(config, task, members, provenance, redo=arguments.redo)
     found = averages(samples)
-    groups = {
-        "averages": average_arrays(found),
-        "derivatives": derivative_arrays(found, task.selection.values),
-        "convergence": convergence_arrays(samples),
-        "series": series_arrays(samples),
-    }
+    groups = tables(task, samples, found)
     path = folder / f"{config.output.name}.h5"
     stages = {"sampling": time.perf_counter() - begun}
     provenance = io.collect(loaded.text, loaded.resolved, config.thermal.seed, stages)
@@ -134,6 +133,34 @@ def run(arguments: argparse.Namespace) -> int:
     announce(path, draw(path, folder, config.output))
     check_equilibration(found.verdict)
     return 0
+
+
+def tables(task: Task, samples: Samples, found: Averages) -> dict[str, dict[str, np.ndarray]]:
+    """Return the groups of the results file from the series."""
+    return {
+        "averages": average_arrays(found),
+        "derivatives": derivative_arrays(found, task.selection.values),
+        "convergence": convergence_arrays(samples),
+        "series": series_arrays(samples),
+    }
+
+
+def expected(stored: io.Tables, config: Config, members: Path) -> tuple[io.Expectation, list[Check]]:
+    """Return what the file should hold: everything made again from the series of its members, or its own without."""
+    task = build_task(config)
+    keys = [member_key(config, batch) for batch in batches(config)]
+    records = stored_members(keys, members) or [stored.groups["series"]]
+    samples = joined([restored(record, task) for record in records])
+    found = averages(samples)
+    leaves = io.tables_leaves("thermal", tables(task, samples, found), attributes(config, task, found))
+    walk = "only with the members: samples of a random walk"
+    return io.Expectation(leaves, {}, {f"series/({'|'.join(SERIES)})": walk}), []
+
+
+def batches(config: Config) -> list[range]:
+    """Return the numbers of the replicas that advance together."""
+    numbers, size = range(config.thermal.n_replicas), config.thermal.replicas_per_batch
+    return [numbers[k : k + size] for k in numbers[::size]]
 
 
 def build_task(config: Config) -> Task:
@@ -152,21 +179,22 @@ def build_task(config: Config) -> Task:
     return Task(state, observables, select(state, options.parameters), config.settings)
 
 
-def run_replicas(config: Config, task: Task, members: Path, provenance: io.Provenance) -> Samples:
+def run_replicas(
+    config: Config, task: Task, members: Path, provenance: io.Provenance, *, redo: bool = False
+) -> Samples:
     """Sample all replicas, batch by batch; what an interrupted run has finished is read."""
     options, segments = config.thermal, n_segments(task.settings)
-    numbers = range(options.n_replicas)
-    batches = [numbers[k : k + options.replicas_per_batch] for k in numbers[:: options.replicas_per_batch]]
-    keys = [member_key(config, batch) for batch in batches]
-    missing = [key for key in keys if not io.member_path(members, key).exists()]
-    state = without_overlaps(task.state) if options.relax_first and missing else task.state
+    groups = batches(config)
+    keys = [member_key(config, batch) for batch in groups]
+    missing = [key for key in keys if redo or not io.member_path(members, key).exists()]
+    begin = functools.cache(lambda: without_overlaps(task.state) if options.relax_first else task.state)
     with counting_progress(f"{options.n_replicas} replicas", len(missing) * segments) as done:
 
         def work(k: int) -> Record:
-            replicas = replica_keys(options.seed, batches[k])
-            return sample(state, task.observables, task.selection, task.settings, replicas, done=done).arrays
+            replicas = replica_keys(options.seed, groups[k])
+            return sample(begin(), task.observables, task.selection, task.settings, replicas, done=done).arrays
 
-        records = run_members(keys, work, members, provenance)
+        records = run_members(keys, work, members, provenance, redo=redo, say=say)
     return joined([restored(record, task) for record in records])
 
 
@@ -178,8 +206,8 @@ def restored(record: Record, task: Task) -> Samples:
 
 
 def member_key(config: Config, batch: range) -> str:
-    """Return what identifies a batch: everything that decides its series, its replicas and the version."""
-    common = {"stage": "thermal", "version": __version__, "first": batch.start, "last": batch.stop}
+    """Return what identifies a batch: everything that decides its series, and its replicas."""
+    common = {"stage": "thermal", "first": batch.start, "last": batch.stop}
     thermal = config.thermal.model_dump(mode="json", exclude={"n_replicas", "replicas_per_batch"})
     sections = config.model_dump(mode="json", include={"system", "potential", "relaxation"}, serialize_as_any=True)
     return json.dumps(common | sections | {"thermal": thermal}, sort_keys=True)

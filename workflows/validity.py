@@ -35,7 +35,7 @@ from mdsens.validity import (
 )
 from workflows.output import announce, draw, prepare_output
 from workflows.progress import counting_progress
-from workflows.state import Found, StateSections, deformed_problem, relaxed
+from workflows.state import Answer, Found, StateSections, deformed_problem, nothing_asked, relaxed
 
 
 class ValidityOptions(Section):
@@ -62,34 +62,41 @@ class Config(StateSections):
 def run(arguments: argparse.Namespace) -> int:
     """Relax, predict, step, save, draw, print."""
     loaded = load(arguments.config, schema=Config, overrides=arguments.overrides)
-    config, options = loaded.config, loaded.config.validity
+    config = loaded.config
     folder = prepare_output(arguments.output)
     problem = deformed_problem(config)
     unrelaxed = State(problem.configuration, problem.potential, problem.params, all_pairs(2))
-    selection = chosen(unrelaxed, config)
+    chosen(unrelaxed, config)
     found = relaxed(problem, config)
     check(found.verdict)
-    prediction, at = predicted(found, selection.paths, options.parameter)
-    steps = steps_around(prediction, options.n_steps, options.nearest, options.farthest, options.step)
-    network = found.relaxation.network
-    with counting_progress("relaxing again", len(steps)) as done:
-        comparison = compare(prediction, network, at, steps, done=done)
-    observed = tuple(
-        observed_change(network, at, sign * (change.step if np.isfinite(change.step) else steps.max()))
-        for sign, change in ((-1, prediction.changes.down), (1, prediction.changes.up))
-    )
+    stepped = step_along(found, config)
     provenance = io.collect(loaded.text, loaded.resolved, config.seed, {"relaxation": found.seconds})
-    analyses = {"validity": tables(prediction, comparison, observed)}
     path = folder / f"{config.output.name}.h5"
-    nothing = io.no_sensitivity(found.relaxation)
-    io.write_run(
-        path,
-        io.Run(found.relaxation, nothing, (), provenance, found.pressure, analyses=analyses),
-        overwrite=True,
-    )
-    print_table(prediction, comparison, observed)
+    whole = nothing_asked(found, {"validity": tables(*stepped)}).run(found, provenance)
+    io.write_run(path, whole, overwrite=True)
+    print_table(*stepped)
     announce(path, draw(path, folder, config.output))
     return 0
+
+
+def answer(found: Found, config: Config) -> Answer:
+    """Return what is predicted along the parameter, and what relaxing again there shows."""
+    return nothing_asked(found, {"validity": tables(*step_along(found, config))})
+
+
+def step_along(found: Found, config: Config) -> tuple[Prediction, Comparison, tuple[ObservedChange, ...]]:
+    """Predict along the parameter, step there, and look for the first changes of contacts."""
+    options, relaxation = config.validity, found.relaxation
+    selection = chosen(relaxation.state, config)
+    prediction, at = predicted(found, selection.paths, options.parameter)
+    steps = steps_around(prediction, options.n_steps, options.nearest, options.farthest, options.step)
+    with counting_progress("relaxing again", len(steps)) as done:
+        comparison = compare(prediction, relaxation.network, at, steps, done=done)
+    observed = tuple(
+        observed_change(relaxation.network, at, sign * (change.step if np.isfinite(change.step) else steps.max()))
+        for sign, change in ((-1, prediction.changes.down), (1, prediction.changes.up))
+    )
+    return prediction, comparison, observed
 
 
 def chosen(state: State, config: Config) -> Selection:

@@ -1,83 +1,135 @@
-"""``mdsens verify FILE.h5 | CONFIG.toml``: compare sensitivities with re-relaxed differences and scale identities."""
+"""``mdsens verify FILE.h5 | CONFIG.toml``: is every number that can be computed again the one that is stored?
+
+A state is not relaxed again: everything is computed at the stored positions. Its derivatives are compared with
+differences of re-relaxed states and with scale identities besides, as are those of a configuration. Studies are made
+again from their members and samples. What no computation at the stored state can say is named.
+"""
 
 from __future__ import annotations
 
 import argparse
-
-import numpy as np
+import importlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from mdsens import io
 from mdsens.config import load, load_text
 from mdsens.errors import UserError
 from mdsens.paths import select
 from mdsens.pressure import joint_sensitivity, pressure_response
+from mdsens.pressure.sensitivity import PRESSURE
 from mdsens.response import linear_response
-from mdsens.results import check
-from mdsens.sensitivity import PositionSensitivity, position_sensitivity
+from mdsens.results import Verdict, check
 from mdsens.verification import (
+    Difference,
+    ScaleIdentity,
     compare_at_pressure,
     compare_with_differences,
-    largest_force,
     scale_identities,
     scale_identities_at_pressure,
 )
-from workflows.problem import Problem, stored_problem
-from workflows.sensitivity import Config
-from workflows.state import deformed_problem, relaxed
+from workflows.checks import Check
+from workflows.remaking import expected, stored_state
+from workflows.sensitivity import Config, answer
+from workflows.state import Answer, Found, deformed_problem, relaxed
 
 DIFFERENCE_TOLERANCE = 1e-5
 IDENTITY_TOLERANCE = 1e-9
-STORED_TOLERANCE = 1e-9
+STUDIES = ("ensemble", "thermal", "fit", "compress", "paper", "benchmark")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print h, the relative difference and the identities; return 1 when something disagrees."""
-    if arguments.file.suffix == ".toml":
-        config = load(arguments.file, schema=Config, overrides=arguments.overrides).config
-        problem, stored, paths = deformed_problem(config), None, config.sensitivity.parameters
+    """Print what agrees, what differs and what was not verified; return 1 when something differs."""
+    path = arguments.file
+    if path.suffix == ".toml":
+        config = load(path, schema=Config, overrides=arguments.overrides).config
+        found = relaxed(deformed_problem(config), config)
+        check(found.verdict)
+        agree = report(witnesses(found, answer(found, config), config.sensitivity.parameters))
     else:
-        stored = io.read_run(arguments.file)
-        check(stored.verdict, what=str(arguments.file))
-        if not stored.positions.paths:
-            raise UserError(f"{arguments.file} holds no sensitivities: make it with mdsens sensitivity.")
-        config = load_text(stored.provenance.resolved, schema=Config, overrides=arguments.overrides)
-        problem, paths = stored_problem(stored, config), config.sensitivity.parameters
-    found = relaxed(problem, config)
-    check(found.verdict)
-    selection = select(found.relaxation.state, paths)
-    if found.pressure is None:
-        response = linear_response(found.relaxation)
-        positions = position_sensitivity(response, selection)
-        differences = compare_with_differences(response, found.relaxation, positions, selection)
-        identities = scale_identities(response)
-    else:
-        joint = joint_sensitivity(pressure_response(found.pressure), selection)
-        positions, identities = joint.as_positions, scale_identities_at_pressure(found.pressure)
-        differences = compare_at_pressure(found.pressure, found.settings, joint, selection)
-    agree = True
-    if stored is not None:
-        agree &= _stored_lines(stored, problem, positions, found.relaxation.force_unit)
-    for difference in differences:
-        label = f"d x/d {difference.path} against re-relaxed differences, h = {difference.step:.1e}"
-        agree &= _line(label, difference.relative_difference, DIFFERENCE_TOLERANCE)
-        if not difference.same_network:
-            agree &= _line(f"d x/d {difference.path}: the backbone network changes within h", float("inf"), 0.0)
-    for identity in identities:
-        agree &= _line(identity.statement, identity.violation, IDENTITY_TOLERANCE)
+        if arguments.overrides:
+            raise UserError(f"{path} is compared with its own configuration: leave out {arguments.overrides[0][:40]}.")
+        agree = verify_run(path) if io.kind_of(path) == io.KIND else verify_study(path)
     print("verified" if agree else "NOT verified")
     return 0 if agree else 1
 
 
-def _stored_lines(stored: io.StoredRun, problem: Problem, positions: PositionSensitivity, force_unit: float) -> bool:
-    """Check that the stored state is the relaxed one and that its derivatives are those found now."""
-    force = largest_force(problem.potential, problem.params, problem.configuration) / force_unit
-    agree = _line("largest force at the stored positions, epsilon/sigma", force, problem.settings.max_force)
-    size = max(float(np.linalg.norm(positions.values)), float(np.linalg.norm(stored.positions.values)))
-    distance = float(np.linalg.norm(positions.values - stored.positions.values)) / (size or 1.0)
-    return agree & _line("stored values against recomputed ones", distance, STORED_TOLERANCE)
+def verify_run(path: Path) -> bool:
+    """Compare a results file of one relaxed state with what is found at its positions."""
+    state = stored_state(io.read_run(path))
+    if not report(state.checks):
+        print("--    not verified (the state is not the one that was relaxed): everything else")
+        return False
+    found_out, expectation = expected(state)
+    agree = compare(path, expectation)
+    if state.found.verdict is Verdict.CONVERGED and found_out.positions.paths:
+        names = [name for name in found_out.positions.paths if name != PRESSURE]
+        agree &= report(witnesses(state.found, found_out, names))
+    return agree
 
 
-def _line(label: str, value: float, tolerance: float) -> bool:
-    agrees = bool(value <= tolerance)
-    print(f"{'ok  ' if agrees else 'FAIL'}  {label}: {value:.1e} (at most {tolerance:.0e})")
-    return agrees
+def verify_study(path: Path) -> bool:
+    """Compare the tables of a study with what its members, samples and structures say."""
+    tables = io.read_tables(path)
+    if tables.kind not in STUDIES:
+        raise UserError(f"{path} holds {tables.kind!r} results, which nothing here knows how to verify.")
+    workflow = importlib.import_module(f"workflows.{tables.kind}")
+    config = None
+    if hasattr(workflow, "Config"):
+        config = load_text(tables.provenance.resolved, schema=workflow.Config, source=f"{path}: its configuration")
+    expectation, checks = workflow.expected(tables, config, path.with_name(f"{path.stem}.members"))
+    return report(checks) & compare(path, expectation)
+
+
+def compare(path: Path, expectation: io.Expectation) -> bool:
+    """Compare a file number by number; print differences, and what was not compared."""
+    found = io.compare(io.file_leaves(path), expectation)
+    for place, words in found.differences:
+        print(f"FAIL  {place} {words}")
+    if not found.differences:
+        print(f"ok    {found.n_compared} arrays, numbers and texts are those computed again")
+    for reason, places in found.unverified.items():
+        print(f"--    not verified ({reason}): {', '.join(places)}")
+    return not found.differences
+
+
+def witnesses(found: Found, found_out: Answer, parameters: tuple[str, ...] | list[str]) -> Iterator[Check]:
+    """Yield the checks of derivatives against differences of re-relaxed states, and of scale identities."""
+    selection = select(found.relaxation.state, parameters)
+    differences: list[Difference]
+    identities: list[ScaleIdentity]
+    if found.pressure is None:
+        response = linear_response(found.relaxation)
+        differences = compare_with_differences(response, found.relaxation, found_out.positions, selection)
+        identities = scale_identities(response)
+    else:
+        joint = found_out.joint or joint_sensitivity(pressure_response(found.pressure), selection)
+        differences = compare_at_pressure(found.pressure, found.settings, joint, selection)
+        identities = scale_identities_at_pressure(found.pressure)
+    slopes = {record.name: dict(zip(record.paths, record.values, strict=True)) for record in found_out.observables}
+    for difference in differences:
+        yield from _difference_checks(difference, slopes)
+    for identity in identities:
+        yield Check(identity.statement, identity.violation, IDENTITY_TOLERANCE)
+
+
+def _difference_checks(difference: Difference, slopes: Mapping[str, Mapping[str, float]]) -> Iterator[Check]:
+    against = f"against re-relaxed differences, h = {difference.step:.1e}"
+    yield Check(f"d x/d {difference.path} {against}", difference.relative_difference, DIFFERENCE_TOLERANCE)
+    if not difference.same_network:
+        yield Check(f"d x/d {difference.path}: the backbone network changes within h", float("inf"), 0.0)
+        return
+    for name, quotient in difference.slopes.items():
+        if name in slopes:
+            value = float(slopes[name][difference.path])
+            allowed = DIFFERENCE_TOLERANCE * abs(value) + difference.slope_errors[name]
+            yield Check(f"d {name}/d {difference.path} {against} (absolute)", abs(quotient - value), allowed)
+
+
+def report(checks: Iterator[Check] | list[Check]) -> bool:
+    """Print checks; return whether all of them hold."""
+    agree = True
+    for each in checks:
+        print(each.line)
+        agree &= each.holds
+    return agree

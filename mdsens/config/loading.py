@@ -64,11 +64,7 @@ def load_text(text: str, *, schema: type[Model], overrides: Sequence[str] = (), 
     Raises:
         ConfigError: When the text is not TOML, or a key or value is not allowed.
     """
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{source} is not valid TOML: {error}") from None
-    return _resolved(data, schema, overrides, source)
+    return _resolved(_parsed(text, source), schema, overrides, source)
 
 
 def _resolved(data: dict[str, Any], schema: type[Model], overrides: Sequence[str], source: str) -> Model:
@@ -76,7 +72,7 @@ def _resolved(data: dict[str, Any], schema: type[Model], overrides: Sequence[str
         _assign(data, keys, value)
     try:
         config = validate(schema, data)
-        _refuse_nonfinite(data)
+        _refuse_extreme_numbers(data)
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from None
     return config
@@ -95,8 +91,7 @@ def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
         ConfigError: When the file is missing, a folder, unreadable, not UTF-8 or not TOML (with line and column).
     """
     try:
-        text = path.read_bytes().decode("utf-8")
-        return text, tomllib.loads(text)
+        text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist: give the path of a TOML file") from None
     except IsADirectoryError:
@@ -105,10 +100,18 @@ def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not a TOML file: byte {error.start} is not UTF-8 text") from None
+    return text, _parsed(text, str(path))
+
+
+def _parsed(text: str, source: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+        raise ConfigError(f"{source} is not valid TOML: {error}") from None
     except RecursionError:
-        raise ConfigError(f"{path} is not usable: its lists or tables are nested too deeply") from None
+        raise ConfigError(f"{source} is not usable: its lists or tables are nested too deeply") from None
+    except ValueError:  # Python's own limit
+        raise ConfigError(f"{source} is not usable: it holds an integer of more than 4300 digits") from None
 
 
 def dump_toml(data: Mapping[str, Any]) -> str:
@@ -170,7 +173,7 @@ def _parse_overrides(tokens: Sequence[str]) -> Iterator[tuple[list[str], Any]]:
 def _parse_value(text: str) -> Any:
     try:
         parsed = tomllib.loads(f"value = {text}")
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return text
     return parsed["value"] if set(parsed) == {"value"} else text
 
@@ -184,9 +187,11 @@ def _assign(data: dict[str, Any], keys: Sequence[str], value: Any) -> None:
     data[keys[-1]] = value
 
 
-def _refuse_nonfinite(data: Any, path: str = "") -> None:
+def _refuse_extreme_numbers(data: Any, path: str = "") -> None:
     if isinstance(data, float) and not math.isfinite(data):
         raise ConfigError(f"{path} = {format_value(data)} is not allowed: it must be a finite number")
+    if isinstance(data, int) and not -(2**63) <= data < 2**63:
+        raise ConfigError(f"{path} = {format_value(data)} is not allowed: an integer must fit into 64 bits")
     entries = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
     for key, value in entries:
-        _refuse_nonfinite(value, f"{path}[{key}]" if isinstance(data, list) else f"{path}.{key}".lstrip("."))
+        _refuse_extreme_numbers(value, f"{path}[{key}]" if isinstance(data, list) else f"{path}.{key}".lstrip("."))

@@ -137,8 +137,9 @@ class OutputOptions(Section):
 
     name: str = Field(
         pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$",
+        max_length=100,  # names of figures are made of it, and a file system takes 255 bytes
         description="file name of the results, without folder and ending",
-        json_schema_extra={ALLOWED: "a file name of letters, digits, '_', '-' and '.', without a folder"},
+        json_schema_extra={ALLOWED: "a file name of at most 100 letters, digits, '_', '-' and '.', without a folder"},
     )
     figures: bool = Field(True, description="whether figures are drawn")
     formats: Annotated[tuple[PictureFormat, ...], Field(min_length=1), AfterValidator(distinct)] = Field(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ Model = TypeVar("Model", bound=pydantic.BaseModel)
 
 #: Key of a field's JSON schema that says in words what is allowed, where the schema itself cannot.
 ALLOWED = "x-allowed"
+_LONGEST_NAME = 100  # of names that a known one is compared with
 
 
 class ConfigError(UserError):
@@ -44,9 +46,11 @@ def validate(schema: type[Model], data: Mapping[str, Any], section: str = "") ->
         raise (cause if isinstance(cause, ConfigError) else ConfigError(_sentence(schema, first, section))) from None
 
 
-def nearest(name: object, known: Iterable[str]) -> str:
-    """Return the known name that looks most like ``name``, or an empty string when none does."""
-    return next(iter(difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)), "")
+def nearest(name: object, known: Iterable[object]) -> str:
+    """Return the known name that looks most like ``name``, or an empty string when none does; only text has looks."""
+    names = [choice for choice in known if isinstance(choice, str)]
+    close = difflib.get_close_matches(name[:_LONGEST_NAME], names, n=1, cutoff=0.5) if isinstance(name, str) else []
+    return close[0] if close else ""
 
 
 def format_value(value: object, limit: int = 60) -> str:
@@ -58,12 +62,16 @@ def format_value(value: object, limit: int = 60) -> str:
 def _text(value: object) -> str:
     if isinstance(value, float):
         return repr(value)
+    if isinstance(value, int) and value.bit_length() > 64:  # Python writes no integer of more than 4300 digits
+        return f"an integer of about {int(value.bit_length() * math.log10(2)) + 1} digits"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_text, value))}]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {_text(entry)}" for key, entry in value.items()) + "}"
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def choice_sentence(key: str, value: object, choices: Sequence[str]) -> str:
+def choice_sentence(key: str, value: object, choices: Sequence[object]) -> str:
     """Return the sentence for a value that is none of ``choices``, with the nearest of them."""
     close = nearest(value, choices)
     hint = f"; did you mean {format_value(close)}?" if close else ""

@@ -18,7 +18,7 @@ from mdsens.fit.records import Fit, FitSettings, Iteration, Outcome
 from mdsens.fit.target import Target, parameter_errors
 from mdsens.relax import Relaxation, RelaxationSettings, relax
 from mdsens.results import check
-from mdsens.types import Configuration
+from mdsens.types import Box, Configuration
 
 RIGHT = 1e-8  # relative error of every parameter, energy scale fixed, at which a fit counts as right
 
@@ -148,6 +148,8 @@ def case_arrays(cases: Sequence[Case]) -> dict[str, np.ndarray]:
         "force_start_relaxations": np.array([case.from_matched.n_relaxations for case in cases]),
         "force_start_succeeded": np.array([case.matched_succeeded for case in cases]),
         "descent_residual": np.array([_smallest(case.descent) for case in cases]),
+        "target_position": np.stack([case.target.position for case in cases]),
+        "fitted_position": np.stack([case.fit.position for case in cases]),
     }
 
 
@@ -178,7 +180,6 @@ def history_arrays(
 
 def structure_arrays(case: Case) -> dict[str, np.ndarray]:
     """Return the target, the structure before and the one after the fit of one case, for a picture."""
-    box = case.target.configuration.box
     return {
         "target": case.target.position,
         "fitted": case.fit.position,
@@ -186,9 +187,14 @@ def structure_arrays(case: Case) -> dict[str, np.ndarray]:
         "backbone": case.fit.backbone,
         "species": np.asarray(case.target.configuration.species),
         "species_names": np.array(case.target.configuration.species_names),
-        "box": np.asarray(getattr(box, "matrix", np.zeros((box.dimension, 0)))),
+        "box": box_array(case.target.configuration.box),
         "seed": np.array(case.seed),
     }
+
+
+def box_array(box: Box) -> np.ndarray:
+    """Return the lattice vectors as columns, shape (d, d); shape (d, 0) for a free system."""
+    return np.asarray(getattr(box, "matrix", np.zeros((box.dimension, 0))))
 
 
 def _smallest(history: Sequence[Iteration]) -> float:

@@ -1,16 +1,23 @@
 """Results in HDF5 (H5MD), starts from files, and exports for viewers: the only room that knows file formats."""
 
+from mdsens.io.comparison import ROUNDING, Comparison, Expectation, compare, file_leaves, run_leaves, tables_leaves
 from mdsens.io.exports import export_extxyz, export_gsd
+from mdsens.io.h5md import sensitivity_names
 from mdsens.io.hdf5 import kind_of
 from mdsens.io.pressure import StoredPressure
 from mdsens.io.provenance import Provenance, collect
-from mdsens.io.run import Run, no_sensitivity, particle_diameters, write_run
+from mdsens.io.replacing import write_plain
+from mdsens.io.run import KIND, Run, no_sensitivity, particle_diameters, write_run
 from mdsens.io.starts import read_configuration
 from mdsens.io.stored import StoredRun, read_run, restored_params
 from mdsens.io.summary import summary
 from mdsens.io.tables import Groups, Tables, member_path, read_tables, write_tables, write_virtual
 
 __all__ = [
+    "KIND",
+    "ROUNDING",
+    "Comparison",
+    "Expectation",
     "Groups",
     "Provenance",
     "Run",
@@ -18,8 +25,10 @@ __all__ = [
     "StoredRun",
     "Tables",
     "collect",
+    "compare",
     "export_extxyz",
     "export_gsd",
+    "file_leaves",
     "kind_of",
     "member_path",
     "no_sensitivity",
@@ -28,7 +37,11 @@ __all__ = [
     "read_run",
     "read_tables",
     "restored_params",
+    "run_leaves",
+    "sensitivity_names",
     "summary",
+    "tables_leaves",
+    "write_plain",
     "write_run",
     "write_tables",
     "write_virtual",

@@ -10,13 +10,25 @@ import numpy as np
 
 from mdsens.errors import UserError
 from mdsens.io.h5md import TRAJECTORY, read_vectors, sensitivity_names, write_vectors
-from mdsens.io.hdf5 import read_attributes, write_attributes
+from mdsens.io.hdf5 import write_attributes
+from mdsens.io.reading import Shape, attributes, child, damage, numbers, read_attributes
 from mdsens.response.null_space import ZeroModes
 from mdsens.sensitivity.records import Certificate, ObservableSensitivity, PositionSensitivity
 
 _JACOBIAN = "sensitivity/jacobian"
 _GAUGE = "minimum norm: centre of mass of the backbone fixed, rattlers fixed"
 _PREFIX = "certificate_"
+# kind of every attribute of a certificate, and whether there is one per parameter
+_STORED: dict[str, tuple[str, bool]] = {
+    **{_PREFIX + name: ("f", True) for name in ("residual", "error", "relative_error", "bound")},
+    **{
+        _PREFIX + name: ("f", False)
+        for name in ("max_force", "smallest_eigenvalue", "largest_eigenvalue", "stress_error", "smallest_stiffness")
+    },
+    **{_PREFIX + name: ("b", False) for name in ("one_sided", "at_any_point")},
+    **{f"{_PREFIX}zero_modes_{field.name}": ("i", False) for field in dataclasses.fields(ZeroModes)},
+    _PREFIX + "method": ("U", False),
+}
 
 
 def no_entries(shape: tuple[int, ...], max_force: float, one_sided: bool) -> PositionSensitivity:
@@ -66,12 +78,15 @@ def read_positions(file: Any, shape: tuple[int, int]) -> PositionSensitivity | N
     """Read dx/dp of a state with positions of the given shape, or None when there is none."""
     if _JACOBIAN not in file:
         return None
-    attributes = read_attributes(file[_JACOBIAN])
-    values = [read_vectors(file, str(name)) for name in attributes["names"]]
+    n, node = shape[0], file[_JACOBIAN]
+    found = _certified(node, {"names": ("U", (None,)), "gauge": ("U", ()), "rattlers": ("b", (n,))})
+    if found["names"] != sensitivity_names(found["parameters"]):
+        raise damage(node, "@names", "not those of its parameters")
+    values = [read_vectors(file, name, n) for name in found["names"]]
     return PositionSensitivity(
-        **_read_parameters(attributes),
-        values=np.stack(values).reshape(-1, *shape),
-        certificate=_read_certificate(attributes),
+        **_read_parameters(found),
+        values=np.stack(values).reshape(-1, *shape) if values else np.zeros((0, *shape)),
+        certificate=_read_certificate(found),
     )
 
 
@@ -96,20 +111,24 @@ def read_observables(file: Any) -> tuple[ObservableSensitivity, ...]:
     """Read every dO/dp, in the order of their names."""
     if "sensitivity" not in file:
         return ()
-    groups = [node for node in file["sensitivity"].values() if isinstance(node, h5py.Group)]
+    groups = [node for node in child(file, "sensitivity").values() if isinstance(node, h5py.Group)]
     return tuple(_read_observable(group) for group in groups)
 
 
 def _read_observable(group: Any) -> ObservableSensitivity:
-    attributes = read_attributes(group)
-    parameters = _read_parameters(attributes)
+    found = _certified(group, {"value": ("f", ()), "way": ("U", ())})
+    parameters = _read_parameters(found)
+    unlike = sorted(set(map(_link_name, parameters["paths"])) ^ set(group))
+    if unlike:
+        raise damage(group, unlike[0], "not one of its parameters, or a missing one")
+    derivatives = [numbers(group, _link_name(path), (), finite=True) for path in parameters["paths"]]
     return ObservableSensitivity(
         name=group.name.rsplit("/", 1)[-1],
-        value=attributes["value"],
+        value=found["value"],
         **parameters,
-        values=np.array([group[_link_name(path)][()] for path in parameters["paths"]], dtype=float),
-        way=attributes["way"],
-        certificate=_read_certificate(attributes),
+        values=np.array(derivatives, dtype=float),
+        way=found["way"],
+        certificate=_read_certificate(found),
     )
 
 
@@ -133,11 +152,19 @@ def _parameters(sensitivity: PositionSensitivity | ObservableSensitivity) -> dic
     }
 
 
-def _read_parameters(attributes: dict[str, Any]) -> dict[str, Any]:
+def _certified(node: Any, own: dict[str, tuple[str, Shape]]) -> dict[str, Any]:
+    """Return the attributes of a sensitivity: its own, its parameters, and its certificate."""
+    k = (int(np.size(read_attributes(node).get("parameters", ()))),)
+    parameters = {"parameters": ("U", k), "parameter_values": ("f", k), "parameter_units": ("U", k)}
+    certificate = {name: (kind, k if many else ()) for name, (kind, many) in _STORED.items()}
+    return attributes(node, own | parameters | certificate)
+
+
+def _read_parameters(found: dict[str, Any]) -> dict[str, Any]:
     return {
-        "paths": tuple(map(str, attributes["parameters"])),
-        "parameter_values": np.asarray(attributes["parameter_values"]),
-        "units": tuple(map(str, attributes["parameter_units"])),
+        "paths": found["parameters"],
+        "parameter_values": found["parameter_values"],
+        "units": found["parameter_units"],
     }
 
 
@@ -148,8 +175,8 @@ def _write_certificate(node: Any, certificate: Certificate) -> None:
     write_attributes(node, {_PREFIX + name: value for name, value in fields.items()})
 
 
-def _read_certificate(attributes: dict[str, Any]) -> Certificate:
-    stored = {name.removeprefix(_PREFIX): value for name, value in attributes.items() if name.startswith(_PREFIX)}
+def _read_certificate(found: dict[str, Any]) -> Certificate:
+    stored = {name.removeprefix(_PREFIX): value for name, value in found.items() if name.startswith(_PREFIX)}
     modes = {
         name.removeprefix("zero_modes_"): stored.pop(name) for name in list(stored) if name.startswith("zero_modes_")
     }

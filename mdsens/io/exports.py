@@ -106,7 +106,7 @@ def export_gsd(path: Path, output: Path, *, overwrite: bool = False) -> None:
         raise UserError(f"writing GSD needs the package gsd; {INSTALL}.") from error
     stored = read_run(path)
     frame = _gsd_frame(stored, gsd.hoomd.Frame)
-    with replacing(Path(output), overwrite=overwrite) as temporary, gsd.hoomd.open(temporary, "x") as file:
+    with replacing(Path(output), overwrite=overwrite) as temporary, gsd.hoomd.open(temporary, "w") as file:
         file.append(frame)
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from mdsens.io.hdf5 import read_attributes, write_attributes
+from mdsens.io.hdf5 import write_attributes
+from mdsens.io.reading import attributes, child, damage, numbers, read_attributes
 
 TRAJECTORY = "particles/trajectory"
 _PATH = "particles/path"
@@ -138,40 +139,70 @@ def _link(group: Any, name: str, dataset: Any, scales: tuple[str, ...]) -> None:
 
 def read_position(file: Any) -> np.ndarray:
     """Return the relaxed positions, shape (n, d)."""
-    group = file[TRAJECTORY]
-    return np.asarray(group["position/value"][0, :, : _dimension(group)])
+    found = _spatial_vectors(child(file, TRAJECTORY), "position", None)
+    if not len(found):
+        raise damage(file, f"{TRAJECTORY}/position", "no particle")
+    return found
 
 
-def read_vectors(file: Any, name: str) -> np.ndarray:
+def read_vectors(file: Any, name: str, n_particles: int) -> np.ndarray:
     """Return a vector per particle, shape (n, d)."""
-    group = file[TRAJECTORY]
-    return np.asarray(group[f"{name}/value"][0, :, : _dimension(group)])
+    return _spatial_vectors(child(file, TRAJECTORY), name, n_particles)
 
 
-def read_path(file: Any) -> tuple[np.ndarray, np.ndarray]:
+def _spatial_vectors(group: Any, name: str, n: int | None) -> np.ndarray:
+    return numbers(group, f"{name}/value", (1, n, 3), finite=True)[0, :, : _dimension(group)]
+
+
+def read_path(file: Any, n_particles: int) -> tuple[np.ndarray, np.ndarray]:
     """Return step counts, shape (f,), and positions, shape (f, n, d), of the minimiser's way."""
-    group = file[_PATH]
-    return np.asarray(group["position/step"]), np.asarray(group["position/value"][:, :, : _dimension(group)])
+    group = child(file, _PATH)
+    steps = numbers(group, "position/step", (None,), "i")
+    frames = numbers(group, "position/value", (len(steps), n_particles, 3))
+    dimension = _dimension(group)
+    if dimension != _dimension(child(file, TRAJECTORY)):
+        raise damage(group, "@spatial_dimension", "not that of the state")
+    return steps, frames[:, :, :dimension]
 
 
-def read_species(file: Any) -> tuple[np.ndarray, tuple[str, ...]]:
+def read_species(file: Any, n_particles: int) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return species indices, shape (n,), and their names."""
-    group = file[TRAJECTORY]["species"]
-    names = read_attributes(group)["species_names"]
-    return np.asarray(group["value"][0], dtype=np.int64), tuple(map(str, names))
+    group = child(file, f"{TRAJECTORY}/species")
+    names = attributes(group, {"species_names": ("U", (None,))})["species_names"]
+    species = numbers(group, "value", (1, n_particles), "i")[0].astype(np.int64)
+    if len(set(names)) < len(names):
+        raise damage(group, "@species_names", "two species of one name")
+    if not ((species >= 0) & (species < len(names))).all():
+        raise damage(group, "value", "a species without a name")
+    return species, names
 
 
 def read_box_matrix(file: Any) -> np.ndarray | None:
     """Return the lattice vectors as columns, shape (d, d), or None for a free system."""
-    group = file[TRAJECTORY]
-    if "edges" not in group["box"]:
+    group = child(file, TRAJECTORY)
+    box, d = child(group, "box"), _dimension(group)
+    boundary = attributes(box, {"dimension": ("i", ()), "boundary": ("U", (3,))})["boundary"]
+    if boundary == ("none",) * 3 and "edges" not in box:
         return None
-    d = _dimension(group)
-    return _matrix(group["box/edges/value"][0])[:d, :d]
+    if boundary != _boundary(d):
+        raise damage(box, "@boundary", f"periodic along {boundary.count('periodic')} of {d} axes")
+    edges = child(box, "edges").get("value")
+    flat = edges is not None and edges.shape == (1, 3)
+    matrix = _matrix(numbers(box, "edges/value", (1, 3) if flat else (1, 3, 3), finite=True)[0])[:d, :d]
+    if not np.linalg.det(matrix) > 0:
+        raise damage(box, "edges/value", "a box without volume")
+    return matrix
 
 
 def _dimension(group: Any) -> int:
-    return int(group.attrs["spatial_dimension"])
+    found = attributes(group, {"spatial_dimension": ("i", ())})["spatial_dimension"]
+    if found not in (2, 3):
+        raise damage(group, "@spatial_dimension", f"{found} where 2 or 3 belongs")
+    return int(found)
+
+
+def _boundary(periodic: int) -> tuple[str, ...]:
+    return tuple("periodic" if axis < periodic else "none" for axis in range(3))
 
 
 def _create_element(
@@ -187,9 +218,7 @@ def _create_element(
 
 def _create_box(group: Any, dimension: int, box_matrix: np.ndarray | None) -> Any:
     box = group.create_group("box")
-    periodic = 0 if box_matrix is None else dimension
-    boundary = tuple("periodic" if axis < periodic else "none" for axis in range(3))
-    write_attributes(box, {"dimension": np.int32(3), "boundary": boundary})
+    write_attributes(box, {"dimension": np.int32(3), "boundary": _boundary(0 if box_matrix is None else dimension)})
     return box
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ import numpy as np
 
 import mdsens
 from mdsens.errors import UserError
+from mdsens.io.reading import attributes, check_structure, damage, decoded
 from mdsens.io.replacing import replacing
 
 SCHEMA_VERSION = 1
 CREATOR = "mdsens"
 _BOUNDS = ("v110", "v110")  # virtual datasets, and attributes above 64 kB
+_NUMBERS = itertools.count()  # names of files in memory
 _TEXT = h5py.string_dtype("utf-8")
 
 
@@ -35,13 +38,27 @@ def new_file(path: Path, kind: str, *, overwrite: bool) -> Iterator[Any]:
     Raises:
         UserError: When the file cannot be written, or exists and must not be replaced.
     """
-    with replacing(path, overwrite=overwrite) as temporary, _created(temporary) as file:
-        write_attributes(file, {"kind": kind, "schema_version": SCHEMA_VERSION})
-        header = file.create_group("h5md")
-        header.attrs["version"] = np.array([1, 1], dtype=np.int32)
-        write_attributes(header.create_group("author"), {"name": "N/A"})
-        write_attributes(header.create_group("creator"), {"name": CREATOR, "version": mdsens.__version__})
-        yield file
+    with replacing(path, overwrite=overwrite) as temporary:
+        with memory_file() as file:
+            write_header(file, kind)
+            yield file
+            file.flush()
+            image = file.id.get_file_image()
+        temporary.write_bytes(image)
+
+
+def memory_file() -> Any:
+    """Return a new HDF5 file in memory: the library itself, writing to a disk that is full, ends the process."""
+    return h5py.File(f"{next(_NUMBERS)}.h5", "x", libver=_BOUNDS, track_order=True, driver="core", backing_store=False)
+
+
+def write_header(file: Any, kind: str) -> None:
+    """Write ``/h5md``, the kind and the schema version of a new file."""
+    write_attributes(file, {"kind": kind, "schema_version": SCHEMA_VERSION})
+    header = file.create_group("h5md")
+    header.attrs["version"] = np.array([1, 1], dtype=np.int32)
+    write_attributes(header.create_group("author"), {"name": "N/A"})
+    write_attributes(header.create_group("creator"), {"name": CREATOR, "version": mdsens.__version__})
 
 
 @contextlib.contextmanager
@@ -61,14 +78,15 @@ def stored_file(path: Path) -> Iterator[Any]:
     try:
         with file:
             _check_schema(file, path)
+            check_structure(file, path)
             yield file
+    except UserError:
+        raise
     except (OSError, KeyError, RuntimeError) as error:
         # HDF5 finds damage only where it reads
         raise UserError(f"{path} is damaged or incomplete ({_first_line(error)}): make it again.") from error
-
-
-def _created(path: Path) -> Any:
-    return h5py.File(path, "x", libver=_BOUNDS, track_order=True)
+    except (ValueError, TypeError, AttributeError, MemoryError) as error:
+        raise UserError(f"{path} is damaged or incomplete (not of types that mdsens writes): make it again.") from error
 
 
 def kind_of(path: Path) -> str:
@@ -81,7 +99,12 @@ def kind_of(path: Path) -> str:
         UserError: When it is not a readable file of ours; see ``stored_file``.
     """
     with stored_file(Path(path)) as file:
-        return str(file.attrs["kind"])
+        return kind_in(file)
+
+
+def kind_in(file: Any) -> str:
+    """Return the kind of an open file."""
+    return str(attributes(file, {"kind": ("U", ()), "schema_version": ("i", ())})["kind"])
 
 
 def _opened(path: Path) -> Any:
@@ -93,17 +116,29 @@ def _opened(path: Path) -> Any:
         if not h5py.is_hdf5(path):
             path.open("rb").close()
             raise UserError(f"{path} is not an HDF5 file: give a results file written by mdsens.")
-        return h5py.File(path, "r", locking=False)  # complete files do not change, and some file systems cannot lock
+        return _unlocked(path)
     except OSError as error:
         reason = error.strerror or ("it ends too early" if "truncated" in str(error) else _first_line(error))
         raise UserError(f"{path} cannot be read ({reason}): make it again or check its permissions.") from error
 
 
+def _unlocked(path: Path) -> Any:
+    """Open without a lock, for complete files do not change and some file systems cannot lock, unless it has one."""
+    try:
+        return h5py.File(path, "r", locking=False)
+    except OSError as error:
+        if "locking flag" not in str(error):
+            raise
+        return h5py.File(path, "r")  # the same file is open in this process
+
+
 def _check_schema(file: Any, path: Path) -> None:
-    creator = file["h5md/creator"].attrs.get("name", "") if "h5md/creator" in file else ""
-    if creator != CREATOR or not {"schema_version", "kind"} <= set(file.attrs):
+    creator = decoded(file["h5md/creator"].attrs.get("name", "")) if "h5md/creator" in file else ""
+    if not (isinstance(creator, str) and creator == CREATOR) or not {"schema_version", "kind"} <= set(file.attrs):
         raise UserError(f"{path} is an HDF5 file but was not written by mdsens: give a results file of mdsens.")
-    version = int(file.attrs["schema_version"])
+    version = decoded(file.attrs["schema_version"])
+    if not isinstance(version, int):
+        raise damage(file, "@schema_version", "no integer")
     if version > SCHEMA_VERSION:
         raise UserError(
             f"{path} has schema version {version}, but this mdsens reads only up to {SCHEMA_VERSION}: update mdsens."
@@ -120,29 +155,14 @@ def write_attributes(node: Any, values: Mapping[str, Any]) -> None:
         node.attrs[name] = encoded(value)
 
 
-def read_attributes(node: Any) -> dict[str, Any]:
-    """Return all attributes of an HDF5 object as Python scalars, texts and arrays (of ``str`` where they hold text)."""
-    return {name: decoded(value) for name, value in node.attrs.items()}
-
-
 def write_text(group: Any, name: str, text: str) -> None:
     """Store a text of any length as a dataset."""
     group.create_dataset(name, data=text, dtype=_TEXT)
 
 
-def read_text(dataset: Any) -> str:
-    """Return a text stored as a dataset."""
-    return str(dataset.asstr()[()])
-
-
 def write_texts(group: Any, name: str, texts: Sequence[str]) -> None:
     """Store a list of texts as a dataset."""
     group.create_dataset(name, data=list(texts), dtype=_TEXT, shape=(len(texts),))
-
-
-def read_texts(dataset: Any) -> tuple[str, ...]:
-    """Return a list of texts stored as a dataset."""
-    return tuple(map(str, dataset.asstr()[()]))
 
 
 def encoded(value: Any) -> Any:
@@ -153,20 +173,3 @@ def encoded(value: Any) -> Any:
     if array.dtype.kind in "UO" or (array.size == 0 and isinstance(value, tuple)):
         return np.array(value, dtype=_TEXT)
     return array[()]
-
-
-def decoded(value: Any) -> Any:
-    """Return the inverse of ``encoded``: text as ``str``, scalars as Python's own, arrays as they are."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8")
-    if isinstance(value, h5py.Empty):
-        return np.zeros(0)
-    if isinstance(value, np.ndarray) and value.dtype.kind in "OS":
-        return np.array([decoded(entry) for entry in value.ravel()], dtype=np.str_).reshape(value.shape)
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def read_value(dataset: Any) -> np.ndarray | str:
-    """Return a dataset's content: an array (without axes for a number), or ``str`` for a single text."""
-    value = decoded(dataset[()])
-    return value if isinstance(value, str) else np.asarray(value)

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mdsens.io.hdf5 import read_attributes, write_attributes
+from mdsens.io.hdf5 import write_attributes
+from mdsens.io.reading import attributes, child, numbers
 from mdsens.pressure import JointSensitivity, PressureRelaxation
 
 _GROUP = "pressure"
@@ -55,10 +56,17 @@ def read_pressure(file: Any, shape: tuple[int, int]) -> StoredPressure | None:
     """Read it for positions of the given shape; None for a state at fixed box."""
     if _GROUP not in file:
         return None
-    group, d = file[_GROUP], shape[1]
-    nothing = {"strain_rates": np.zeros((0, d, d)), "volume_rates": np.zeros(0), "displacements": np.zeros((0, *shape))}
+    group, d = child(file, _GROUP), shape[1]
+    k = len(numbers(group, "volume_rates", (None,))) if "volume_rates" in group else 0
+    rates = {"strain_rates": (k, d, d), "volume_rates": (k,), "displacements": (k, *shape)}
     arrays: dict[str, Any] = {
-        name: np.asarray(group[name]) if name in group else empty for name, empty in nothing.items()
+        name: numbers(group, name, size, finite=True) if k else np.zeros(size) for name, size in rates.items()
     }
-    way: dict[str, Any] = {name: np.asarray(group[name]) for name in ("strains", "volumes", "stress_errors")}
-    return StoredPressure(**read_attributes(group), **way, **arrays)
+    volumes = numbers(group, "volumes", (None,))
+    return StoredPressure(
+        **attributes(group, dict.fromkeys(("value", "stress_error", "enthalpy"), ("f", ()))),
+        strains=numbers(group, "strains", (None, d, d), finite=True),
+        volumes=volumes,
+        stress_errors=numbers(group, "stress_errors", (len(volumes),)),
+        **arrays,
+    )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import importlib.metadata
+import importlib.util
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -15,9 +17,11 @@ from typing import Any
 import jax
 
 import mdsens
-from mdsens.io.hdf5 import read_attributes, read_text, write_attributes, write_text
+from mdsens.io.hdf5 import write_attributes, write_text
+from mdsens.io.reading import attributes, child, damage, read_attributes, text
 
 _PACKAGES = ("jax", "jaxlib", "jax-md", "equinox", "numpy", "scipy", "h5py")
+_SOURCES = ("mdsens", "potentials", "systems", "workflows")
 _UNKNOWN = "unknown"
 
 
@@ -31,6 +35,7 @@ class Provenance:
         versions: Version of every package that matters, by name, and of Python.
         commit: Git commit of the mdsens source tree; "unknown" outside one.
         dirty: "yes" when sources differed from that commit, "no", or "unknown".
+        code: Hash of the Python sources that computed: the same code has the same, committed or not.
         device: Kind and platform of the first JAX device, and the machine's architecture.
         x64: Whether JAX computed in 64 bits.
         seed: Seed of the random numbers.
@@ -44,6 +49,7 @@ class Provenance:
     versions: Mapping[str, str]
     commit: str
     dirty: str
+    code: str
     device: str
     x64: bool
     seed: int
@@ -79,6 +85,7 @@ def collect(
         versions=_versions(),
         commit=commit,
         dirty=dirty,
+        code=code_hash(),
         device=f"{first.device_kind} ({first.platform}), {platform.machine()}",
         x64=bool(jax.config.read("jax_enable_x64")),
         seed=seed,
@@ -86,6 +93,18 @@ def collect(
         results=dict(results or {}),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+@functools.cache
+def code_hash() -> str:
+    """Return a hash of the sources of the packages that compute: 16 hexadecimal digits."""
+    found = hashlib.sha256()
+    for package in _SOURCES:
+        spec = importlib.util.find_spec(package)
+        for folder in (spec.submodule_search_locations or []) if spec else []:
+            for source in sorted(Path(folder).rglob("*.py")):
+                found.update(source.relative_to(folder).as_posix().encode() + b"\0" + source.read_bytes())
+    return found.hexdigest()[:16]
 
 
 @functools.cache
@@ -106,7 +125,7 @@ def _commit(source: Path) -> tuple[str, str]:
     try:
         _git(root, "ls-files", "--error-unmatch", str(source))
         commit = _git(root, "rev-parse", "HEAD")
-        changes = _git(root, "status", "--porcelain", "--", "mdsens", "potentials", "systems", "workflows")
+        changes = _git(root, "status", "--porcelain", "--", *_SOURCES)
     except (OSError, subprocess.SubprocessError):
         return _UNKNOWN, _UNKNOWN
     return commit, "yes" if changes else "no"
@@ -130,7 +149,12 @@ def write_provenance(file: Any, provenance: Provenance) -> None:
 
 def read_provenance(file: Any) -> Provenance:
     """Read what ``write_provenance`` stored."""
-    group = file["provenance"]
-    texts: dict[str, Any] = {name: read_text(group[name]) for name in ("config_text", "resolved")}
-    tables: dict[str, Any] = {name: read_attributes(group[name]) for name in ("versions", "seconds", "results")}
-    return Provenance(**texts, **tables, **read_attributes(group))
+    group = child(file, "provenance")
+    texts: dict[str, Any] = {name: text(group, name) for name in ("config_text", "resolved")}
+    tables: dict[str, Any] = {name: read_attributes(child(group, name)) for name in ("versions", "seconds", "results")}
+    for name, kind in (("versions", str), ("seconds", float), ("results", str)):
+        wrong = [key for key, value in tables[name].items() if not isinstance(value, kind)]
+        if wrong:
+            raise damage(group, f"{name}@{wrong[0]}", "of another type")
+    words = dict.fromkeys(("commit", "dirty", "code", "device", "created"), ("U", ()))
+    return Provenance(**texts, **tables, **attributes(group, {**words, "x64": ("b", ()), "seed": ("i", ())}))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from mdsens.energy import PairPotential, State
 from mdsens.io import certified, h5md
@@ -16,7 +19,8 @@ from mdsens.io.pressure import write_pressure
 from mdsens.io.provenance import Provenance, write_provenance
 from mdsens.io.tables import Groups, write_groups
 from mdsens.pairs import PairList
-from mdsens.paths import entries
+from mdsens.parameters import is_pair_parameter
+from mdsens.paths import entries, field_name
 from mdsens.pressure import JointSensitivity, PressureRelaxation
 from mdsens.relax import Relaxation
 from mdsens.results import Verdict
@@ -25,6 +29,7 @@ from mdsens.types import PeriodicBox
 
 KIND = "run"
 ANALYSES = "analyses"
+LAYOUT = ("fields", "types", "mixing_rules")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,33 +78,38 @@ def write_run(path: Path, run: Run, *, overwrite: bool = False) -> None:
     Raises:
         UserError: When the file cannot be written, or exists and must not be replaced; nothing is left under the name.
     """
+    with new_file(Path(path), KIND, overwrite=overwrite) as file:
+        fill(file, run)
+
+
+def fill(file: Any, run: Run) -> None:
+    """Write a run into an open file."""
     relaxation = run.relaxation
     configuration = relaxation.state.configuration
     position, backbone = np.asarray(configuration.position), relaxation.network.backbone
     box_matrix = np.asarray(configuration.box.matrix) if isinstance(configuration.box, PeriodicBox) else None
     diameters = particle_diameters(relaxation.state)
     results = {"relaxation": run.verdict.value, **run.provenance.results}
-    with new_file(Path(path), KIND, overwrite=overwrite) as file:
-        h5md.write_trajectory(
-            file,
-            position,
-            np.asarray(configuration.species),
-            box_matrix,
-            species_names=configuration.species_names,
-            step=len(relaxation.history.energy),
-        )
-        file.create_group("sensitivity", track_order=True)
-        names = certified.write_positions(file, run.positions, backbone)
-        for observable in run.observables:
-            certified.write_observable(file, observable)
-        h5md.write_path(file, relaxation.history.path_step, relaxation.history.path)
-        h5md.write_amber(file, diameters / 2, names)
-        _write_relaxation(file, relaxation, run.verdict)
-        if run.pressure is not None:
-            write_pressure(file, run.pressure, run.joint)
-        write_groups(file.create_group(ANALYSES), run.analyses)
-        _write_parameters(file, relaxation.state, diameters)
-        write_provenance(file, dataclasses.replace(run.provenance, results=results))
+    h5md.write_trajectory(
+        file,
+        position,
+        np.asarray(configuration.species),
+        box_matrix,
+        species_names=configuration.species_names,
+        step=len(relaxation.history.energy),
+    )
+    file.create_group("sensitivity", track_order=True)
+    names = certified.write_positions(file, run.positions, backbone)
+    for observable in run.observables:
+        certified.write_observable(file, observable)
+    h5md.write_path(file, relaxation.history.path_step, relaxation.history.path)
+    h5md.write_amber(file, diameters / 2, names)
+    _write_relaxation(file, relaxation, run.verdict)
+    if run.pressure is not None:
+        write_pressure(file, run.pressure, run.joint)
+    write_groups(file.create_group(ANALYSES), run.analyses)
+    _write_parameters(file, relaxation.state, diameters)
+    write_provenance(file, dataclasses.replace(run.provenance, results=results))
 
 
 def particle_diameters(state: State) -> np.ndarray:
@@ -138,8 +148,18 @@ def _write_parameters(file: Any, state: State, diameters: np.ndarray) -> None:
     write_texts(group, "units", [entry.unit for entry in known])
     group["values"] = np.array([entry.value for entry in known])
     group["diameters"] = diameters
+    layout = list(stored_layout(state.params))
+    for name, column in zip(LAYOUT, zip(*layout, strict=True), strict=True):
+        write_texts(group, name, column)
     write_attributes(group, {"potential": state.potential.name})
     write_attributes(group.create_group("potential_fields"), _static_fields(state.potential))
+
+
+def stored_layout(params: PyTree) -> Iterator[tuple[str, str, str]]:
+    """Yield name, type and mixing rule of every field of a potential's parameters, in the order of their entries."""
+    for keys, node in jax.tree_util.tree_flatten_with_path(params, is_leaf=is_pair_parameter)[0]:
+        rule = getattr(node, "mixing", None)
+        yield field_name(keys), type(node).__name__, "" if rule is None else getattr(rule, "__name__", repr(rule))
 
 
 def _static_fields(potential: Any) -> dict[str, Any]:

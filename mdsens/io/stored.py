@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
 
+from mdsens import parameters
 from mdsens.errors import UserError
 from mdsens.io import certified, h5md
-from mdsens.io.hdf5 import read_attributes, read_texts, stored_file
+from mdsens.io.hdf5 import kind_in, stored_file
 from mdsens.io.pressure import StoredPressure, read_pressure
 from mdsens.io.provenance import Provenance, read_provenance
-from mdsens.io.run import ANALYSES, KIND
+from mdsens.io.reading import attributes, child, damage, numbers, read_attributes, texts
+from mdsens.io.run import ANALYSES, KIND, LAYOUT
 from mdsens.io.tables import read_groups
 from mdsens.relax import History
 from mdsens.results import Verdict
@@ -43,6 +43,7 @@ class StoredRun:
         parameter_paths: Name of every parameter entry: the potential's, in the order of its leaves, then the box's.
         parameter_values: Their values, same length.
         parameter_units: Their units: "length", "energy" or "none".
+        parameter_layout: Name, type and mixing rule of every field of the potential's parameters, in their order.
         verdict: What became of the relaxation.
         energy: Potential energy, units of energy.
         max_force: Largest force, units of energy per length.
@@ -71,6 +72,7 @@ class StoredRun:
     parameter_paths: tuple[str, ...]
     parameter_values: np.ndarray
     parameter_units: tuple[str, ...]
+    parameter_layout: tuple[tuple[str, str, str], ...]
     verdict: Verdict
     energy: float
     max_force: float
@@ -105,7 +107,7 @@ def read_run(path: Path) -> StoredRun:
         UserError: When the file is missing, not HDF5, damaged, not ours, of a newer schema, or holds something else.
     """
     with stored_file(Path(path)) as file:
-        kind = str(file.attrs["kind"])
+        kind = kind_in(file)
         if kind != KIND:
             raise UserError(
                 f"{path} holds the results of {kind!r}, not one relaxed state: give a file of relax or sensitivity."
@@ -113,65 +115,95 @@ def read_run(path: Path) -> StoredRun:
         return _stored(file)
 
 
-def restored_params(stored: StoredRun, template: PyTree) -> PyTree:
-    """Return the parameters of a stored run in the shape of ``template``.
+def restored_params(stored: StoredRun) -> dict[str, Any]:
+    """Return the parameters of a stored run's potential by field, bit for bit.
 
     Args:
         stored: The run.
-        template: Parameters of the same potential, with any values.
 
     Returns:
-        ``template`` with the stored values in its leaves, bit for bit.
+        ``PairParameter`` records and arrays by name: the arguments of the potential's ``Params``.
 
     Raises:
-        UserError: When the template has another number of entries.
+        UserError: When a field is of a type or mixing rule that is not the library's own.
     """
-    leaves, structure = jax.tree.flatten(template)
-    values = stored.parameter_values[[not path.startswith("box.") for path in stored.parameter_paths]]
-    if sum(leaf.size for leaf in leaves) != len(values):
-        raise UserError(
-            f"the file has {len(values)} potential parameters, but the configuration makes another number of them."
-        )
-    parts = np.split(values, np.cumsum([leaf.size for leaf in leaves])[:-1])
-    filled = [jnp.asarray(part.reshape(leaf.shape)) for part, leaf in zip(parts, leaves, strict=True)]
-    return jax.tree.unflatten(structure, filled)
+    found = {}
+    for field, kind, rule in stored.parameter_layout:
+        prefix = f"{stored.potential}.{field}"
+        values = stored.parameter_values[[path.split("[")[0] == prefix for path in stored.parameter_paths]]
+        if kind not in _PARAMETER_TYPES or rule not in _MIXING_RULES:
+            raise UserError(
+                f"{prefix} cannot be made from the file: it is a {kind} mixed by {rule or 'no rule'}, which is no type "
+                "or rule of mdsens; verify it from Python."
+            )
+        given = jnp.asarray(values.reshape(()) if kind == "Uniform" else values)
+        found[field] = _PARAMETER_TYPES[kind](given, *([_MIXING_RULES[rule]] if rule else []))
+    return found
+
+
+_PARAMETER_TYPES: Mapping[str, Any] = {
+    kind.__name__: kind
+    for kind in (parameters.Uniform, parameters.PerSpecies, parameters.PerPair, parameters.PerParticle)
+}
+_MIXING_RULES: Mapping[str, Any] = {
+    "": None,
+    **{rule.__name__: rule for rule in (parameters.arithmetic_mean, parameters.geometric_mean)},
+}
+_MEASURED = dict.fromkeys(("energy", "max_force", "force_unit", "pressure", "seconds"), ("f", ()))
+_STATE = {**_MEASURED, "verdict": ("U", ()), "sentence": ("U", ()), "one_sided": ("b", ())}
 
 
 def _stored(file: Any) -> StoredRun:
-    relaxation, parameters = file["relaxation"], file["parameters"]
+    relaxation = child(file, "relaxation")
     position = h5md.read_position(file)
-    species, species_names = h5md.read_species(file)
-    path_step, path = h5md.read_path(file)
-    state = read_attributes(relaxation)
-    verdict = Verdict(state.pop("verdict"))
+    n = len(position)
+    species, species_names = h5md.read_species(file, n)
+    path_step, path = h5md.read_path(file, n)
+    state = attributes(relaxation, _STATE)
     del state["sentence"]
+    names = {verdict.value for verdict in Verdict}
+    if state["verdict"] not in names:
+        raise damage(relaxation, "@verdict", f"none of {', '.join(sorted(names))}")
+    energy = numbers(relaxation, "energy", (None,))
+    contacts = numbers(relaxation, "contacts", (None, 2), "i")
+    if contacts.size and not 0 <= contacts.min() <= contacts.max() < n:
+        raise damage(relaxation, "contacts", "a particle that is not there")
     nothing = certified.no_entries(position.shape, state["max_force"], state["one_sided"])
     return StoredRun(
         position=position,
         box_matrix=h5md.read_box_matrix(file),
         species=species,
         species_names=species_names,
-        diameters=np.asarray(parameters["diameters"]),
-        backbone=np.asarray(relaxation["backbone"]),
-        contacts=np.asarray(relaxation["contacts"]),
-        potential=read_attributes(parameters)["potential"],
-        potential_fields=read_attributes(parameters["potential_fields"]),
-        parameter_paths=read_texts(parameters["paths"]),
-        parameter_values=np.asarray(parameters["values"]),
-        parameter_units=read_texts(parameters["units"]),
-        verdict=verdict,
-        settings=read_attributes(relaxation["settings"]),
+        backbone=numbers(relaxation, "backbone", (n,), "b"),
+        contacts=contacts,
+        settings=read_attributes(child(relaxation, "settings")),
         history=History(
-            energy=np.asarray(relaxation["energy"]),
-            max_force=np.asarray(relaxation["max_force"]),
-            newton=np.asarray(relaxation["newton"]),
+            energy=energy,
+            max_force=numbers(relaxation, "max_force", energy.shape),
+            newton=numbers(relaxation, "newton", energy.shape, "b"),
             path_step=path_step,
             path=path,
         ),
-        positions=certified.read_positions(file, position.shape) or nothing,
+        positions=certified.read_positions(file, (n, position.shape[1])) or nothing,
         observables={found.name: found for found in certified.read_observables(file)},
         provenance=read_provenance(file),
-        constant_pressure=read_pressure(file, position.shape),
-        analyses=read_groups(file[ANALYSES]) if ANALYSES in file else {},
-        **state,
+        constant_pressure=read_pressure(file, (n, position.shape[1])),
+        analyses=read_groups(file[ANALYSES], file[ANALYSES]) if ANALYSES in file else {},
+        **_read_parameters(child(file, "parameters"), n),
+        **state | {"verdict": Verdict(state["verdict"])},
     )
+
+
+def _read_parameters(group: Any, n_particles: int) -> dict[str, Any]:
+    """Return the fields of ``StoredRun`` that say what the potential is."""
+    paths, fields = texts(group, "paths"), texts(group, LAYOUT[0])
+    layout = zip(fields, *(texts(group, name, len(fields)) for name in LAYOUT[1:]), strict=True)
+    return {
+        "diameters": numbers(group, "diameters", (n_particles,)),
+        "potential": attributes(group, {"potential": ("U", ())})["potential"],
+        "potential_fields": read_attributes(child(group, "potential_fields")),
+        "parameter_paths": paths,
+        "parameter_values": numbers(group, "values", (len(paths),), finite=True),
+        "parameter_units": texts(group, "units", len(paths)),
+        "parameter_layout": tuple(layout),
+    }

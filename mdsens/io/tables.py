@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ import h5py
 import numpy as np
 
 from mdsens.errors import UserError
-from mdsens.io.hdf5 import new_file, read_attributes, read_value, stored_file, write_attributes, write_text, write_texts
+from mdsens.io.hdf5 import kind_in, new_file, stored_file, write_attributes, write_text, write_texts
 from mdsens.io.provenance import Provenance, read_provenance, write_provenance
+from mdsens.io.reading import child, content, read_attributes, texts
 
 Groups = Mapping[str, Mapping[str, np.ndarray | str]]
 _RESERVED = ("h5md", "provenance", "attributes", "members")
@@ -77,12 +78,10 @@ def read_tables(path: Path) -> Tables:
     path = Path(path)
     with stored_file(path) as file:
         if "attributes" not in file:
-            raise UserError(
-                f"{path} holds one relaxed state ({file.attrs['kind']}), not tables: give a file of a study."
-            )
+            raise UserError(f"{path} holds one relaxed state ({kind_in(file)}), not tables: give a file of a study.")
         _check_members(file, path)
-        groups = read_groups({name: group for name, group in file.items() if name not in _RESERVED})
-        return Tables(str(file.attrs["kind"]), groups, read_attributes(file["attributes"]), read_provenance(file))
+        groups = read_groups(file, [name for name in file if name not in _RESERVED])
+        return Tables(kind_in(file), groups, read_attributes(child(file, "attributes")), read_provenance(file))
 
 
 def member_path(folder: Path, key_json: str) -> Path:
@@ -146,9 +145,14 @@ def write_virtual(
 
 
 def _write(file: Any, groups: Groups, attributes: Mapping[str, Any], provenance: Provenance) -> None:
+    fill_tables(file, groups, attributes)
+    write_provenance(file, provenance)
+
+
+def fill_tables(file: Any, groups: Groups, attributes: Mapping[str, Any]) -> None:
+    """Write groups of arrays and attributes into an open file."""
     write_groups(file, groups)
     write_attributes(file.create_group("attributes"), attributes)
-    write_provenance(file, provenance)
 
 
 def write_groups(parent: Any, groups: Groups) -> None:
@@ -159,9 +163,10 @@ def write_groups(parent: Any, groups: Groups) -> None:
             _write_value(group, key, value)
 
 
-def read_groups(parent: Any) -> dict[str, dict[str, np.ndarray | str]]:
-    """Return what ``write_groups`` stored."""
-    return {name: {key: read_value(dataset) for key, dataset in group.items()} for name, group in parent.items()}
+def read_groups(parent: Any, names: Iterable[str]) -> dict[str, dict[str, np.ndarray | str]]:
+    """Return what ``write_groups`` stored in the groups of these names."""
+    groups = {name: child(parent, name) for name in names}
+    return {name: {key: content(group, key) for key in group} for name, group in groups.items()}
 
 
 def _write_value(group: Any, name: str, value: np.ndarray | str) -> None:
@@ -213,7 +218,7 @@ def _check_names(groups: Groups) -> None:
 
 def _check_members(file: Any, path: Path) -> None:
     """Refuse a virtual file with a missing member: HDF5 would answer with zeros."""
-    names = file["members"].asstr()[()] if "members" in file else []
+    names = texts(file, "members") if "members" in file else ()
     missing = [name for name in names if not (path.parent / name).is_file()]
     if missing:
         raise UserError(

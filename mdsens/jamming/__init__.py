@@ -1,7 +1,7 @@
 """Packings followed through pressures, and the exponents with which they lose their rigidity."""
 
 from mdsens.jamming.exponents import PowerLaw, fit_power_law
-from mdsens.jamming.following import check_way, followed
+from mdsens.jamming.following import check_way, followed, followed_again
 from mdsens.jamming.tables import compression_tables, fitted_points, jamming_fractions
 
 __all__ = [
@@ -11,5 +11,6 @@ __all__ = [
     "fit_power_law",
     "fitted_points",
     "followed",
+    "followed_again",
     "jamming_fractions",
 ]

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
 from mdsens.energy import PairPotential, Potential
 from mdsens.errors import NumericalError, UserError
 from mdsens.observables import elastic_tensor, packing_fraction
-from mdsens.pressure import PressureRelaxation, PressureSettings, relax_at_pressure
-from mdsens.relax import RelaxationSettings
+from mdsens.pressure import (
+    PressureRelaxation,
+    PressureSettings,
+    free_strains,
+    relax_at_pressure,
+    taken_as_relaxed_at_pressure,
+)
+from mdsens.relax import RelaxationSettings, taken_as_relaxed
 from mdsens.response import linear_response
 from mdsens.results import Verdict
+from mdsens.strain import periodic_box
 from mdsens.sweep import Record
 from mdsens.types import Configuration, PeriodicBox
 
@@ -51,6 +59,7 @@ def followed(
           in neither;
         - ``bulk_modulus``: -V dP/dV; ``shear_modulus``: averaged over all orientations; non-affine motion included,
           units of energy per volume;
+        - ``position``, shape (k, n, d), and ``box``, shape (k, d, d): the states themselves;
         - ``seconds``: wall time.
 
         Where a state did not converge its numbers are NaN, and the next pressure starts from the last one that did.
@@ -60,18 +69,49 @@ def followed(
     """
     check_way(potential, configuration, pressures)
     states = PressureSettings(box="isotropic", relaxation=settings or RelaxationSettings())
-    here, rows, verdicts, seconds = configuration, [], [], []
+    here, rows, verdicts, seconds, places, boxes = configuration, [], [], [], [], []
     for pressure in pressures:
         found = relax_at_pressure(potential, params, here, pressure, states)
         verdict, numbers = _answer(found)
         rows.append(numbers)
         verdicts.append(verdict)
         seconds.append(found.seconds)
+        places.append(found.relaxation.state.configuration)
+        boxes.append(periodic_box(found.relaxation.state))
         if found.verdict is Verdict.CONVERGED:
             here = found.relaxation.state.configuration
     columns = dict(zip(_NUMBERS, np.array(rows).T, strict=True))
     way = {"pressure": np.array(pressures, dtype=float), "verdict": np.array(verdicts)}
-    return way | columns | {"seconds": np.array(seconds)}
+    structures = {
+        "position": np.stack([np.asarray(place.position) for place in places]),
+        "box": np.stack([np.asarray(box.matrix) for box in boxes]),
+    }
+    return way | columns | structures | {"seconds": np.array(seconds)}
+
+
+def followed_again(
+    potential: Potential, params: PyTree, configuration: Configuration, record: Record, settings: RelaxationSettings
+) -> Record:
+    """Return the numbers of ``followed`` from the states that it stored; nothing is relaxed.
+
+    Args:
+        potential: The law.
+        params: Its parameters.
+        configuration: The species; the positions and the box do not matter.
+        record: From ``followed``.
+        settings: How positions were relaxed.
+    """
+    rows, verdicts = [], []
+    for k, pressure in enumerate(np.asarray(record["pressure"])):
+        position, box = jnp.asarray(record["position"][k]), PeriodicBox(np.asarray(record["box"][k]))
+        place = Configuration(position, configuration.species, box, configuration.species_names)
+        state = taken_as_relaxed(potential, params, place, settings)
+        strains = free_strains(place.dimension, "isotropic", ())
+        verdict, numbers = _answer(taken_as_relaxed_at_pressure(state, float(pressure), strains, 2e-12))
+        stopped = verdict != Verdict.CONVERGED.value and str(record["verdict"][k]) != Verdict.CONVERGED.value
+        verdicts.append(str(record["verdict"][k]) if stopped else verdict)  # why it stopped, only the way says
+        rows.append(numbers)
+    return dict(record) | {"verdict": np.array(verdicts)} | dict(zip(_NUMBERS, np.array(rows).T, strict=True))
 
 
 def check_way(potential: Potential, configuration: Configuration, pressures: Sequence[float]) -> None:

@@ -2,7 +2,13 @@
 
 from mdsens.pressure.freedom import free_strains
 from mdsens.pressure.records import JointSensitivity, box_rates, joint_tangents
-from mdsens.pressure.relaxation import PressureRelaxation, PressureSettings, relax_at_pressure, rerelaxed_at_pressure
+from mdsens.pressure.relaxation import (
+    PressureRelaxation,
+    PressureSettings,
+    relax_at_pressure,
+    rerelaxed_at_pressure,
+    taken_as_relaxed_at_pressure,
+)
 from mdsens.pressure.sensitivity import (
     joint_sensitivity,
     observable_at_pressure,
@@ -23,4 +29,5 @@ __all__ = [
     "pressure_response",
     "relax_at_pressure",
     "rerelaxed_at_pressure",
+    "taken_as_relaxed_at_pressure",
 ]

@@ -125,7 +125,7 @@ def relax_at_pressure(
     strains = free_strains(configuration.dimension, settings.box, settings.fixed)
     here = _Here.of(relax(potential, params, configuration, settings.relaxation), pressure, strains)
     first_volume, trust, trail, histories = here.volume, settings.max_strain, [here], [here.relaxation.history]
-    tolerance = settings.stress_error * here.relaxation.force_unit * _length(here) ** (1 - configuration.dimension)
+    tolerance = settings.stress_error * _stress_unit(here)
     verdict = Verdict.STRAINED
     for k in range(settings.max_box_steps):
         if progress is not None:
@@ -164,6 +164,36 @@ def relax_at_pressure(
         enthalpy=here.enthalpy,
         volumes=np.array([at.volume for at in trail]),
         stress_errors=np.array([at.error for at in trail]),
+        seconds=time.perf_counter() - begun,
+    )
+
+
+def taken_as_relaxed_at_pressure(
+    relaxation: Relaxation, pressure: float, strains: np.ndarray, stress_error: float = 1e-12
+) -> PressureRelaxation:
+    """Judge a state that was relaxed at constant pressure earlier or elsewhere as it is: nothing moves.
+
+    Args:
+        relaxation: The state in its box, from ``mdsens.relax.taken_as_relaxed``.
+        pressure: Pressure P, units of energy per volume.
+        strains: Free strains of the box, shape (s, d, d), from ``free_strains``.
+        stress_error: Largest deviation of the stress from the pressure, units of epsilon/sigma^d, > 0.
+
+    Returns:
+        The state with its verdict: ``STRAINED`` where the stress deviates more.
+    """
+    begun = time.perf_counter()
+    here = _Here.of(relaxation, pressure, strains)
+    strained_off = relaxation.verdict is Verdict.CONVERGED and not here.error <= stress_error * _stress_unit(here)
+    return PressureRelaxation(
+        relaxation=relaxation,
+        verdict=Verdict.STRAINED if strained_off else relaxation.verdict,
+        pressure=pressure,
+        strains=strains,
+        stress_error=here.error,
+        enthalpy=here.enthalpy,
+        volumes=np.array([here.volume]),
+        stress_errors=np.array([here.error]),
         seconds=time.perf_counter() - begun,
     )
 
@@ -236,9 +266,11 @@ class _Here:
         return cls(relaxation, strains, pressure, gradient, error, volume, relaxation.energy + pressure * volume)
 
 
-def _length(here: _Here) -> float:
-    """Return the unit of length of force tolerances."""
-    return float(scales(here.relaxation.state.potential, here.relaxation.state.params)[0])
+def _stress_unit(here: _Here) -> float:
+    """Return the unit epsilon/sigma^d of stress tolerances."""
+    state = here.relaxation.state
+    length = float(scales(state.potential, state.params)[0])
+    return here.relaxation.force_unit * length ** (1 - state.configuration.dimension)
 
 
 def _has_nothing_to_hold_it(here: _Here, pressure: float) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from mdsens.backbone import Network, contact_network, with_contacts
-from mdsens.energy import PairPotential, Potential, State, energy, max_reach, pair_distances, pressure
+from mdsens.energy import PairPotential, Potential, State, energy, forces, max_reach, pair_distances, pressure
 from mdsens.errors import UserError
 from mdsens.factor import Factor
 from mdsens.hessian import LinearSolver, factorise
@@ -196,7 +196,58 @@ def relax(
             factor = None
         # not settled yet: forget the attempt and let the minimiser go on, so that the minimum reached is its own
         threshold = max(target, threshold / (10 if configuration.n_particles <= SMALL else 3))
-    return _judged(final, verdict, settings, recorder, begun, network or contact_network(final), factor)
+    recorder.finish(final.position)
+    way = _Way(recorder.history(), recorder.largest, begun)
+    return _judged(final, verdict, settings, way, network or contact_network(final), factor)
+
+
+def taken_as_relaxed(
+    potential: Potential,
+    params: PyTree,
+    configuration: Configuration,
+    settings: RelaxationSettings | None = None,
+    *,
+    history: History | None = None,
+) -> Relaxation:
+    """Judge a state that was relaxed earlier or elsewhere as it is: no particle moves.
+
+    Args:
+        potential: The law.
+        params: Its parameters.
+        configuration: The state; no two particles at the same place.
+        settings: The tolerance ``max_force`` by which it counts as relaxed, and how pairs are listed and solved with.
+        history: The way there, where it is known.
+
+    Returns:
+        The state with its verdict, as ``relax`` returns it: ``MAX_STEPS`` where a force exceeds the tolerance.
+
+    Raises:
+        UserError: When particles coincide or the box is too small for the interaction range.
+    """
+    begun = time.perf_counter()
+    settings = settings or RelaxationSettings()
+    longest = _checked_reach(potential, params, configuration)
+    given, skin = State(configuration, potential, params, all_pairs(2)), settings.skin * longest
+    reach = Reach(longest, skin, fitting_grid(given, given.position, longest, skin))
+    state = given.with_pairs(find_pairs(given, given.position, reach, 0)[0])
+    _refuse_coincident(state, longest, np.arange(configuration.n_particles))
+    largest = float(np.linalg.norm(np.asarray(_forces(state)), axis=1).max())
+    length, unit = (float(scale) for scale in scales(potential, params))
+    relaxed = largest <= settings.max_force * unit / length
+    stopped = Verdict.MAX_STEPS if np.isfinite(largest) else Verdict.NONFINITE
+    if history is None:
+        nothing, here = np.zeros(0), np.asarray(state.position)[None]
+        history = History(nothing, nothing, nothing.astype(bool), np.zeros(1, dtype=int), here)
+    way = _Way(history, largest, begun)
+    return _judged(state, Verdict.CONVERGED if relaxed else stopped, settings, way, contact_network(state), None)
+
+
+class _Way(NamedTuple):
+    """How a state came about: its history, the largest force left, and when the work began."""
+
+    history: History
+    largest: float
+    begun: float
 
 
 class _Recorder:
@@ -284,12 +335,10 @@ def _judged(
     state: State,
     verdict: Verdict,
     settings: RelaxationSettings,
-    recorder: _Recorder,
-    begun: float,
+    way: _Way,
     network: Network,
     factor: Factor | None,
 ) -> Relaxation:
-    recorder.finish(state.position)
     loaded = with_contacts(state, network)
     length, unit = (float(scale) for scale in scales(state.potential, state.params))
     height, value = (float(part) for part in _energy_and_pressure(state))
@@ -304,12 +353,12 @@ def _judged(
         verdict=verdict,
         network=network,
         energy=height,
-        max_force=recorder.largest,
+        max_force=way.largest,
         pressure=value,
         force_unit=unit / length,
         settings=settings,
-        history=recorder.history(),
-        seconds=time.perf_counter() - begun,
+        history=way.history,
+        seconds=time.perf_counter() - way.begun,
         loaded=loaded,
         factor=factor,
     )
@@ -364,6 +413,7 @@ def _refuse_coincident(state: State, reach: float, order: np.ndarray) -> None:
 
 
 _distances = jax.jit(pair_distances)
+_forces = jax.jit(forces)
 
 
 @jax.jit

@@ -16,11 +16,11 @@ from jaxtyping import PyTree
 
 from mdsens.energy import Potential, energy
 from mdsens.observables import packing_fraction
-from mdsens.paths import select
+from mdsens.paths import Selection, select
 from mdsens.relax import Relaxation, RelaxationSettings, relax
-from mdsens.response import linear_response
+from mdsens.response import LinearResponse, linear_response
 from mdsens.results import Verdict
-from mdsens.sensitivity import position_sensitivity
+from mdsens.sensitivity import PositionSensitivity, position_sensitivity
 from mdsens.sensitivity.derivatives import observable_slopes
 from mdsens.sensitivity.unrolled import differentiate_iterates
 from mdsens.sweep.members import Record
@@ -55,20 +55,16 @@ def start_member(
         refused.
     """
     relaxation = relax(potential, params, configuration, settings)
-    selection = select(relaxation.state, [path])
-    record = _summary(relaxation) | _unanswered(len(steps), relaxation.state.position.shape)
+    record = _unanswered(len(steps), relaxation.state.position.shape) | _summary(relaxation)
     if relaxation.verdict is not Verdict.CONVERGED:
         return record
-    response = linear_response(relaxation)
-    sensitivity = position_sensitivity(response, selection)
-    reference = dense_reference(response.state, response.network, selection.tangents)[0]
+    response, selection, sensitivity, reference = _differentiated(relaxation, path)
     difference = compare_with_differences(response, relaxation, sensitivity, selection)[0]
     iterates = differentiate_iterates(
         potential, params, configuration, selection.combined(np.ones(1)), steps, skin=settings.skin
     )
     return record | {
-        "sensitivity": sensitivity.values[0],
-        "reference_l1": np.array(np.abs(reference).sum()),
+        **_derivative(sensitivity, reference),
         "implicit_final_error": np.array(_relative_error(sensitivity.values[0], reference)),
         "certified_error": np.array(sensitivity.certificate.relative_error[0]),
         "difference_error": np.array(difference.relative_difference if difference.same_network else np.nan),
@@ -79,6 +75,28 @@ def start_member(
         "unrolled_error": _relative_error(iterates.unrolled, reference),
         "implicit_error": _relative_error(iterates.implicit, reference),
     }
+
+
+def start_state(relaxation: Relaxation, path: str) -> Record:
+    """Return what ``start_member`` knows from the relaxed state alone: its numbers, dx/dp, and the reference's norm."""
+    record = _summary(relaxation)
+    if relaxation.verdict is not Verdict.CONVERGED:
+        return record
+    _, _, sensitivity, reference = _differentiated(relaxation, path)
+    return record | _derivative(sensitivity, reference)
+
+
+def _differentiated(
+    relaxation: Relaxation, path: str
+) -> tuple[LinearResponse, Selection, PositionSensitivity, np.ndarray]:
+    """Return the response, the selected entry, dx/dp in it and the dense reference of the same."""
+    response, selection = linear_response(relaxation), select(relaxation.state, [path])
+    reference = dense_reference(response.state, response.network, selection.tangents)[0]
+    return response, selection, position_sensitivity(response, selection), reference
+
+
+def _derivative(sensitivity: PositionSensitivity, reference: np.ndarray) -> _Entries:
+    return {"sensitivity": sensitivity.values[0], "reference_l1": np.array(np.abs(reference).sum())}
 
 
 def sweep_member(
@@ -96,7 +114,11 @@ def sweep_member(
         Energy, slope at fixed box, slope at constant packing fraction, dL/dtheta, mean over particles of |dx_i/dtheta|
         and L1 norm of dx/dtheta at fixed box; NaN where the state was refused.
     """
-    relaxation = relax(potential, params, configuration, settings)
+    return sweep_state(relax(potential, params, configuration, settings), path)
+
+
+def sweep_state(relaxation: Relaxation, path: str) -> Record:
+    """Return what ``sweep_member`` finds at a relaxed state."""
     names = ("slope_fixed_box", "slope_total", "box_rate", "magnitude", "l1")
     record = _summary(relaxation) | {name: np.array(np.nan) for name in names}
     if relaxation.verdict is not Verdict.CONVERGED:

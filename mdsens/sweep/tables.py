@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mdsens.errors import UserError
 from mdsens.sweep.members import Record
 from mdsens.sweep.statistics import mean_and_error
 
@@ -28,7 +29,15 @@ def recorded_steps(checkpoints: Sequence[int], n_records: int) -> np.ndarray:
 
 
 def stacked(records: Sequence[Record]) -> dict[str, np.ndarray]:
-    """Stack every entry of the records along a new first axis, one per member."""
+    """Stack every entry of the records along a new first axis, one per member.
+
+    Raises:
+        UserError: When the records do not fit together.
+    """
+    shapes = [{name: np.shape(value) for name, value in record.items()} for record in records]
+    unlike = [k for k, shape in enumerate(shapes) if shape != shapes[0]]
+    if unlike:
+        raise UserError(f"member {unlike[0]} holds other arrays than the first one: do them again with --redo.")
     return {name: np.stack([np.asarray(record[name]) for record in records]) for name in records[0]}
 
 

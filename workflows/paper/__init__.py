@@ -4,6 +4,6 @@ References:
     Blondel et al., Efficient and Modular Implicit Differentiation, NeurIPS 2022, arXiv:2105.15183.
 """
 
-from workflows.paper.run import run
+from workflows.paper.run import Config, expected, run
 
-__all__ = ["run"]
+__all__ = ["Config", "expected", "run"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +19,7 @@ from mdsens.errors import UserError
 from mdsens.pairs import all_pairs
 from mdsens.paths import select
 from workflows.benchmark.rows import Row, as_arrays, print_rows
+from workflows.checks import Check
 from workflows.output import announce, draw, prepare_output
 from workflows.paper import packing, ridge
 from workflows.paper.data import require_datasets
@@ -65,10 +67,23 @@ def run(arguments: argparse.Namespace) -> int:
     print("wall time: " + ", ".join(f"{name} {spent:.1f} s" for name, spent in seconds.items()))
     path = folder / f"{config.output.name}.h5"
     provenance = io.collect(loaded.text, loaded.resolved, config.seed, seconds)
-    attributes = {"parameter": config.paper.parameter, "n_particles": config.system.n_particles}
-    io.write_tables(path, "paper", groups | {"claims": as_arrays(rows)}, attributes, provenance, overwrite=True)
+    groups["claims"] = as_arrays(rows)
+    io.write_tables(path, "paper", groups, attributes(config), provenance, overwrite=True)
     announce(path, draw(path, folder, config.output))
     return 0 if all(row.reached for row in rows) else 1
+
+
+def attributes(config: Config) -> dict[str, str | int]:
+    """Return what the figures and readers need to know beside the arrays."""
+    return {"parameter": config.paper.parameter, "n_particles": config.system.n_particles}
+
+
+def expected(stored: io.Tables, config: Config, members: Path) -> tuple[io.Expectation, list[Check]]:
+    """Return what the file should hold: its claims, made again from what was measured."""
+    groups = {name: {key: np.asarray(value) for key, value in table.items()} for name, table in stored.groups.items()}
+    groups["claims"] = as_arrays(claims(groups))
+    measured = {r"(ridge_shared|ridge_separate|packing|selection|distillation)/.*": "measured along iterations"}
+    return io.Expectation(io.tables_leaves("paper", groups, attributes(config)), measured), []
 
 
 def refuse_what_cannot_work(config: Config) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from mdsens import __version__, io
 from mdsens.config import load
-from mdsens.sweep import run_members
+from mdsens.sweep import note_manifest, run_members
 from workflows.benchmark.large import lammps
 from workflows.benchmark.large.export import write_exports
 from workflows.benchmark.large.measure import MeasurementError, run_alone
@@ -22,7 +22,7 @@ from workflows.benchmark.large.registry import PARTS
 from workflows.benchmark.large.tables import part_arrays, relaxation_times, response_costs
 from workflows.benchmark.rows import Row, as_arrays, print_rows
 from workflows.output import announce, draw, prepare_output
-from workflows.progress import counting_progress
+from workflows.progress import counting_progress, say
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -32,7 +32,9 @@ def run(arguments: argparse.Namespace) -> int:
     folder = prepare_output(arguments.output)
     provenance = io.collect(loaded.text, loaded.resolved, 0, {})
     peer = lammps.version()
-    results, failures = measure_all(config, peer, folder / f"{config.output.name}.members", provenance)
+    members = folder / f"{config.output.name}.members"
+    note_manifest(members, loaded.resolved, say)
+    results, failures = measure_all(config, peer, members, provenance, redo=arguments.redo)
     rows = [row for name in config.benchmark.parts for row in PARTS[name].rows(config, results[name])]
     if failures:
         rows.append(Row("measurements without a result", len(failures), 0, "at most", "; ".join(failures)))
@@ -50,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def measure_all(
-    config: Config, peer: str, folder: Path, provenance: io.Provenance
+    config: Config, peer: str, folder: Path, provenance: io.Provenance, *, redo: bool = False
 ) -> tuple[dict[str, list[Result]], list[str]]:
     """Do (or find) every measurement; one that fails costs itself only and is tried again next time.
 
@@ -59,6 +61,7 @@ def measure_all(
         peer: LAMMPS's version, empty without it.
         folder: Where finished measurements are kept; they count for this configuration, version and commit.
         provenance: Written into every one of them.
+        redo: Whether finished ones are done again.
 
     Returns:
         Results by part, and a sentence for every failure.
@@ -71,14 +74,14 @@ def measure_all(
         with counting_progress(PARTS[name].title, len(specs)) as done:
             for spec in specs:
                 try:
-                    results[name].append(measured(spec, folder, provenance, config.benchmark.time_limit))
+                    results[name].append(measured(spec, folder, provenance, config.benchmark.time_limit, redo=redo))
                 except MeasurementError as error:
                     failures.append(f"{name} {_label(spec)}: {error}")
                 done()
     return results, failures
 
 
-def measured(spec: Spec, folder: Path, provenance: io.Provenance, time_limit: float) -> Result:
+def measured(spec: Spec, folder: Path, provenance: io.Provenance, time_limit: float, *, redo: bool = False) -> Result:
     """Return a measurement together with its spec, from its file when it was finished before."""
     key = json.dumps({**spec, "version": __version__, "commit": provenance.commit}, sort_keys=True)
 
@@ -86,7 +89,7 @@ def measured(spec: Spec, folder: Path, provenance: io.Provenance, time_limit: fl
         found = run_alone(spec, time_limit=time_limit)
         return {name: value if isinstance(value, str) else np.array(value) for name, value in found.items()}
 
-    return {**spec, **run_members([key], work, folder, provenance, n_workers=1)[0]}
+    return {**spec, **run_members([key], work, folder, provenance, n_workers=1, redo=redo, say=say)[0]}
 
 
 def _label(spec: Spec) -> str:

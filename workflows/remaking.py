@@ -1,0 +1,237 @@
+"""What a results file of one relaxed state should hold: everything computed again at the positions it stores."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mdsens import io
+from mdsens.config import load_text
+from mdsens.errors import UserError
+from mdsens.observables import check_names
+from mdsens.pressure import PressureSettings, taken_as_relaxed_at_pressure
+from mdsens.pressure.sensitivity import PRESSURE
+from mdsens.relax import History, Relaxation, RelaxationSettings, taken_as_relaxed
+from mdsens.results import Verdict
+from mdsens.types import PeriodicBox, replaced
+from workflows.checks import Check, same
+from workflows.own_errors import SOFTEST, own_errors, without_direction
+from workflows.problem import Problem, stored_problem
+from workflows.sensitivity import differentiate
+from workflows.state import Answer, Found, StateSections, deformed_problem, nothing_asked, pressure_settings
+
+WORKFLOWS = ("sensitivity", "observables", "validity", "spectrum")  # each by the section that only it has
+_WAY = r"relaxation/(energy|max_force|newton)|pressure/(volumes|stress_errors)|particles/path/position/value"
+_RESIDUALS = r"relaxation@max_force|observables/max_force/value|pressure@stress_error"
+_ESTIMATES = r".*@certificate_(error|relative_error|bound)|analyses/independence/(error|noise)"
+_UNVERIFIED = {
+    _WAY: "the way to the state",
+    r"particles/.*/(step|time)": "steps of the minimiser",
+    r"relaxation@seconds": "times",
+    rf"{_RESIDUALS}|.*@certificate_(max_force|residual|stress_error)": "residuals, which are rounding",
+    _ESTIMATES: "estimates of errors, made of residuals",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredState:
+    """The state in a file as it is, and what made the file.
+
+    Attributes:
+        stored: The file.
+        workflow: The workflow that made it; empty for a file saved from Python.
+        config: Its configuration; None for a file saved from Python.
+        found: The state, judged at the stored positions.
+        checks: That it is at rest, the end of its way, and what its configuration says.
+    """
+
+    stored: io.StoredRun
+    workflow: str
+    config: Any
+    found: Found
+    checks: list[Check]
+
+
+def stored_state(stored: io.StoredRun) -> StoredState:
+    """Judge the state in a file.
+
+    Raises:
+        UserError: When law, parameters or configuration cannot be made from the file.
+    """
+    workflow, config = configuration_of(stored)
+    problem = stored_problem(stored)
+    found, checks = taken(stored, problem, config)
+    if config is not None:
+        checks += against_configuration(stored, problem, config)
+    return StoredState(stored, workflow, config, found, checks)
+
+
+def expected(state: StoredState) -> tuple[Answer, io.Expectation]:
+    """Return what the file's workflow finds at the state, and what the file should hold."""
+    stored, found = state.stored, state.found
+    answer = answered(stored, found, state.workflow, state.config)
+    unverified = _UNVERIFIED | without_direction(answer) | (unknown(stored) if state.config is None else {})
+    leaves = io.run_leaves(answer.run(found, stored.provenance))
+    return answer, io.Expectation(leaves, unverified, errors=own_errors(answer), either_sign=(SOFTEST,))
+
+
+def configuration_of(stored: io.StoredRun) -> tuple[str, Any]:
+    """Return the workflow that made a file and its configuration; no name and None for a file saved from Python."""
+    text = stored.provenance.resolved
+    if not text:
+        return "", None
+    name = next((name for name in WORKFLOWS if re.search(rf"^\[{name}\]", text, re.MULTILINE)), "relax")
+    schema = importlib.import_module(f"workflows.{name}").Config
+    return name, load_text(text, schema=schema, source="the configuration in the file")
+
+
+def with_rounding(problem: Problem) -> RelaxationSettings:
+    """Return the settings with a tolerance that forces summed in another order still meet."""
+    allowed = problem.settings.max_force + 1e-14 * problem.potential.stiffness
+    return dataclasses.replace(problem.settings, max_force=allowed)
+
+
+def judged_at(problem: Problem, position: np.ndarray) -> Relaxation:
+    """Judge the state of a problem at other positions as it is."""
+    configuration = replaced(problem.configuration, {"position": jnp.asarray(position)})
+    return taken_as_relaxed(problem.potential, problem.params, configuration, with_rounding(problem))
+
+
+def taken(stored: io.StoredRun, problem: Problem, config: StateSections | None) -> tuple[Found, list[Check]]:
+    """Judge the stored state as it is, and check that it is at rest."""
+    relaxation = dataclasses.replace(
+        judged_at(problem, stored.position), settings=problem.settings, history=_ended(stored)
+    )
+    found = Found(relaxation, None, PressureSettings())
+    if stored.constant_pressure is not None:
+        found = _at_pressure(stored.constant_pressure, relaxation, problem, config)
+    checks = [*_force_checks(stored, relaxation, problem), *_pressure_checks(stored, found)]
+    end = stored.history.path[-1:]
+    checks.append(
+        same("last frame of the way against the stored positions", np.array_equal(end, stored.position[None]))
+    )
+    # where a relaxation that did not arrive stopped, and why, only its way says
+    stopped = not stored.verdict.stationary and found.verdict is not Verdict.CONVERGED
+    words = f"{stored.verdict.value}, and {found.verdict.value} at the stored positions"
+    checks.append(same("verdict", found.verdict is stored.verdict or stopped, words))
+    return _with_verdict(found, stored.verdict), checks
+
+
+def _force_checks(stored: io.StoredRun, relaxation: Relaxation, problem: Problem) -> list[Check]:
+    unit, rounding = relaxation.force_unit, 1e-12 * max(problem.potential.stiffness, 1.0)
+    force, distance = relaxation.max_force / unit, abs(relaxation.max_force - stored.max_force) / unit
+    checks = [Check("stored largest force against that of the state", distance, 1e-6 * force + rounding)]
+    if stored.verdict.stationary:
+        label = "largest force at the stored positions, epsilon/sigma"
+        checks.insert(0, Check(label, force, with_rounding(problem).max_force))
+    return checks
+
+
+def _pressure_checks(stored: io.StoredRun, found: Found) -> list[Check]:
+    held, now = stored.constant_pressure, found.pressure
+    if held is None or now is None:
+        return []
+    distance = abs(now.stress_error - held.stress_error)
+    allowed = 1e-6 * now.stress_error + 1e-12 * found.relaxation.force_unit
+    end = len(held.volumes) > 0 and bool(np.isclose(held.volumes[-1], now.volumes[-1], rtol=1e-12, atol=0))
+    return [
+        Check("stored stress error against that of the state", distance, allowed),
+        same("last volume of the way against the stored box", end),
+    ]
+
+
+def _ended(stored: io.StoredRun) -> History:
+    """Return the stored way, ending at the stored positions."""
+    path = np.concatenate([stored.history.path[:-1], stored.position[None]])
+    return dataclasses.replace(stored.history, path=path, path_step=stored.history.path_step[-len(path) :])
+
+
+def _at_pressure(
+    held: io.StoredPressure, relaxation: Relaxation, problem: Problem, config: StateSections | None
+) -> Found:
+    options = None if config is None else config.pressure
+    settings, pressure, tolerance = PressureSettings(relaxation=problem.settings), held.value, held.stress_error
+    if options is not None:
+        settings, pressure = pressure_settings(options, problem.settings), options.value
+        tolerance = settings.stress_error
+    found = taken_as_relaxed_at_pressure(relaxation, pressure, held.strains, 2.0 * max(tolerance, 1e-12))
+    volumes = np.append(held.volumes[:-1], found.volumes)
+    return Found(relaxation, dataclasses.replace(found, volumes=volumes, stress_errors=held.stress_errors), settings)
+
+
+def _with_verdict(found: Found, verdict: Verdict) -> Found:
+    if found.pressure is None:
+        return dataclasses.replace(found, relaxation=dataclasses.replace(found.relaxation, verdict=verdict))
+    return dataclasses.replace(found, pressure=dataclasses.replace(found.pressure, verdict=verdict))
+
+
+def against_configuration(stored: io.StoredRun, problem: Problem, config: StateSections) -> list[Check]:
+    """Compare law, parameters, species, settings and box with what the configuration makes."""
+    try:
+        start = deformed_problem(config)
+    except UserError as error:
+        return [
+            Check(
+                f"parameters against the configuration, which cannot be built again: {error}", 0.0, 0.0, "not verified"
+            )
+        ]
+    rule = start.settings.rule(len(stored.position))
+    ours, theirs = (jax.tree.leaves(each.params) for each in (problem, start))
+    species = np.asarray(start.configuration.species)
+    agree = {
+        "law": bool(problem.potential == start.potential),
+        "parameters": len(ours) == len(theirs) and all(map(np.array_equal, ours, theirs)),
+        "species": start.configuration.species_names == stored.species_names
+        and np.array_equal(species, stored.species),
+        "settings": problem.settings == dataclasses.replace(start.settings, minimizer=rule),
+    }
+    if config.pressure is None:
+        agree["box"] = _same_box(start.configuration.box, stored.box_matrix)
+    return [same(f"{what} against the configuration", holds) for what, holds in agree.items()]
+
+
+def _same_box(box: Any, matrix: np.ndarray | None) -> bool:
+    if not isinstance(box, PeriodicBox):
+        return matrix is None
+    return matrix is not None and np.array_equal(np.asarray(box.matrix), matrix)
+
+
+def answered(stored: io.StoredRun, found: Found, workflow: str, config: Any) -> Answer:
+    """Let the workflow that made the file answer again; for one saved from Python, the same derivatives."""
+    if workflow:
+        module = importlib.import_module(f"workflows.{workflow}")
+        # derivatives that were refused are not in the file
+        partial = workflow == "observables" and "independence" not in stored.analyses
+        answer: Answer = module.counts_alone(found) if partial else module.answer(found, config)
+        return answer
+    known = [name for name in stored.observables if _is_known(name)]
+    paths = stored.positions.paths or next((record.paths for record in stored.observables.values()), ())
+    if not paths or found.verdict is not Verdict.CONVERGED:
+        return nothing_asked(found, stored.analyses)
+    answer = differentiate(found, [path for path in paths if path != PRESSURE], known)
+    again = dict(stored.observables) | {record.name: record for record in answer.observables}
+    asked = bool(stored.positions.paths)
+    positions = answer.positions if asked else io.no_sensitivity(found.relaxation)
+    return Answer(positions, tuple(again.values()), answer.joint if asked else None, stored.analyses)
+
+
+def _is_known(name: str) -> bool:
+    try:
+        check_names([name])
+    except UserError:
+        return False
+    return name != "distance"  # its target is not in the file
+
+
+def unknown(stored: io.StoredRun) -> dict[str, str]:
+    """Return why parts of a file saved from Python cannot be computed again."""
+    own = [re.escape(name) for name in stored.observables if not _is_known(name)]
+    rules = {rf"sensitivity/({'|'.join(own)})([/@].*)?": "observables of the author's own"} if own else {}
+    given = {r"analyses/.+": "analyses of the author's own", r"relaxation/settings@.*": "settings given in Python"}
+    return rules | given
