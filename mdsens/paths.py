@@ -145,8 +145,9 @@ def field_name(keys: tuple[Any, ...]) -> str:
 
 
 def _matching(known: list[Entry], named: dict[str, Entry], pattern: str) -> list[Entry]:
-    exact = named.get(pattern.replace(" ", ""))
-    found = [exact] if exact else [entry for entry in known if entry.path.split("[")[0] == pattern]
+    name = pattern.replace(" ", "")
+    exact = named.get(name)
+    found = [exact] if exact else [entry for entry in known if entry.path.split("[")[0] == name]
     if found:
         return found
     names = sorted({entry.path for entry in known[:200]} | {entry.path.split("[")[0] for entry in known})

@@ -9,12 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
-from jaxtyping import Float, PyTree
+from jaxtyping import Float
 
 from mdsens.backbone import Network
 from mdsens.derivatives import mixed, mixed_drift
-from mdsens.energy import PairPotential, Potential, State, energy_at, forces, max_reach, pressure
-from mdsens.pairs import neighbor_pairs
+from mdsens.energy import PairPotential, State, energy_at, pressure
 from mdsens.parameters import Parameters, flattened
 from mdsens.paths import Selection, scaling_direction
 from mdsens.pressure import (
@@ -32,7 +31,7 @@ from mdsens.response import LinearResponse
 from mdsens.results import Verdict
 from mdsens.sensitivity import PositionSensitivity, forward
 from mdsens.sensitivity.core import observable_sensitivity
-from mdsens.types import Configuration, PeriodicBox, replaced
+from mdsens.types import PeriodicBox, replaced
 from mdsens.validity.changes import contact_changes
 
 _LARGEST_STEP = 1e-5  # of the parameter's value: keeps the curvature error of the difference below 1e-7 or so
@@ -246,13 +245,6 @@ def _joint_distance(
     return float(np.linalg.norm(actual - expected)) / max(float(np.linalg.norm(expected)), negligible)
 
 
-def largest_force(potential: Potential, params: PyTree, configuration: Configuration) -> float:
-    """Return the largest Euclidean norm of a particle's force, units of energy per length, on a list made afresh."""
-    reach = max_reach(potential, configuration, params)
-    state = State(configuration, potential, params, neighbor_pairs(configuration.position, configuration.box, reach))
-    return float(np.linalg.norm(np.asarray(forces(state)), axis=1).max())
-
-
 def scale_identities(response: LinearResponse) -> list[ScaleIdentity]:
     r"""Check the exact scale identities of a state relaxed at fixed box, on backbone rows.
 
@@ -349,7 +341,6 @@ __all__ = [
     "compare_at_pressure",
     "compare_with_differences",
     "dense_reference",
-    "largest_force",
     "scale_identities",
     "scale_identities_at_pressure",
     "step_size",

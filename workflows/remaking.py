@@ -233,5 +233,5 @@ def unknown(stored: io.StoredRun) -> dict[str, str]:
     """Return why parts of a file saved from Python cannot be computed again."""
     own = [re.escape(name) for name in stored.observables if not _is_known(name)]
     rules = {rf"sensitivity/({'|'.join(own)})([/@].*)?": "observables of the author's own"} if own else {}
-    given = {r"analyses/.+": "analyses of the author's own", r"relaxation/settings@.*": "settings given in Python"}
+    given = {r"analyses/.+": "analyses of the author's own", r"relaxation/settings@.*|.*@way": "chosen in Python"}
     return rules | given

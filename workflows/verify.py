@@ -49,7 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         if arguments.overrides:
             raise UserError(f"{path} is compared with its own configuration: leave out {arguments.overrides[0][:40]}.")
-        agree = verify_run(path) if io.kind_of(path) == io.KIND else verify_study(path)
+        with io.fitting_together(path):
+            agree = verify_run(path) if io.kind_of(path) == io.KIND else verify_study(path)
     print("verified" if agree else "NOT verified")
     return 0 if agree else 1
 

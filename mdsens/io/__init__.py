@@ -6,6 +6,7 @@ from mdsens.io.h5md import sensitivity_names
 from mdsens.io.hdf5 import kind_of
 from mdsens.io.pressure import StoredPressure
 from mdsens.io.provenance import Provenance, collect
+from mdsens.io.reading import fitting_together
 from mdsens.io.replacing import write_plain
 from mdsens.io.run import KIND, Run, no_sensitivity, particle_diameters, write_run
 from mdsens.io.starts import read_configuration
@@ -29,6 +30,7 @@ __all__ = [
     "export_extxyz",
     "export_gsd",
     "file_leaves",
+    "fitting_together",
     "kind_of",
     "member_path",
     "no_sensitivity",

@@ -154,8 +154,8 @@ def _difference(stored: Any, expected: Any, error: np.ndarray | float) -> str:
     if a.size == 0:
         return ""
     if not (a.dtype.kind == b.dtype.kind == "f"):
-        unlike = np.flatnonzero((a != b).ravel())
-        return f"is {_shown(a, unlike[0])} and not {_shown(b, unlike[0])}" if unlike.size else ""
+        unlike = np.flatnonzero((a != b).ravel()).tolist()
+        return f"is {_shown(a, unlike[0])} and not {_shown(b, unlike[0])}" if unlike else ""
     size = np.abs(np.where(np.isfinite(b), b, 0.0))
     allowed = np.maximum(RELATIVE * size, ROUNDING * size.max()) + _SAFETY * np.nan_to_num(np.abs(error))
     same = (a == b) | (np.isnan(a) & np.isnan(b))

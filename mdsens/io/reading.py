@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -28,6 +29,23 @@ def damage(node: Any, name: str, what: str) -> UserError:
     """
     place = posixpath.join(node.name, name)
     return UserError(f"{node.file.filename} is damaged or incomplete at {place} ({what}): make it again.")
+
+
+@contextlib.contextmanager
+def fitting_together(path: Path) -> Iterator[None]:
+    """Refuse a file whose tables, each readable, turn out not to fit together where they are used.
+
+    Raises:
+        UserError: In the place of what Python says about missing names and shapes that disagree.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{path} is damaged or incomplete (its contents do not fit together): make it again."
+        ) from error
 
 
 def numbers(group: Any, name: str, shape: Shape, kind: str = "f", *, finite: bool = False) -> np.ndarray:
@@ -156,32 +174,36 @@ def check_structure(file: Any, path: Path) -> None:
     Raises:
         UserError: For soft and external links, external storage, foreign virtual sources, and sizes that are not there.
     """
-
-    def look_at_link(name: str, link: Any) -> None:
-        if not isinstance(link, h5py.HardLink):
-            raise UserError(f"{path} leads to another place at /{name}, which no file of mdsens does: make it again.")
-
-    def look_at_object(name: str, node: Any) -> None:
-        if not isinstance(node, h5py.Dataset) or node.shape is None:
-            return
-        if node.external:
-            raise UserError(f"{path} leads to another file at /{name}, which no file of mdsens does: make it again.")
-        if node.is_virtual:
-            for source in node.virtual_sources():
-                _check_source(file, path, name, source)
-        elif node.size * node.dtype.itemsize > _COMPRESSION * node.id.get_storage_size() + _MOST_UNSTORED:
-            raise damage(file, name, f"shape {node.shape}, of which most is not there")
-
-    file.visititems_links(look_at_link)
-    file.visititems(look_at_object)
+    # a visitor that raises ends in a SystemError of h5py: what it returns ends the visit
+    link = file.visititems_links(lambda name, found: None if isinstance(found, h5py.HardLink) else name)
+    if link is not None:
+        raise UserError(f"{path} leads to another place at /{link}, which no file of mdsens does: make it again.")
+    error = file.visititems(lambda name, node: _against_dataset(file, path, name, node))
+    if error is not None:
+        raise error
 
 
-def _check_source(file: Any, path: Path, name: str, source: Any) -> None:
+def _against_dataset(file: Any, path: Path, name: str, node: Any) -> UserError | None:
+    """Return what is to be said against a dataset."""
+    if not isinstance(node, h5py.Dataset) or node.shape is None:
+        return None
+    if node.external:
+        return UserError(f"{path} leads to another file at /{name}, which no file of mdsens does: make it again.")
+    if node.is_virtual:
+        return next(
+            filter(None, (_against_source(file, path, name, source) for source in node.virtual_sources())), None
+        )
+    if node.size * node.dtype.itemsize > _COMPRESSION * node.id.get_storage_size() + _MOST_UNSTORED:
+        return damage(file, name, f"shape {node.shape}, of which most is not there")
+    return None
+
+
+def _against_source(file: Any, path: Path, name: str, source: Any) -> UserError | None:
     if source.file_name == ".":
-        if not isinstance(file.get(source.dset_name), h5py.Dataset):
-            raise damage(file, name, f"it shows {source.dset_name}, which is not there")
-        return
+        known = isinstance(file.get(source.dset_name), h5py.Dataset)
+        return None if known else damage(file, name, f"it shows {source.dset_name}, which is not there")
     parts = PurePosixPath(source.file_name)
     inside = (path.parent / parts).resolve().is_relative_to(path.parent.resolve())
     if parts.is_absolute() or ".." in parts.parts or not inside:
-        raise UserError(f"{path} leads to {source.file_name} at /{name}, which is none of its members: make it again.")
+        return UserError(f"{path} leads to {source.file_name} at /{name}, which is none of its members: make it again.")
+    return None

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import io
+import math
+import os
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from numpy.lib import format as npy
 
 from mdsens.errors import UserError
 from mdsens.io.exports import INSTALL
+from mdsens.io.frames import last_frame
 from mdsens.io.stored import read_run
-from mdsens.types import Box, Configuration, FreeBox, PeriodicBox
+from mdsens.types import LARGEST, Box, Configuration, FreeBox, PeriodicBox
 
 Start = tuple[Configuration, np.ndarray | None]
 _ARRAYS = {"position", "box", "species", "species_names", "diameters"}
+_MOST_DEFLATED = 1032  # bytes that a byte of a zip file can stand for
+_FARTHEST = 1e8  # times the size of the system: beyond, half of a coordinate's digits are lost
 
 
 def read_configuration(path: Path) -> Start:
@@ -41,14 +48,16 @@ def read_configuration(path: Path) -> Start:
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise UserError(f"{path} ends in {path.suffix!r}; a start is read from {', '.join(_READERS)}.")
-    if not path.is_file():
+    if not os.path.isfile(path):  # of a path that no system takes, too, this is false
         raise UserError(f"{path} does not exist: give the path of a file to start from.")
     try:
-        return reader(path)
+        configuration, diameters = reader(path)
+        _check_resolved(configuration)
     except UserError:
         raise
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error
+    return configuration, diameters
 
 
 def _from_hdf5(path: Path) -> Start:
@@ -57,23 +66,40 @@ def _from_hdf5(path: Path) -> Start:
 
 
 def _from_npz(path: Path) -> Start:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-    except (OSError, EOFError, zipfile.BadZipFile, ValueError) as error:
-        raise UserError(f"{path} is not a readable .npz file ({error}): write it with numpy.savez.") from error
-    if "position" not in arrays or not arrays.keys() <= _ARRAYS:
-        raise UserError(f"{path} has the arrays {sorted(arrays)}; position is needed, allowed are {sorted(_ARRAYS)}.")
+    arrays = _arrays_in(path)
     position = _real(arrays["position"], "position")
     if position.ndim != 2:
-        raise UserError(f"{path}: position has shape {position.shape}; it must be (n, 2) or (n, 3).")
+        raise ValueError(f"position has shape {position.shape}; it must be (n, 2) or (n, 3).")
     n, d = position.shape
-    species = arrays.get("species", np.zeros(n, dtype=int))
-    if species.dtype.kind not in "iu":
-        raise UserError(f"{path}: species has type {species.dtype}; it must be integers from 0.")
-    names = tuple(map(str, arrays["species_names"])) if "species_names" in arrays else _letters(species)
-    configuration = Configuration(jnp.asarray(position), jnp.asarray(species), _box(arrays.get("box"), d), names)
+    box = _box(arrays.get("box"), d)
+    species = _species(arrays.get("species", np.zeros(n, dtype=int)), n)
+    names = _names(arrays["species_names"]) if "species_names" in arrays else _letters(species)
+    configuration = Configuration(jnp.asarray(position), jnp.asarray(species), box, names)
     return configuration, _diameters(arrays.get("diameters"), n)
+
+
+def _arrays_in(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with zipfile.ZipFile(path) as file:
+            members = {info.filename.removesuffix(".npy"): info for info in file.infolist()}
+            if "position" in members and members.keys() <= _ARRAYS:
+                return {name: _member(file, info) for name, info in members.items()}
+    except Exception as error:  # a damaged or encrypted member raises whatever zipfile or its decoder stumbles over
+        raise UserError(f"{path} is not a readable .npz file ({error}): write it with numpy.savez.") from error
+    held = ", ".join(sorted(members)[:10]) + (", ..." if len(members) > 10 else "")
+    raise UserError(f"{path} holds {held or 'nothing'}; position is needed, allowed are {', '.join(sorted(_ARRAYS))}.")
+
+
+def _member(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    """Read an array after its header has been compared with the number of bytes there are: a claim costs no memory."""
+    with file.open(info) as stream:
+        version = npy.read_magic(stream)
+        shape, _, dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(stream)
+        size = math.prod(shape) * dtype.itemsize
+        if dtype.hasobject or size != info.file_size - stream.tell() or size > _MOST_DEFLATED * info.compress_size:
+            raise ValueError(f"{info.filename} is no array of numbers or text of the size that it announces")
+    with file.open(info) as stream:
+        return npy.read_array(stream, allow_pickle=False)
 
 
 def _box(box: np.ndarray | None, dimension: int) -> Box:
@@ -109,8 +135,29 @@ def _diameters(diameters: np.ndarray | None, n: int) -> np.ndarray | None:
     return values
 
 
+def _species(species: np.ndarray, n: int) -> np.ndarray:
+    if species.dtype.kind not in "iu":
+        raise ValueError(f"species has type {species.dtype}; it must be integers from 0.")
+    if species.shape != (n,):
+        raise ValueError(f"species has shape {species.shape}; it must be ({n},), one number per particle.")
+    return species.astype(int)
+
+
+def _names(names: np.ndarray) -> tuple[str, ...]:
+    if names.dtype.kind != "U" or names.ndim != 1:
+        raise ValueError(
+            f"species_names has type {names.dtype} and shape {names.shape}; it must be text, one name per species."
+        )
+    return tuple(map(str, names))
+
+
 def _letters(species: np.ndarray) -> tuple[str, ...]:
     count = int(species.max(initial=0)) + 1
+    if count > len(species):
+        raise ValueError(
+            f"species indices go up to {count - 1}; {len(species)} particles are of at most {len(species)} species, "
+            "numbered from 0: give species_names for species without particles."
+        )
     return tuple(chr(ord("A") + k) if count <= 26 else f"S{k}" for k in range(count))
 
 
@@ -120,20 +167,19 @@ def _from_extxyz(path: Path) -> Start:
     except ImportError as error:
         raise UserError(f"reading {path} needs the package ase; {INSTALL}.") from error
     try:
+        frame = last_frame(path.read_text(encoding="utf-8").rstrip().split("\n"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as text ({error}).") from error
+    try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", DeprecationWarning
-            )  # ASE 3.29 sets array shapes, which NumPy 2.5 deprecates
-            atoms: Any = ase.io.read(path, format="extxyz")
+            warnings.simplefilter("ignore")  # ASE 3.29 sets array shapes, which NumPy 2.5 deprecates
+            atoms: Any = ase.io.read(io.StringIO("\n".join(frame)), format="extxyz")
     except Exception as error:  # ASE raises whatever its parser stumbles over
-        raise UserError(
-            f"{path} is not a readable extended XYZ file ({error}): species must be chemical elements, or a column "
-            "Z:I:1 must number them."
-        ) from error
+        raise UserError(f"{path} is not a readable extended XYZ file ({error}).") from error
     dimension = _atoms_dimension(atoms)
     periodic = bool(atoms.pbc[0])
     box = np.asarray(atoms.cell[:])[:dimension, :dimension].T if periodic else None
-    species, names = _atoms_species(atoms, path)
+    species, names = _atoms_species(atoms, frame)
     radius = atoms.arrays.get("radius")
     configuration = Configuration(
         jnp.asarray(atoms.positions[:, :dimension], dtype=float), jnp.asarray(species), _box(box, dimension), names
@@ -151,20 +197,24 @@ def _atoms_dimension(atoms: Any) -> int:
     return dimension
 
 
-def _atoms_species(atoms: Any, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+def _atoms_species(atoms: Any, frame: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Number the species as the column ``Z`` orders them; their names are those of the text file's species column."""
     _, first, species = np.unique(atoms.numbers, return_index=True, return_inverse=True)
-    written = _species_column(path, len(atoms))
-    names = written[first] if written is not None else np.array(atoms.get_chemical_symbols())[first]
-    return species, tuple(map(str, names))
+    if "Properties=species:S:1:" in frame[1]:  # ASE replaces names that are no chemical symbols
+        return species, tuple(frame[2 + k].split()[0] for k in first)
+    return species, tuple(np.array(atoms.get_chemical_symbols())[first].tolist())
 
 
-def _species_column(path: Path, n: int) -> np.ndarray | None:
-    """Return the first column where it is the species: ASE replaces names that are no chemical symbols."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    if "Properties=species:S:1:" not in lines[1]:
-        return None
-    return np.array([line.split()[0] for line in lines[2 : 2 + n]])
+def _check_resolved(configuration: Configuration) -> None:
+    """Refuse positions so far away that float64 numbers say little about distances between them."""
+    position, box = np.asarray(configuration.position), configuration.box
+    size = float(np.abs(box.matrix).max() if isinstance(box, PeriodicBox) else np.ptp(position, axis=0).max())
+    farthest = float(np.abs(position).max())
+    if farthest > LARGEST or farthest > _FARTHEST * size > 0:
+        raise ValueError(
+            f"a coordinate is {farthest:.3g}; for a system of size {size:.3g} it may be at most "
+            f"{min(_FARTHEST * size, LARGEST):.3g}: shift or wrap the positions."
+        )
 
 
 _READERS: dict[str, Callable[[Path], Start]] = {

@@ -10,6 +10,7 @@ import numpy as np
 from mdsens.io.hdf5 import kind_of
 from mdsens.io.pressure import StoredPressure
 from mdsens.io.provenance import Provenance
+from mdsens.io.reading import fitting_together
 from mdsens.io.run import KIND
 from mdsens.io.stored import StoredRun, read_run
 from mdsens.io.tables import Tables, read_tables
@@ -32,12 +33,13 @@ def summary(path: Path) -> str:
         UserError: When it is not a readable file of ours.
     """
     path = Path(path)
-    if kind_of(path) == KIND:
-        stored = read_run(path)
-        lines = [*_run_lines(stored), "", *_provenance_lines(stored.provenance)]
-    else:
-        tables = read_tables(path)
-        lines = [*_tables_lines(tables), "", *_provenance_lines(tables.provenance)]
+    with fitting_together(path):
+        if kind_of(path) == KIND:
+            stored = read_run(path)
+            lines = [*_run_lines(stored), "", *_provenance_lines(stored.provenance)]
+        else:
+            tables = read_tables(path)
+            lines = [*_tables_lines(tables), "", *_provenance_lines(tables.provenance)]
     return "\n".join([str(path), "", *lines])
 
 

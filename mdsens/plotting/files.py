@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mdsens.errors import UserError
-from mdsens.io import StoredRun, Tables, kind_of, read_run, read_tables
+from mdsens.io import StoredRun, Tables, fitting_together, kind_of, read_run, read_tables
 from mdsens.plotting.benchmark import draw_benchmark
 from mdsens.plotting.fit import draw_fit_loss, draw_fit_parameters, draw_fit_structure
 from mdsens.plotting.geometry import nearest
@@ -75,8 +75,9 @@ def figures_for(path: Path, output_folder: Path, format: str = "png") -> list[Pa
     path = Path(path)
     if format not in FORMATS:
         raise UserError(f"{format} is not a format of figures; choose one of {', '.join(FORMATS)}.")
-    named = run_figures(read_run(path)) if kind_of(path) == "run" else table_figures(read_tables(path))
-    written = [save(figure, Path(output_folder) / f"{path.stem}_{name}.{format}") for name, figure in named]
+    with fitting_together(path):
+        named = run_figures(read_run(path)) if kind_of(path) == "run" else table_figures(read_tables(path))
+        written = [save(figure, Path(output_folder) / f"{path.stem}_{name}.{format}") for name, figure in named]
     if not written:
         raise UserError(f"{path} holds {kind_of(path)!r} results without anything to draw: give a run or a study.")
     return written

@@ -101,6 +101,40 @@ def test_an_unknown_name_suggests_the_nearest_ones(name, suggestion):
         select(PAIRS, [name])
 
 
+@pytest.mark.parametrize(
+    "patterns",
+    [
+        ["soft_sphere.sigma", "soft_sphere.sigma[A,A]"],
+        ["soft_sphere.sigma[A,B]", "soft_sphere.sigma[B,A]"],
+        ["soft_sphere.epsilon", "soft_sphere.epsilon"],
+        ["box.strain[0,1]", "box.strain[1,0]"],
+    ],
+)
+def test_an_entry_that_is_named_twice_is_refused(patterns):
+    with pytest.raises(UserError, match="is named 2 times"):
+        select(PAIRS, patterns)
+
+
+def test_a_symmetric_pair_of_labels_may_be_named_in_either_order():
+    assert select(PAIRS, ["box.strain[1,0]"]).paths == ("box.strain[0,1]",)
+    assert select(PAIRS, ["soft_sphere.sigma[B,A]"]).paths == ("soft_sphere.sigma[A,B]",)
+
+
+def test_indices_of_arrays_keep_their_order():
+    params = {"site": jnp.array([[1.0, 2.0], [3.0, 4.0]])}
+    configuration = Configuration(jnp.zeros((2, 2)).at[1].set(1.0), jnp.zeros(2, int), FreeBox(2))
+    law = EnergyFunction(lambda x, p, box: jnp.sum(p["site"]) * jnp.sum(x**2), name="trap")
+    here = State(configuration, law, params, all_pairs(2))
+    for path, value in (("trap.site[0,1]", 2.0), ("trap.site[1,0]", 3.0)):
+        found = select(here, [path])
+        assert (found.paths, found.values.tolist()) == ((path,), [value])
+
+
+def test_an_unclosed_bracket_is_no_name():
+    with pytest.raises(UserError, match="there is no parameter"):
+        select(PAIRS, ["soft_sphere.sigma[A"])
+
+
 def test_choosing_nothing_is_refused():
     with pytest.raises(UserError, match="no parameter was chosen"):
         select(PAIRS, [])

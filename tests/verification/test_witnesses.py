@@ -3,17 +3,17 @@
 import dataclasses
 
 import numpy as np
-import pytest
 
 from mdsens import verification
+from mdsens.energy import energy, pressure
 from mdsens.paths import select
 from mdsens.relax import rerelaxed
 from mdsens.results import Verdict
 from mdsens.sensitivity import position_sensitivity
+from mdsens.sensitivity.core import observable_sensitivity
 from mdsens.verification import (
     compare_with_differences,
     dense_reference,
-    largest_force,
     scale_identities,
     step_size,
 )
@@ -136,9 +136,9 @@ def test_the_dense_reference_leaves_rattlers_and_the_mean_alone(case):
     np.testing.assert_allclose(reference[:, held].mean(axis=1), 0.0, atol=1e-12 * np.abs(reference).max())
 
 
-def test_the_largest_force_is_the_one_recorded(planar):
-    state = planar.relaxation.state
-    found = largest_force(state.potential, state.params, state.configuration)
-    assert found == pytest.approx(planar.relaxation.max_force, abs=1e-15)
-    shifted = dataclasses.replace(state.configuration, position=state.position.at[0, 0].add(1e-3))
-    assert largest_force(state.potential, state.params, shifted) > 1e-5
+def test_differences_of_energy_and_pressure_are_their_derivatives(planar):
+    (difference,) = compare_with_differences(planar.response, planar.relaxation, planar.sensitivity, planar.selection)
+    for name, observable in (("energy", energy), ("pressure", pressure)):
+        found = observable_sensitivity(planar.response, observable, planar.selection, name=name)
+        allowed = 1e-5 * abs(found.values[0]) + difference.slope_errors[name]
+        assert abs(difference.slopes[name] - found.values[0]) <= allowed

@@ -140,7 +140,7 @@ def test_plot_into_an_unwritable_folder_is_one_sentence(mdsens, results, unwrita
     assert "cannot be written to" in outcome.sentence
 
 
-def test_an_ensemble_file_is_not_verified(mdsens, ensemble):
+def test_an_ensemble_file_verifies_against_its_members(mdsens, ensemble):
     outcome = mdsens("verify", ensemble[1] / "out" / "ensemble.h5")
-    assert outcome.code == 2
-    assert "'ensemble'" in outcome.sentence
+    assert outcome.code == 0, outcome.out + outcome.err
+    assert "only with the members" in outcome.out
