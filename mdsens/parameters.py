@@ -49,8 +49,9 @@ class PairParameter(eqx.Module):
         if not is_concrete(self.values):
             return
         values = np.asarray(self.values)
-        if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values > 0).all()):
-            raise ValueError(f"parameter entries are {values.tolist()}; every one must be finite and greater than 0.")
+        if values.dtype.kind == "f" and not (np.isfinite(values) & (values > 0)).all():
+            wrong = values[~(np.isfinite(values) & (values > 0))]
+            raise ValueError(f"a parameter entry is {wrong[0]}; every one must be finite and greater than 0.")
 
     @abstractmethod
     def at(self, species: Species, i: Index, j: Index) -> Float[Array, " *m"]:

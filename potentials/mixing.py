@@ -9,8 +9,9 @@ from jaxtyping import Array
 from pydantic import Field
 
 from mdsens.parameters import PairParameter, PerPair, PerParticle, PerSpecies, Uniform, geometric_mean
+from mdsens.types import LARGEST
 
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, ge=1 / LARGEST, le=LARGEST)]
 Mixing = Literal["additive", "independent"]
 
 

@@ -7,7 +7,7 @@ diameter ratio of 0.6.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +17,7 @@ from pydantic import Field
 from mdsens.config import Section
 from mdsens.errors import UserError
 from mdsens.types import Configuration, PeriodicBox
-from systems.start import Start, box_edge, random_positions
-
-Diameter = Annotated[float, Field(gt=0)]
+from systems.start import Length, Start, box_edge, random_positions
 
 
 class Options(Section):
@@ -28,7 +26,7 @@ class Options(Section):
     kind: Literal["bidisperse"] = "bidisperse"
     n_particles: int = Field(128, ge=2, le=10_000_000, description="number of particles")
     dimension: Literal[2, 3] = Field(2, description="2: discs, 3: spheres")
-    diameters: tuple[Diameter, Diameter] = Field((0.6, 1.0), description="diameters of species A and B")
+    diameters: tuple[Length, Length] = Field((0.6, 1.0), description="diameters of species A and B")
     fraction: float = Field(0.5, gt=0, lt=1, description="number of particles of species A over that of all")
     packing_fraction: float = Field(0.98, gt=0, le=5, description="volume of all particles over that of the box")
     seed: int = Field(0, ge=0, lt=2**63, description="seed of the random positions")

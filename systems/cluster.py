@@ -22,7 +22,7 @@ from pydantic import Field
 from mdsens.config import Section
 from mdsens.errors import UserError
 from mdsens.types import Configuration, FreeBox
-from systems.start import Start, single_species
+from systems.start import Length, Start, single_species
 
 Shape = Literal["simplex", "icosahedron", "truncated_octahedron", "disc", "random"]
 _GOLDEN = (1 + math.sqrt(5)) / 2
@@ -36,8 +36,8 @@ class Options(Section):
     shape: Shape = Field("icosahedron", description="how particles are arranged at the start")
     n_particles: int = Field(13, ge=2, le=100_000, description="number of particles; one that the shape allows")
     dimension: Literal[2, 3] = Field(3, description="2 or 3")
-    diameter: float = Field(1.0, gt=0, description="diameter of the particles")
-    spacing: float = Field(1.1, gt=0, description="distance of neighbours (along edges), units of the diameter")
+    diameter: Length = Field(1.0, description="diameter of the particles")
+    spacing: Length = Field(1.1, description="distance of neighbours (along edges), units of the diameter")
     perturbation: float = Field(
         0.0, ge=0, lt=0.5, description="largest random displacement along each axis, units of the spacing"
     )

@@ -10,10 +10,9 @@ from pydantic import Field
 
 from mdsens.config import Section
 from mdsens.errors import UserError
-from systems.start import Start
+from systems.start import Length, Start
 
-Diameter = Annotated[float, Field(gt=0)]
-Diameters = Annotated[tuple[Diameter, ...], Field(min_length=1)]
+Diameters = Annotated[tuple[Length, ...], Field(min_length=1)]
 
 
 class Options(Section):

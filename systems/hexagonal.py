@@ -15,7 +15,7 @@ from pydantic import Field
 
 from mdsens.config import Section
 from mdsens.types import Configuration
-from systems.start import Sites, Start, lattice, lattice_spacing, perturbed, single_species, without_sites
+from systems.start import Length, Sites, Start, lattice, lattice_spacing, perturbed, single_species, without_sites
 
 MOTIF = np.array([[0.0, 0.0], [0.5, 0.5]])
 TOUCHING = math.pi / math.sqrt(12)  # packing fraction at which nearest neighbours touch
@@ -27,14 +27,19 @@ class Options(Section):
 
     kind: Literal["hexagonal"] = "hexagonal"
     n_cells: tuple[Count, Count] = Field((8, 5), description="cells of two discs along x and y")
-    diameter: float = Field(1.0, gt=0, description="diameter of the discs")
-    spacing: float | None = Field(None, gt=0, description="nearest-neighbour distance")
+    diameter: Length = Field(1.0, description="diameter of the discs")
+    spacing: Length | None = Field(None, description="nearest-neighbour distance")
     packing_fraction: float | None = Field(None, gt=0, le=5, description="area of all discs over that of the box")
     perturbation: float = Field(
         0.0, ge=0, lt=0.5, description="largest random displacement along each axis, units of the spacing"
     )
     vacancies: Sites = Field((), description="numbers of sites left empty, from 0; the spacing stays as it is")
     seed: int = Field(0, ge=0, lt=2**63, description="seed of the random displacements")
+
+    @property
+    def n_particles(self) -> int:
+        """Number of particles."""
+        return len(MOTIF) * math.prod(self.n_cells) - len(self.vacancies)
 
 
 def build(options: Options) -> Start:

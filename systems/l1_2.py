@@ -6,6 +6,7 @@ surrounded by twelve A.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 import jax.numpy as jnp
@@ -14,12 +15,11 @@ from pydantic import Field
 
 from mdsens.config import Section
 from mdsens.types import Configuration
-from systems.start import Sites, Start, lattice, perturbed, without_sites
+from systems.start import Length, Sites, Start, lattice, perturbed, without_sites
 
 MOTIF = np.array([[0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0], [0.0, 0.0, 0.0]])
 SPECIES = np.array([0, 0, 0, 1])
 Count = Annotated[int, Field(ge=1, le=1_000)]
-Diameter = Annotated[float, Field(gt=0)]
 
 
 class Options(Section):
@@ -27,13 +27,18 @@ class Options(Section):
 
     kind: Literal["l1_2"] = "l1_2"
     n_cells: tuple[Count, Count, Count] = Field((3, 3, 3), description="cubic cells of three A and a B along x, y, z")
-    diameters: tuple[Diameter, Diameter] = Field((1.0, 1.0), description="diameters of species A and B")
-    edge: float = Field(1.5, gt=0, description="edge of the cubic cell, units of length")
+    diameters: tuple[Length, Length] = Field((1.0, 1.0), description="diameters of species A and B")
+    edge: Length = Field(1.5, description="edge of the cubic cell, units of length")
     perturbation: float = Field(
         0.0, ge=0, lt=0.5, description="largest random displacement along each axis, units of edge/sqrt(2)"
     )
     vacancies: Sites = Field((), description="numbers of sites left empty, from 0; every fourth one is B's")
     seed: int = Field(0, ge=0, lt=2**63, description="seed of the random displacements")
+
+    @property
+    def n_particles(self) -> int:
+        """Number of particles."""
+        return len(MOTIF) * math.prod(self.n_cells) - len(self.vacancies)
 
 
 def build(options: Options) -> Start:

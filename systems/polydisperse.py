@@ -22,7 +22,7 @@ from pydantic import Field
 from mdsens.config import Section
 from mdsens.errors import UserError
 from mdsens.types import Configuration, PeriodicBox
-from systems.start import Start, box_edge, random_positions, single_species
+from systems.start import Length, Start, box_edge, random_positions, single_species
 
 
 class Options(Section):
@@ -32,7 +32,7 @@ class Options(Section):
     n_particles: int = Field(128, ge=2, le=10_000_000, description="number of particles")
     dimension: Literal[2, 3] = Field(2, description="2: discs, 3: spheres")
     distribution: Literal["uniform", "lognormal"] = Field("uniform", description="distribution of the diameters")
-    mean_diameter: float = Field(1.0, gt=0, description="mean of the distribution")
+    mean_diameter: Length = Field(1.0, description="mean of the distribution")
     polydispersity: float = Field(0.2, gt=0, le=2, description="standard deviation of the distribution over its mean")
     packing_fraction: float = Field(0.98, gt=0, le=5, description="volume of all particles over that of the box")
     seed: int = Field(0, ge=0, lt=2**63, description="seed of the random diameters and positions")

@@ -14,8 +14,9 @@ from pydantic import AfterValidator, Field
 
 from mdsens.config import distinct
 from mdsens.errors import UserError
-from mdsens.types import Configuration, PeriodicBox, Position
+from mdsens.types import LARGEST, Configuration, PeriodicBox, Position
 
+Length = Annotated[float, Field(gt=0, ge=1 / LARGEST, le=LARGEST)]
 Sites = Annotated[tuple[Annotated[int, Field(ge=0)], ...], AfterValidator(distinct)]
 
 

@@ -1,6 +1,7 @@
 """The command line: exit codes, sentences instead of tracebacks, and a help that imports nothing heavy."""
 
 import argparse
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,7 +26,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Run], None]:
     def put(name: str, run: Run) -> None:
         monkeypatch.setitem(sys.modules, f"workflows.{name}", SimpleNamespace(run=run))
 
-    monkeypatch.setattr(cli, "prepare_jax", lambda: None)
+    monkeypatch.setattr(cli, "prepare_process", lambda: None)
     return put
 
 
@@ -210,3 +211,51 @@ def test_prepare_output_refuses_a_folder_without_write_permission(
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     with pytest.raises(UserError, match=r"cannot be written to \(Permission denied\): name another one with -o DIR"):
         prepare_output(tmp_path)
+
+
+def test_an_option_is_not_taken_for_the_value_of_an_override(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.parse(["relax", "x.toml", "--system.seed", "-1"]).overrides == ["--system.seed", "-1"]
+    arguments = cli.parse(["relax", "x.toml", "--system.n_particles", "-o", "there"])
+    assert (arguments.overrides, arguments.output) == (["--system.n_particles"], Path("there"))
+
+
+def test_what_a_user_wrote_stays_one_short_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["x" * 1_000_000]) == 2
+    assert cli.main(["a\nb\x07"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert all(len(line) < 2100 and line.isprintable() for line in lines)
+
+
+def test_a_terminal_that_takes_nothing_is_one_sentence(
+    install: Callable[[str, Run], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    install("show", raising(OSError(28, "No space left on device")))
+    assert cli.main(["show", "x.h5"]) == 2
+    assert capsys.readouterr().err == (
+        "mdsens: what is printed cannot be written (No space left on device): print it elsewhere\n"
+    )
+
+
+def test_termination_is_said_and_has_its_exit_code(
+    install: Callable[[str, Run], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    install("show", raising(cli.Terminated()))
+    assert cli.main(["show", "x.h5"]) == 143
+    assert capsys.readouterr().err == "mdsens: terminated\n"
+
+
+@pytest.mark.parametrize("platform", ["cuda", "nonsense"])
+def test_a_device_that_is_not_there_is_one_sentence(platform: str) -> None:
+    if any(device.platform == "gpu" for device in jax.devices()):
+        pytest.skip("JAX finds a GPU")
+    done = subprocess.run(
+        [sys.executable, "-m", "workflows.cli", "show", "x.h5"],
+        capture_output=True,
+        text=True,
+        cwd=Path(cli.__file__).parents[1],
+        env=os.environ | {"JAX_PLATFORMS": platform},
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"mdsens: JAX_PLATFORMS is '{platform}'")
+    assert done.stderr.count("\n") == 1

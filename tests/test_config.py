@@ -247,7 +247,9 @@ def test_a_number_that_is_none_of_the_choices_lists_them(tmp_path: Path, value: 
 LONG = {"decimal": "9" * 5000, "hexadecimal": "0x" + "f" * 5000, "within Python's limit": "9" * 400}
 
 
-@pytest.mark.parametrize("key", ["system.n", "system.packing_fraction", "system.kind", "output.name", "system.diameters"])
+@pytest.mark.parametrize(
+    "key", ["system.n", "system.packing_fraction", "system.kind", "output.name", "system.diameters"]
+)
 @pytest.mark.parametrize("form", ["{}", "[{}]", "[{{a = {}}}]"])
 @pytest.mark.parametrize("number", LONG.values(), ids=LONG)
 def test_an_integer_of_thousands_of_digits_is_refused_in_few_words(

@@ -10,14 +10,18 @@ Exit codes: 0 done, 1 a computation failed or a check disagreed, 2 bad input, 13
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import hashlib
 import importlib
 import os
 import platform
 import re
+import signal
 import sys
+import threading
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +31,8 @@ from mdsens import __version__
 from mdsens.errors import NumericalError, UserError
 
 OVERRIDE = re.compile(r"--[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+(=.*)?", re.DOTALL)
+_LONGEST_WORD = 100  # of a wrong word that a sentence repeats
+_LONGEST_SENTENCE = 2000
 PACKAGES = ("mdsens", "potentials", "systems", "workflows")
 
 
@@ -37,6 +43,10 @@ class Command:
     summary: str
     declare: Callable[[argparse.ArgumentParser], None]
     overridable: bool = True
+
+
+class Terminated(BaseException):
+    """The process was told to end (SIGTERM)."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -51,15 +61,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         arguments = parse(words)
-        prepare_jax()
-        return int(importlib.import_module(f"workflows.{arguments.command}").run(arguments))
+        prepare_process()
+        code = int(importlib.import_module(f"workflows.{arguments.command}").run(arguments))
+        sys.stdout.flush()
+        return code
     except SystemExit as stop:  # argparse after --help and --version
         return int(stop.code or 0)
     except KeyboardInterrupt:
         return _report("interrupted", 130)
+    except Terminated:
+        return _report("terminated", 143)
     except BrokenPipeError:  # the reader went away, as in `mdsens show FILE | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence_stdout()
         return 1
+    except OSError as error:  # those of files are sentences by now: what is left is the terminal
+        if "--debug" in words or error.filename is not None:
+            raise
+        _silence_stdout()
+        return _report(f"what is printed cannot be written ({error.strerror or error}): print it elsewhere", 2)
     except (ValueError, NumericalError) as error:
         if "--debug" in words or not _is_sentence(error):
             raise
@@ -83,12 +102,13 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     if command and command not in COMMANDS:
         close = difflib.get_close_matches(command, COMMANDS, n=1, cutoff=0.4)
         hint = f"did you mean {close[0]}? Known" if close else "known"
-        raise UserError(f"{command} is not a command; {hint} commands: {', '.join(COMMANDS)}")
+        raise UserError(f"{command[:_LONGEST_WORD]} is not a command; {hint} commands: {', '.join(COMMANDS)}")
     arguments = build_parser().parse_args(plain)
     if COMMANDS[arguments.command].overridable:
         arguments.overrides = overrides
     elif overrides:
-        raise UserError(f"mdsens {arguments.command} reads no configuration, so {overrides[0]} means nothing here")
+        word = overrides[0][:_LONGEST_WORD]
+        raise UserError(f"mdsens {arguments.command} reads no configuration, so {word} means nothing here")
     return arguments
 
 
@@ -103,7 +123,7 @@ def _split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
             plain.append(word)
             continue
         overrides.append(word)
-        if "=" not in word and remaining and not remaining[0].startswith("--"):
+        if "=" not in word and remaining and not re.match(r"--?[A-Za-z]", remaining[0]):  # -1 is a value, -o is not
             overrides.append(remaining.pop(0))
     return plain, overrides
 
@@ -183,6 +203,28 @@ COMMANDS = {
 }
 
 
+def prepare_process() -> None:
+    """Let other packages' warnings and a missing device not get between our lines, and SIGTERM end us cleanly."""
+    warnings.simplefilter("ignore")
+
+    def terminate(*_: object) -> NoReturn:
+        raise Terminated
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, terminate)
+    prepare_jax()
+    platforms = os.environ.get("JAX_PLATFORMS")
+    if platforms:
+        import jax
+
+        try:
+            jax.devices()
+        except (RuntimeError, AssertionError):
+            raise UserError(
+                f"JAX_PLATFORMS is {platforms[:_LONGEST_WORD]!r}, but JAX finds no such device: unset it or use cpu"
+            ) from None
+
+
 def prepare_jax() -> None:
     """Switch on float64, one thread per factorisation, and JAX's persistent compilation cache where it is writable."""
     # jax 0.10's XLA logs "prefer-no-gather is not supported", wrongly, for every program it takes from the cache.
@@ -228,8 +270,19 @@ def _is_sentence(error: Exception) -> bool:
 
 
 def _report(sentence: str, code: int) -> int:
-    print(f"mdsens: {sentence}", file=sys.stderr)
+    """Print one line whatever a user's text puts into it: no control characters, and not without end."""
+    line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(sentence.splitlines()))
+    if len(line) > _LONGEST_SENTENCE:
+        half = _LONGEST_SENTENCE // 2
+        line = f"{line[:half]} ... {line[-half:]}"
+    print(f"mdsens: {line}", file=sys.stderr)
     return code
+
+
+def _silence_stdout() -> None:
+    """Let what is still to be printed go nowhere: the interpreter would complain at its exit."""
+    with contextlib.suppress(OSError, ValueError):  # a stream of tests has no descriptor
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic
@@ -17,6 +19,8 @@ from mdsens.errors import UserError
 from mdsens.io import StoredRun, restored_params
 from mdsens.relax import MINIMIZERS, RelaxationSettings
 from mdsens.types import Configuration
+
+_MEMORY_PER_PARTICLE = 5_000  # bytes for relaxing discs; a response takes nearly twice as much, spheres more
 
 
 class ProblemSections(Section):
@@ -59,13 +63,41 @@ class Problem:
 
 
 def build_problem(sections: ProblemSections) -> Problem:
-    """Build the system and the law that a configuration names."""
+    """Build the system and the law that a configuration names.
+
+    Raises:
+        UserError: When the machine has too little memory for so many particles.
+    """
+    refuse_too_large(getattr(sections.system, "n_particles", 0))
     begin = systems.REGISTRY[sections.system.kind].build(sections.system)
     n_species = len(begin.configuration.species_names)
     potential, params = potentials.REGISTRY[sections.potential.kind].build(
         sections.potential, begin.diameters, n_species
     )
     return Problem(potential, params, begin.configuration, relaxation_settings(sections.relaxation))
+
+
+def refuse_too_large(n_particles: int) -> None:
+    """Refuse a system for which the machine's free memory is too small, before anything is computed.
+
+    Raises:
+        UserError: With what it needs and what there is.
+    """
+    needed, free = _MEMORY_PER_PARTICLE * n_particles, _free_memory()
+    if needed > free:
+        here = f"{needed / 2**30:.0f} GiB of memory, and {free / 2**30:.0f} GiB are free"
+        raise UserError(
+            f"system.n_particles = {n_particles} needs at least {here}: take fewer particles or another machine."
+        )
+
+
+def _free_memory() -> float:
+    """Return the memory that is free on this machine, bytes; infinite where it does not say."""
+    try:
+        found = re.search(r"^MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return 1024.0 * int(found[1]) if found else float("inf")
 
 
 def stored_problem(stored: StoredRun) -> Problem:

@@ -49,7 +49,7 @@ from workflows.progress import counting_progress, say
 class ThermalOptions(Section):
     """The ``[thermal]`` section; all masses are one."""
 
-    temperature: float = Field(gt=0, description="k_B T, units of energy")
+    temperature: float = Field(ge=1e-100, le=1e100, description="k_B T, units of energy")
     timestep: float = Field(0.005, gt=0, le=10, description="step of the integrator, units of time")
     integrator: Literal["langevin", "nose_hoover"] = Field(
         "langevin", description="thermostat; nose_hoover is for periodic systems without an outer field"

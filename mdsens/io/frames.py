@@ -34,7 +34,8 @@ def _end_of_frame(lines: Sequence[str], begin: int) -> int:
     n = int(lines[begin])
     if begin + 2 + n > len(lines):
         raise ValueError(
-            f"line {begin + 1} announces {n} particles, but only {max(len(lines) - begin - 2, 0)} of their lines follow."
+            f"line {begin + 1} announces {n} particles, but only {max(len(lines) - begin - 2, 0)} of their lines "
+            "follow."
         )
     return begin + 2 + n
 
@@ -42,6 +43,8 @@ def _end_of_frame(lines: Sequence[str], begin: int) -> int:
 def _check_columns(frame: Sequence[str], begin: int) -> None:
     found = re.search(r'Properties="?([^\s"]*)', frame[1])
     columns = _columns(found[1] if found else _DEFAULT)
+    if columns.count(("pos", "R")) != 3:
+        raise ValueError(f"line {begin + 2} announces no positions; Properties must have pos:R:3.")
     numbered = any(name == "Z" for name, _ in columns)
     checks = [_check_of(name, kind, numbered) for name, kind in columns]
     for number, line in enumerate(frame[2:], start=begin + 3):

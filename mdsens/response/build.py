@@ -15,6 +15,7 @@ from mdsens.response.null_space import ZeroModes, known_zero_modes, spectrum_edg
 from mdsens.results import Verdict
 
 STATIONARITY = 1e-6  # epsilon/sigma: the largest force that still counts as a relaxed state
+_ALONE = "No particle feels another, so that nothing holds their positions: bring them within the range of the law."
 _SYMMETRIC = 1e-6  # of the matrix norm: a motion that changes the gradient by less is a symmetry
 
 
@@ -61,8 +62,7 @@ def _refuse(relaxation: Relaxation, stationarity: float) -> None:
     if not relaxation.max_force <= stationarity * unit:
         raise NumericalError(
             f"no sensitivity: the largest force {relaxation.max_force:.2e} exceeds the stationarity threshold "
-            f"{stationarity * unit:.2e}. Relax further (max_steps, max_force), or pass at_any_point=True to label the "
-            "result."
+            f"{stationarity * unit:.2e}: relax further (lower max_force or raise max_steps)."
         )
 
 
@@ -76,7 +76,8 @@ def _response(
     solver: LinearSolver = "auto",
 ) -> LinearResponse:
     if not network.backbone.any():
-        raise NumericalError(f"no sensitivity: {Verdict.UNJAMMED.sentence}")
+        contact = isinstance(loaded.potential, PairPotential) and loaded.potential.contact
+        raise NumericalError(f"no sensitivity: {Verdict.UNJAMMED.sentence if contact else _ALONE}")
     factor = factor or factorise(loaded, network.backbone, solver=solver)
     if factor.n_negative and not at_any_point:
         raise NumericalError(f"no sensitivity: {Verdict.SADDLE.sentence}")

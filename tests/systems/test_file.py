@@ -51,6 +51,12 @@ def test_a_wrong_number_of_diameters_is_refused(reader):
         file.build(file.Options(path="start.npz", diameters=(1.0, 1.0, 1.0)))
 
 
+@pytest.mark.parametrize("diameter", [0.0, 1e-200, 1e200])
+def test_a_diameter_beyond_what_float64_multiplies_is_refused(diameter):
+    with pytest.raises(ValueError, match=r"diameters\.0"):
+        file.Options(path="start.npz", diameters=(diameter,))
+
+
 def test_a_missing_file_is_refused_with_a_sentence(tmp_path):
     with pytest.raises(UserError, match=r"nothing\.npz"):
         file.build(file.Options(path=str(tmp_path / "nothing.npz")))

@@ -61,7 +61,7 @@ def run_command(*words: object) -> Outcome:
     """Run the command line in this process, which has switched float64 on already."""
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        patch.setattr(cli, "prepare_jax", lambda: None)
+        patch.setattr(cli, "prepare_process", lambda: None)
         code = cli.main([str(word) for word in words])
     return Outcome(code, out.getvalue(), err.getvalue())
 

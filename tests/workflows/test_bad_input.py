@@ -144,3 +144,12 @@ def test_an_ensemble_file_verifies_against_its_members(mdsens, ensemble):
     outcome = mdsens("verify", ensemble[1] / "out" / "ensemble.h5")
     assert outcome.code == 0, outcome.out + outcome.err
     assert "only with the members" in outcome.out
+
+
+def test_more_particles_than_memory_holds_are_refused_before_anything_is_computed(refused):
+    assert "needs at least" in refused("--system.n_particles", "10000000")
+
+
+def test_extreme_scales_are_refused(refused):
+    for scale in ("1e200", "1e-200"):
+        assert "1e+100" in refused("--potential.epsilon", scale)

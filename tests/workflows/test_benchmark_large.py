@@ -128,7 +128,7 @@ def test_a_process_of_its_own_reports_failure_and_time_in_a_line():
 def test_a_measurement_prints_json(capsys, monkeypatch):
     from workflows import cli
 
-    monkeypatch.setattr(cli, "prepare_jax", lambda: None)
+    monkeypatch.setattr(cli, "prepare_process", lambda: None)
     assert main([json.dumps({"part": "pair_diameters", "n_particles": 15, "start": 0, "max_force": 1e-9})]) == 0
     assert json.loads(capsys.readouterr().out)["n_parameters"] == 55
 
@@ -136,7 +136,7 @@ def test_a_measurement_prints_json(capsys, monkeypatch):
 def test_startup_is_told_stage_by_stage(capsys, monkeypatch):
     from workflows import cli
 
-    monkeypatch.setattr(cli, "prepare_jax", lambda: None)
+    monkeypatch.setattr(cli, "prepare_process", lambda: None)
     startup.main()
     marks = json.loads(capsys.readouterr().out)
     assert list(marks) == list(startup.STAGES)
