@@ -1,4 +1,5 @@
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -83,4 +84,33 @@ def test_an_unwritable_folder_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(UserError, match="not writable"), replacing(tmp_path / "x.h5", overwrite=False):
         pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(run: Run, tmp_path: Path) -> None:
+    for name in (".run.h5.0123abcd.part", ".other.h5.0123abcd.part"):
+        (tmp_path / name).write_bytes(b"half")
+    write_run(tmp_path / "run.h5", run)
+    assert {path.name for path in tmp_path.iterdir()} == {"run.h5", ".other.h5.0123abcd.part"}
+
+
+def test_what_a_living_writer_is_writing_is_not_removed(tmp_path: Path) -> None:
+    path = tmp_path / "run.h5"
+    with replacing(path, overwrite=True) as slow:
+        slow.write_text("slow")
+        with replacing(path, overwrite=True) as fast:
+            fast.write_text("fast")
+        assert path.read_text() == "fast"
+    assert path.read_text() == "slow"
+    assert [path.name for path in tmp_path.iterdir()] == ["run.h5"]
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(run: Run, tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, before[1]))  # the system says that files may not be larger
+        with pytest.raises(UserError, match=r"cannot be written \(File too large\)"):
+            write_run(tmp_path / "run.h5", run)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not list(tmp_path.iterdir())
