@@ -11,7 +11,7 @@ PIP_INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-ch
 STAMP = $(VENV)/.stamp-$(MINOR)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv check test demo benchmark benchmark-large clean
+.PHONY: help venv check test test-all demo benchmark benchmark-large clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -27,6 +27,9 @@ check: $(STAMP)-dev ## Linter, formatter and type checker
 
 test: $(STAMP)-dev ## Run the tests
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+test-all: $(STAMP)-dev ## Run all tests, the exhaustive ones too: long fuzzing, every kill (an hour)
+	MDSENS_FUZZ=20000 $(VENV)/bin/python -m pytest $(PYTEST_ARGS) -m ""
 
 demo: $(STAMP)-run ## One packing's sensitivity and the 40-start ensemble, with figures
 	$(VENV)/bin/mdsens sensitivity workflows/sensitivity.toml -o $(RESULTS)

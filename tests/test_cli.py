@@ -259,3 +259,38 @@ def test_a_device_that_is_not_there_is_one_sentence(platform: str) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith(f"mdsens: JAX_PLATFORMS is '{platform}'")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes")])
+def test_too_little_memory_is_one_sentence(
+    install: Callable[[str, Run], None], capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    install("relax", raising(error))
+    assert cli.main(["relax", "c.toml"]) == 1
+    assert capsys.readouterr().err.startswith("mdsens: the memory of this machine or device is too small")
+
+
+def test_a_file_name_that_no_system_takes_is_one_short_sentence(
+    install: Callable[[str, Run], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    install("show", raising(OSError(36, "File name too long", "x" * 5000 + ".h5")))
+    assert cli.main(["show", "x.h5"]) == 2
+    sentence = capsys.readouterr().err
+    assert "xxx.h5 cannot be used (File name too long)" in sentence
+    assert len(sentence) < 300
+
+
+@pytest.mark.parametrize("words", ["--version", "relax --help"])
+def test_a_full_disk_behind_the_terminal_is_one_sentence(words: str) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "workflows.cli", *words.split()],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=Path(cli.__file__).parents[1],
+            env=os.environ | {"PYTHONUNBUFFERED": ""},
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("mdsens: what is printed cannot be written (No space left on device)")
+    assert done.stderr.count("\n") == 1

@@ -32,6 +32,7 @@ from mdsens.errors import NumericalError, UserError
 
 OVERRIDE = re.compile(r"--[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+(=.*)?", re.DOTALL)
 _LONGEST_WORD = 100  # of a wrong word that a sentence repeats
+_LONGEST_PATH = 400
 _LONGEST_SENTENCE = 2000
 PACKAGES = ("mdsens", "potentials", "systems", "workflows")
 
@@ -60,13 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (the process's own by default) and return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        arguments = parse(words)
-        prepare_process()
-        code = int(importlib.import_module(f"workflows.{arguments.command}").run(arguments))
-        sys.stdout.flush()
+        code = _run(words)
+        print(end="", flush=True)  # there may be no sys.stdout
         return code
-    except SystemExit as stop:  # argparse after --help and --version
-        return int(stop.code or 0)
     except KeyboardInterrupt:
         return _report("interrupted", 130)
     except Terminated:
@@ -74,15 +71,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader went away, as in `mdsens show FILE | head`
         _silence_stdout()
         return 1
-    except OSError as error:  # those of files are sentences by now: what is left is the terminal
-        if "--debug" in words or error.filename is not None:
+    except OSError as error:
+        if "--debug" in words:
             raise
+        if error.filename is not None:
+            return _report(f"{error.filename} cannot be used ({error.strerror}): name another file or folder", 2)
         _silence_stdout()
         return _report(f"what is printed cannot be written ({error.strerror or error}): print it elsewhere", 2)
     except (ValueError, NumericalError) as error:
         if "--debug" in words or not _is_sentence(error):
             raise
         return _report(str(error), 1 if isinstance(error, NumericalError) else 2)
+    except (MemoryError, RuntimeError) as error:
+        if "--debug" in words or not (isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)):
+            raise
+        return _report("the memory of this machine or device is too small: take fewer particles or another one", 1)
+
+
+def _run(words: Sequence[str]) -> int:
+    try:
+        arguments = parse(words)
+    except SystemExit as stop:  # argparse after --help and --version
+        return int(stop.code or 0)
+    prepare_process()
+    return int(importlib.import_module(f"workflows.{arguments.command}").run(arguments))
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
@@ -272,6 +284,7 @@ def _is_sentence(error: Exception) -> bool:
 def _report(sentence: str, code: int) -> int:
     """Print one line whatever a user's text puts into it: no control characters, and not without end."""
     line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(sentence.splitlines()))
+    line = re.sub(rf"\S{{{_LONGEST_PATH},}}", lambda word: f"{word[0][:_LONGEST_WORD]}...{word[0][-20:]}", line)
     if len(line) > _LONGEST_SENTENCE:
         half = _LONGEST_SENTENCE // 2
         line = f"{line[:half]} ... {line[-half:]}"

@@ -85,19 +85,24 @@ def refuse_too_large(n_particles: int) -> None:
     """
     needed, free = _MEMORY_PER_PARTICLE * n_particles, _free_memory()
     if needed > free:
-        here = f"{needed / 2**30:.0f} GiB of memory, and {free / 2**30:.0f} GiB are free"
         raise UserError(
-            f"system.n_particles = {n_particles} needs at least {here}: take fewer particles or another machine."
+            f"a system of {n_particles} particles needs at least {needed / 2**30:.0f} GiB of memory, and "
+            f"{free / 2**30:.0f} GiB are free: take fewer particles or another machine."
         )
 
 
 def _free_memory() -> float:
-    """Return the memory that is free on this machine, bytes; infinite where it does not say."""
+    """Return the memory that is free on this machine or allowed to this process, bytes; infinite if nothing says."""
+    available = re.findall(r"^MemAvailable:\s*(\d+) kB", _content("/proc/meminfo"), re.MULTILINE)
+    allowed = re.findall(r"^\d+$", _content("/sys/fs/cgroup/memory.max"), re.MULTILINE)
+    return min([*(1024.0 * int(size) for size in available), *map(float, allowed)], default=float("inf"))
+
+
+def _content(path: str) -> str:
     try:
-        found = re.search(r"^MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+        return Path(path).read_text()
     except OSError:
-        found = None
-    return 1024.0 * int(found[1]) if found else float("inf")
+        return ""
 
 
 def stored_problem(stored: StoredRun) -> Problem:

@@ -30,6 +30,8 @@ from mdsens.types import Configuration, PeriodicBox, replaced
 
 _ROUNDING = 1e-13  # relative rounding error of an enthalpy, below which it cannot judge a step
 _SOFT = 1e-3  # of the largest: smaller stiffnesses of the box are not trusted for the length of a step
+_TORN = 2.0  # times that volume, in which a pull of which the particles bear
+_PULL = 0.9  # less than the rest of this part tears them apart
 _LARGEST = 1e3  # times the volume of the start: beyond, the box grows without bound
 
 
@@ -130,11 +132,11 @@ def relax_at_pressure(
     for k in range(settings.max_box_steps):
         if progress is not None:
             progress(k, here.error)
+        if here.volume > _LARGEST * first_volume or _has_nothing_to_hold_it(here, pressure, first_volume):
+            verdict = Verdict.EVAPORATED
+            break
         if here.error <= tolerance or here.relaxation.verdict in (Verdict.NONFINITE, Verdict.MAX_STEPS):
             verdict = here.relaxation.verdict
-            break
-        if here.volume > _LARGEST * first_volume or _has_nothing_to_hold_it(here, pressure):
-            verdict = Verdict.EVAPORATED
             break
         step, moves, gain = _step(here, trust)
         try:
@@ -273,11 +275,12 @@ def _stress_unit(here: _Here) -> float:
     return here.relaxation.force_unit * length ** (1 - state.configuration.dimension)
 
 
-def _has_nothing_to_hold_it(here: _Here, pressure: float) -> bool:
-    """Return whether nothing acts between the particles although the pressure pulls or does nothing."""
+def _has_nothing_to_hold_it(here: _Here, pressure: float, first_volume: float) -> bool:
+    """Return whether nothing acts between the particles, or next to nothing in a grown box, and the pressure pulls."""
     potential = here.relaxation.state.potential
     contact = isinstance(potential, PairPotential) and potential.contact
-    return contact and here.relaxation.verdict is Verdict.UNJAMMED and pressure <= 0
+    torn = pressure < 0 and here.volume > _TORN * first_volume and here.error >= _PULL * abs(pressure)
+    return torn or (contact and here.relaxation.verdict is Verdict.UNJAMMED and pressure <= 0)
 
 
 def _step(here: _Here, trust: float) -> tuple[np.ndarray, np.ndarray | None, float]:

@@ -97,7 +97,7 @@ def test_a_free_box_leaves_separations_alone():
     [
         (np.diag([1.0, -1.0]), "determinant -1"),
         (np.zeros((2, 2)), "determinant 0"),
-        (np.full((2, 2), np.nan), "determinant nan"),
+        (np.full((2, 2), np.nan), "every entry must be finite"),
         (np.eye(4), r"\(4, 4\)"),
         (np.ones(2), r"\(2,\)"),
     ],

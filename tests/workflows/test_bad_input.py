@@ -153,3 +153,11 @@ def test_more_particles_than_memory_holds_are_refused_before_anything_is_compute
 def test_extreme_scales_are_refused(refused):
     for scale in ("1e200", "1e-200"):
         assert "1e+100" in refused("--potential.epsilon", scale)
+
+
+def test_a_lattice_of_more_sites_than_memory_holds_is_refused_before_it_is_built(refused, configuration):
+    configuration.write_text(
+        '[system]\nkind = "fcc"\nspacing = 1.0\nn_cells = [1000, 1000, 1000]\n[potential]\nkind = "soft_sphere"\n'
+        '[sensitivity]\nparameters = ["soft_sphere.sigma"]\n'
+    )
+    assert "4000000000 particles needs at least" in refused()
