@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import mmap
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -116,10 +118,32 @@ def _opened(path: Path) -> Any:
         if not h5py.is_hdf5(path):
             path.open("rb").close()
             raise UserError(f"{path} is not an HDF5 file: give a results file written by mdsens.")
+        if not _heaps_end(path):
+            raise UserError(f"{path} is damaged or incomplete (a heap of texts has no end): make it again.")
         return _unlocked(path)
     except OSError as error:
         reason = error.strerror or ("it ends too early" if "truncated" in str(error) else _first_line(error))
         raise UserError(f"{path} cannot be read ({reason}): make it again or check its permissions.") from error
+
+
+def _heaps_end(path: Path) -> bool:
+    """Return whether the global heaps of a file (its texts) end; HDF5 2.0 never returns from an object of length 0.
+
+    A heap is ``GCOL``, 4 bytes, its size, and objects: index (0 for free room), 6 bytes, length, and that many bytes
+    in eights. The length of free room includes its head.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        begin = data.find(b"GCOL")
+        while begin >= 0:
+            end = begin + struct.unpack_from("<Q", data, begin + 8)[0] if begin + 16 <= len(data) else begin
+            place = begin + 16
+            while place + 16 <= min(end, len(data)):
+                index, length = struct.unpack_from("<H6xQ", data, place)
+                if index == 0 and length == 0:
+                    return False
+                place += 16 + -(-length // 8) * 8 if index else length
+            begin = data.find(b"GCOL", begin + 4)
+    return True
 
 
 def _unlocked(path: Path) -> Any:

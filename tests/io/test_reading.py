@@ -139,3 +139,13 @@ def test_a_file_that_is_open_elsewhere_in_the_process_is_read(run: Run, tmp_path
     write_run(path, run)
     with h5py.File(path, "r"):
         assert read_run(path).energy == run.relaxation.energy
+
+
+def test_a_heap_of_texts_without_an_end_is_damage(stored: Path) -> None:
+    data = bytearray(stored.read_bytes())
+    begin = data.find(b"GCOL")
+    assert begin > 0
+    data[begin + 16 : begin + 32] = bytes(16)  # the first object becomes free room of length 0
+    stored.write_bytes(data)
+    with pytest.raises(UserError, match="a heap of texts has no end"):
+        summary(stored)
