@@ -39,6 +39,6 @@ def _suite(arguments: argparse.Namespace) -> str:
 
     section = read_toml(arguments.config)[1].get("benchmark", {})
     suite = section.get("suite", "accuracy") if isinstance(section, dict) else "accuracy"
-    if suite not in SUITES:
+    if not isinstance(suite, str) or suite not in SUITES:
         raise ConfigError(f"{arguments.config}: {choice_sentence('benchmark.suite', suite, list(SUITES))}")
     return str(suite)
