@@ -41,7 +41,7 @@ def finished(process: subprocess.Popen) -> tuple[int, str]:
     return process.returncode, err
 
 
-@pytest.fixture(scope="module", params=STUDIES)
+@pytest.fixture(scope="module", params=["ensemble", pytest.param("compress", marks=pytest.mark.exhaustive)])
 def undisturbed(request, pytestconfig, tmp_path_factory):
     """The name of a study and what an undisturbed run of it leaves."""
     folder = tmp_path_factory.mktemp(request.param)
@@ -121,6 +121,7 @@ def limited() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
 
 
+@pytest.mark.exhaustive
 def test_a_full_disk_ends_a_study_with_one_sentence_and_keeps_members(undisturbed, pytestconfig, tmp_path):
     name, reference = undisturbed
     code, err = finished(started(pytestconfig.rootpath, name, tmp_path, preexec_fn=limited))
