@@ -218,6 +218,7 @@ def read_somehow(rng, command, folder, path):
     return outcome.fault
 
 
+@pytest.mark.exhaustive
 def test_a_spoilt_results_file_is_read_or_refused_in_one_sentence(command, campaign, attempts, files, without_work):
     kinds = ["sensitivity", "pressure", "ensemble", "member"]
     kinds += ["observables", "spectrum", "compress", "thermal", "fit"] if attempts(1) > 2000 else []
