@@ -21,6 +21,7 @@ from mdsens.io.replacing import replacing
 SCHEMA_VERSION = 1
 CREATOR = "mdsens"
 _BOUNDS = ("v110", "v110")  # virtual datasets, and attributes above 64 kB
+_HEAP = b"GCOL\x01\0\0\0"  # no text holds zeros
 _NUMBERS = itertools.count()  # names of files in memory
 _TEXT = h5py.string_dtype("utf-8")
 
@@ -87,7 +88,7 @@ def stored_file(path: Path) -> Iterator[Any]:
     except (OSError, KeyError, RuntimeError) as error:
         # HDF5 finds damage only where it reads
         raise UserError(f"{path} is damaged or incomplete ({_first_line(error)}): make it again.") from error
-    except (ValueError, TypeError, AttributeError, MemoryError) as error:
+    except (ValueError, TypeError, AttributeError, MemoryError, SystemError) as error:
         raise UserError(f"{path} is damaged or incomplete (not of types that mdsens writes): make it again.") from error
 
 
@@ -127,22 +128,23 @@ def _opened(path: Path) -> Any:
 
 
 def _heaps_end(path: Path) -> bool:
-    """Return whether the global heaps of a file (its texts) end; HDF5 2.0 never returns from an object of length 0.
+    """Return whether the global heaps of a file (its texts) end: HDF5 2.0 never returns from some that do not.
 
-    A heap is ``GCOL``, 4 bytes, its size, and objects: index (0 for free room), 6 bytes, length, and that many bytes
-    in eights. The length of free room includes its head.
+    A heap is ``GCOL``, its version and 3 zeros, its size, and objects: index (0 for free room), 6 bytes, length, and
+    that many bytes in eights. The length of free room includes its head.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        begin = data.find(b"GCOL")
+        begin = data.find(_HEAP)
         while begin >= 0:
             end = begin + struct.unpack_from("<Q", data, begin + 8)[0] if begin + 16 <= len(data) else begin
             place = begin + 16
             while place + 16 <= min(end, len(data)):
                 index, length = struct.unpack_from("<H6xQ", data, place)
-                if index == 0 and length == 0:
+                step = 16 + -(-length // 8) * 8 if index else length
+                if step < 16 or place + step > end:
                     return False
-                place += 16 + -(-length // 8) * 8 if index else length
-            begin = data.find(b"GCOL", begin + 4)
+                place += step
+            begin = data.find(_HEAP, begin + 4)
     return True
 
 

@@ -42,7 +42,7 @@ def fitting_together(path: Path) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(
             f"{path} is damaged or incomplete (its contents do not fit together): make it again."
         ) from error

@@ -85,7 +85,8 @@ def _arrays_in(path: Path) -> dict[str, np.ndarray]:
             if "position" in members and members.keys() <= _ARRAYS:
                 return {name: _member(file, info) for name, info in members.items()}
     except Exception as error:  # a damaged or encrypted member raises whatever zipfile or its decoder stumbles over
-        raise UserError(f"{path} is not a readable .npz file ({error}): write it with numpy.savez.") from error
+        reason = str(error)[:100]
+        raise UserError(f"{path} is not a readable .npz file ({reason}): write it with numpy.savez.") from error
     held = ", ".join(sorted(members)[:10]) + (", ..." if len(members) > 10 else "")
     raise UserError(f"{path} holds {held or 'nothing'}; position is needed, allowed are {', '.join(sorted(_ARRAYS))}.")
 
