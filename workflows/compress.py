@@ -115,7 +115,7 @@ def refuse_what_cannot_work(config: Config) -> None:
     Raises:
         UserError: With the first mistake found.
     """
-    if not hasattr(config.system, "seed") or not hasattr(config.system, "n_particles"):
+    if not {"seed", "n_particles"} <= set(type(config.system).model_fields):
         raise UserError(
             f'system.kind is "{config.system.kind}"; packings start at random: choose "bidisperse" or "polydisperse".'
         )

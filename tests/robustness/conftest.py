@@ -218,7 +218,8 @@ def remove(folder: Path) -> None:
 def campaign(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Campaign]:
     """Attempts in folders of their own; faults are told at the end."""
     monkeypatch.setenv("COLUMNS", "80")
-    path = Path(request.config.cache.mkdir("robustness"), request.node.name)
+    cache = getattr(request.config, "cache", None)  # without it pytest was started with -p no:cacheprovider
+    path = (cache.mkdir("robustness") if cache else tmp_path.parent) / request.node.name
     with path.open("w") as log:
         yield Campaign(tmp_path, log)
     path.unlink()
@@ -310,7 +311,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     @functools.cache
     def make(kind: str) -> Path:
         if kind == "member":
-            return min(make("ensemble").with_name("ensemble.members").glob("*.h5"))
+            return min(make("compress").with_name("compress.members").glob("*.h5"))
         folder = tmp_path_factory.mktemp(kind)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("mdsens.io.collect", of_any_time(mdsens.io.collect))

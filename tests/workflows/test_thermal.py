@@ -114,7 +114,7 @@ def test_a_run_that_is_no_equilibrium_is_saved_and_says_so(mdsens, tiny, tmp_pat
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["--thermal.temperature", "0"], ["thermal.temperature", "> 0"]),
+        (["--thermal.temperature", "0"], ["thermal.temperature", ">= 1e-100"]),
         (["--thermal.temprature", "1"], ["thermal.temprature", "did you mean thermal.temperature"]),
         (["--thermal.n_samples", "5"], ["thermal.n_samples", "20"]),
         (["--thermal.integrator", "verlet"], ["thermal.integrator", "langevin"]),
