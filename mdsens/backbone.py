@@ -6,13 +6,12 @@ import dataclasses
 import math
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mdsens.energy import PairPotential, State, pair_distances
+from mdsens.energy import PairPotential, State
 from mdsens.generic import random_product
-from mdsens.pairs import padded_pairs, standard_capacity
+from mdsens.neighbors import on_device, padded_pairs, pair_distances, standard_capacity
 
 TOUCH = 1e-9  # relative overlap that makes a contact
 
@@ -24,6 +23,7 @@ class Network:
     Attributes:
         i: First particle of every backbone contact, shape (c,).
         j: Second particle, shape (c,).
+        shift: Image counts of the second particle, shape (d, c).
         backbone: True for particles that are held in place, shape (n,); the others are rattlers.
         one_sided: Whether two backbone particles are within a relative 1e-9 of touching at a kink of the law's second
             derivative, so that derivatives differ on the two sides.
@@ -31,6 +31,7 @@ class Network:
 
     i: np.ndarray
     j: np.ndarray
+    shift: np.ndarray
     backbone: np.ndarray
     one_sided: bool
 
@@ -55,6 +56,7 @@ class Network:
             np.array_equal(self.backbone, other.backbone)
             and np.array_equal(self.i, other.i)
             and np.array_equal(self.j, other.j)
+            and np.array_equal(self.shift, other.shift)
         )
 
 
@@ -80,9 +82,9 @@ def contact_network(state: State) -> Network:
         nothing = np.zeros(0, dtype=int)
         # a row of the Hessian vanishes if, and almost surely only if, its product with a random vector does
         stiff = np.any(random_product(state)[1] != 0.0, axis=1)
-        return Network(nothing, nothing, stiff, one_sided=False)
-    mask = np.asarray(state.pairs.mask)
-    i, j = np.asarray(state.pairs.i)[mask], np.asarray(state.pairs.j)[mask]
+        return Network(nothing, nothing, np.zeros((state.configuration.dimension, 0), int), stiff, one_sided=False)
+    pairs, mask = state.pairs, np.asarray(state.pairs.mask)
+    i, j, shift = (np.asarray(index)[..., mask] for index in (pairs.i, pairs.j, pairs.shift))
     overlap = np.asarray(_relative_overlaps(state))[mask]
     touching = overlap > (TOUCH if potential.contact else 0.0)
     i_touching, j_touching = i[touching], j[touching]
@@ -93,7 +95,7 @@ def contact_network(state: State) -> Network:
     held = backbone[i_touching] & backbone[j_touching]
     kinked = potential.smoothness < 2
     one_sided = bool(kinked and np.any((np.abs(overlap) <= TOUCH) & backbone[i] & backbone[j]))
-    return Network(i_touching[held], j_touching[held], backbone, one_sided)
+    return Network(i_touching[held], j_touching[held], shift[:, touching][:, held], backbone, one_sided)
 
 
 def with_contacts(state: State, network: Network) -> State:
@@ -102,8 +104,7 @@ def with_contacts(state: State, network: Network) -> State:
         return state
     n = state.configuration.n_particles
     capacity = math.ceil(standard_capacity(network.n_contacts / n) * n)
-    # on the device: many compiled calls follow, and each would copy a list of NumPy arrays
-    return state.with_pairs(jax.tree.map(jnp.asarray, padded_pairs(network.i, network.j, capacity)))
+    return state.with_pairs(on_device(padded_pairs(network.i, network.j, network.shift, capacity)))
 
 
 def _prune(i: np.ndarray, j: np.ndarray, n: int, least: int) -> np.ndarray:

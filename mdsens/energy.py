@@ -1,7 +1,7 @@
 r"""A potential over a pair list gives an energy; everything else is a derivative of it.
 
-There is one energy path, :math:`U = \sum_{(i,j)} u(r_{ij}; p_{ij})`, for all pairs and for neighbour lists; and an
-adapter for energy functions written elsewhere, jax-md's among them.
+There is one energy path, :math:`U = \sum_{(i,j,S)} u(r_{ijS}; p_{ij})`, over the pairs of a list, images included.
+Energies that are no pair laws are those of ``mdsens.foreign``.
 """
 
 from __future__ import annotations
@@ -9,16 +9,24 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, PyTree
 
-from mdsens.pairs import PairList, jax_md_neighbors
+from mdsens.errors import UserError
+from mdsens.neighbors import (
+    PairList,
+    every_pair,
+    no_pairs,
+    numbered_pairs,
+    pair_components,
+    pair_distances,
+    pair_shifts,
+)
 from mdsens.parameters import Parameters, at_pairs
-from mdsens.types import Box, Components, Configuration, PeriodicBox, Position, Scalar, replaced
+from mdsens.types import Components, Configuration, PeriodicBox, Position, Scalar, replaced
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +88,22 @@ class Potential(eqx.Module):
     def energy(self, configuration: Configuration, params: PyTree, pairs: PairList) -> Scalar:
         """Return the potential energy of a configuration."""
 
+    @property
+    def lists_pairs(self) -> bool:
+        """Whether the energy is a function of listed pairs."""
+        return False
+
+    def list_range(self, configuration: Configuration, params: PyTree) -> float:
+        """Return how far pairs must be listed, units of length; infinite where the energy takes no list."""
+        return float("inf")
+
+    def follows_box(self, configuration: Configuration, params: PyTree, pairs: PairList) -> bool:
+        """Return whether the energy has a derivative in the box, so that pressure, strain and moduli exist."""
+        return True
+
+    def check_cell(self, configuration: Configuration, params: PyTree) -> None:
+        """Refuse a cell for which the energy would be wrong; energies over listed pairs are right in every cell."""
+
     def energy_and_forces(
         self, configuration: Configuration, params: PyTree, pairs: PairList
     ) -> tuple[Scalar, Position]:
@@ -134,20 +158,19 @@ class PairPotential(Potential):
         components = pair_components(configuration, pairs)
         return self._from_components(components, expanded, pairs, configuration.n_particles)
 
-    def with_fixed_images(
+    def along(
         self, configuration: Configuration, params: PyTree, pairs: PairList
     ) -> Callable[[Position], tuple[Scalar, Position]]:
         """Return energy and forces as a function of the position alone, for use inside a loop.
 
-        Everything that stays the same while the list does is done once: the parameters of every pair, and which image
-        of its partner a particle sees. That holds while every listed pair stays closer than half the box.
+        Everything that stays the same while the list does is done once: the parameters of every pair and B S.
         """
         expanded = at_pairs(params, configuration.species, pairs.i, pairs.j)
-        coordinates = tuple(configuration.position.T)
-        apart = tuple(x[pairs.i] - x[pairs.j] for x in coordinates)
-        shifts = tuple(a - c for a, c in zip(apart, configuration.box.nearest(apart), strict=True))
         # padding is moved to where it has a distance, so that no mask is needed for it
-        shifts = tuple(jnp.where(pairs.mask, s, -1.0 if axis == 0 else 0.0) for axis, s in enumerate(shifts))
+        shifts = tuple(
+            jnp.where(pairs.mask, s, -1.0 if axis == 0 else 0.0)
+            for axis, s in enumerate(pair_shifts(configuration.box, pairs))
+        )
 
         def evaluate(position: Position) -> tuple[Scalar, Position]:
             components = tuple(x[pairs.i] - x[pairs.j] - s for x, s in zip(position.T, shifts, strict=True))
@@ -165,6 +188,15 @@ class PairPotential(Potential):
         force = [nothing.at[pairs.i].add(push * c).at[pairs.j].add(-push * c) for c in components]
         return value, jnp.stack(force, axis=1)
 
+    @property
+    def lists_pairs(self) -> bool:
+        """Whether the energy is a function of listed pairs: it is."""
+        return True
+
+    def list_range(self, configuration: Configuration, params: PyTree) -> float:
+        """Return the largest range of any pair."""
+        return float(largest_reach(self, configuration, params))
+
     def _masked_energy(self, distance: Array, expanded: PyTree, pairs: PairList) -> Scalar:
         # padding sits at a harmless distance before the law is evaluated, and counts zero after
         safe = jnp.where(pairs.mask, distance, self.cutoff * self.pair_length(expanded))
@@ -174,109 +206,6 @@ class PairPotential(Potential):
         """Return the interaction range of every listed pair, shape (m,), units of length."""
         expanded = at_pairs(params, configuration.species, pairs.i, pairs.j)
         return jnp.broadcast_to(self.cutoff * self.pair_length(expanded), pairs.i.shape)
-
-
-class EnergyFunction(Potential):
-    """Adapter for an energy function written elsewhere.
-
-    Attributes:
-        function: ``function(position, params, box) -> energy``, any JAX function of real coordinates.
-        name: Prefix of parameter paths.
-        locality: How far the influence of a particle reaches: with it the Hessian is sparse. It is checked.
-    """
-
-    function: Callable[..., Scalar] = eqx.field(static=True)
-    name: str = eqx.field(static=True, default="energy_function")
-    locality: Locality = eqx.field(static=True, default=Locality())
-    units: ClassVar[dict[str, str]] = {}
-
-    def energy(self, configuration: Configuration, params: PyTree, pairs: PairList) -> Scalar:
-        """Return the function's energy; the pair list is not used."""
-        return self.function(configuration.position, params, configuration.box)
-
-
-class NeighborEnergyFunction(Potential):
-    """Adapter for an energy function that takes a list of neighbours: its cost grows as the number of particles.
-
-    Attributes:
-        function: ``function(configuration, params, pairs) -> energy``; the list holds every pair of nearest images
-            within the cutoff, some beyond it, and padding (``pairs.mask``).
-        locality: How far the influence of a particle reaches; its cutoff, finite, is that of the list.
-        name: Prefix of parameter paths.
-    """
-
-    function: Callable[..., Scalar] = eqx.field(static=True)
-    locality: Locality = eqx.field(static=True, default=Locality())
-    name: str = eqx.field(static=True, default="energy_function")
-    units: ClassVar[dict[str, str]] = {}
-
-    def __check_init__(self) -> None:
-        if not self.locality.is_known:
-            raise ValueError("an energy function of neighbours needs a finite cutoff: give Locality(cutoff, hops).")
-
-    def energy(self, configuration: Configuration, params: PyTree, pairs: PairList) -> Scalar:
-        """Return the function's energy over the listed pairs."""
-        return self.function(configuration, params, pairs)
-
-
-def from_jax_md(
-    energy_fn: Callable[..., Scalar], *, name: str = "jax_md", locality: Locality | None = None
-) -> EnergyFunction:
-    """Adapt a jax-md energy function as it is.
-
-    Args:
-        energy_fn: ``energy_fn(position, sigma=..., epsilon=..., ...)`` as made by ``jax_md.energy.*_pair``; ``params``
-            is then the dictionary of the keyword arguments to differentiate in. Its space must take real coordinates
-            (not ``fractional_coordinates=True``, which makes derivatives L times too large). jax-md casts Python and
-            NumPy floats to float32, so ``params`` must hold JAX float64 arrays (``State`` checks it).
-        name: Prefix of parameter paths.
-        locality: How far the influence of a particle reaches; not known if left out.
-
-    Returns:
-        A potential whose box derivative is zero: jax-md's energy functions keep their box in a closure.
-
-    Notes:
-        Some of jax-md's whole-system functions (Lennard-Jones) evaluate their law at the distance zero of a particle to
-        itself: adjoint derivatives in their parameters are then NaN, and refused; forward ones are finite.
-    """
-
-    def function(position: Position, params: PyTree, box: Box) -> Scalar:
-        return energy_fn(position, **params)
-
-    return EnergyFunction(function, name, locality or Locality())
-
-
-def from_jax_md_neighbors(
-    energy_fn: Callable[..., Scalar],
-    locality: Locality,
-    *,
-    max_neighbors: int,
-    with_self: bool = False,
-    name: str = "jax_md",
-) -> NeighborEnergyFunction:
-    """Adapt a jax-md energy function that takes a dense neighbour list.
-
-    Args:
-        energy_fn: ``energy_fn(position, neighbor, **params)``, the second of the two functions that
-            ``jax_md.energy.*_neighbor_list(..., format=partition.Dense)`` return, in real coordinates.
-        locality: Its cutoff, and how many of them the influence of a particle travels.
-        max_neighbors: Most neighbours of a particle within the cutoff; where there are more, energy and forces
-            are NaN.
-        with_self: Whether a particle is listed among its own neighbours, as ``eam_neighbor_list`` has it.
-        name: Prefix of parameter paths.
-
-    Returns:
-        A potential whose box derivative is zero, as for ``from_jax_md``.
-    """
-
-    def function(configuration: Configuration, params: PyTree, pairs: PairList) -> Scalar:
-        neighbors, fits = jax_md_neighbors(
-            configuration.position, configuration.box, pairs, locality.cutoff, max_neighbors, with_self=with_self
-        )
-        # a factor, because the derivative of a chosen NaN would be zero
-        return jnp.where(fits, 1.0, jnp.nan) * energy_fn(configuration.position, neighbors, **params)
-
-    return NeighborEnergyFunction(function, locality, name)
 
 
 class State(eqx.Module):
@@ -305,6 +234,11 @@ class State(eqx.Module):
                     "wrap it as jnp.asarray(value, dtype=float)."
                 )
 
+    @classmethod
+    def unlisted(cls, configuration: Configuration, potential: Potential, params: PyTree) -> State:
+        """Return a state whose pairs are not listed yet."""
+        return cls(configuration, potential, params, no_pairs(configuration.dimension))
+
     @property
     def parameters(self) -> Parameters:
         """The potential's parameters and the box, the things to differentiate in."""
@@ -325,21 +259,13 @@ class State(eqx.Module):
         configuration = replaced(self.configuration, {"position": position})
         return replaced(self, {"configuration": configuration, "pairs": pairs})
 
+    def with_every_pair(self, layers: int = 0) -> State:
+        """Return the state with all n (n - 1)/2 pairs listed, and layers of further images: for a few particles."""
+        return self.with_pairs(every_pair(self.position, self.configuration.box, layers))
+
     def with_pairs(self, pairs: PairList) -> State:
         """Return the state with another pair list."""
         return replaced(self, {"pairs": pairs})
-
-
-def pair_components(configuration: Configuration, pairs: PairList) -> Components:
-    """Return the d components of the nearest-image displacement x_i - x_j, each (m,); padding gets (1, 0, ..)."""
-    coordinates = configuration.position.T
-    separation = configuration.box.nearest(tuple(x[pairs.i] - x[pairs.j] for x in coordinates))
-    return tuple(jnp.where(pairs.mask, c, 1.0 if axis == 0 else 0.0) for axis, c in enumerate(separation))
-
-
-def pair_distances(configuration: Configuration, pairs: PairList) -> Float[Array, " m"]:
-    """Return the nearest-image distance of every pair, shape (m,); padding gets 1."""
-    return jnp.sqrt(sum(c * c for c in pair_components(configuration, pairs)))
 
 
 def energy(state: State) -> Scalar:
@@ -385,6 +311,7 @@ def pressure(state: State) -> Scalar:
         raise ValueError(
             "a free system has no volume and therefore no pressure; leave 'pressure' out of the observables."
         )
+    check_box_followed(state)
 
     def scaled(factor: Scalar) -> Scalar:
         return energy_at(state, state.position * factor, Parameters(state.params, PeriodicBox(box.matrix * factor)))
@@ -394,11 +321,21 @@ def pressure(state: State) -> Scalar:
 
 def max_reach(potential: Potential, configuration: Configuration, params: PyTree) -> float:
     """Return the largest interaction range of any pair, units of length; infinite where pairs are not listed."""
-    if isinstance(potential, NeighborEnergyFunction):
-        return potential.locality.cutoff
-    if not isinstance(potential, PairPotential):
-        return float("inf")
-    return float(largest_reach(potential, configuration, params))
+    return potential.list_range(configuration, params)
+
+
+def check_box_followed(state: State) -> None:
+    """Refuse to differentiate in the box an energy that does not look at it.
+
+    Raises:
+        UserError: When the energy takes no notice of the box that it is given; the message names the remedy.
+    """
+    if not state.potential.follows_box(state.configuration, state.params, state.pairs):
+        raise UserError(
+            f"the energy {state.potential.name!r} does not follow the box: it keeps one of its own, so that pressure, "
+            "stress, moduli, box parameters and relaxation at given pressure would be wrong. Build it with our "
+            "displacement (mdsens.foreign.from_jax_md_displacement) or use the box in function(position, params, box)."
+        )
 
 
 @jax.jit
@@ -408,4 +345,4 @@ def largest_reach(potential: PairPotential, configuration: Configuration, params
     _, first = jnp.unique(configuration.species, size=n_species, return_index=True)
     i = jnp.concatenate([jnp.arange(n), jnp.repeat(first, n_species)])
     j = jnp.concatenate([jnp.arange(n), jnp.tile(first, n_species)])
-    return jnp.max(potential.reach(configuration, params, PairList(i, j, jnp.ones(i.shape, bool))))
+    return jnp.max(potential.reach(configuration, params, numbered_pairs(i, j, configuration.dimension)))

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from mdsens.colouring import Colouring, assemble_blocks, coloured_blocks, full_colouring, star_colouring
 from mdsens.energy import State, gradient_at
 from mdsens.errors import UserError
-from mdsens.pairs import neighbor_pairs
+from mdsens.neighbors import neighbor_pairs
 
 MOST_ENTRIES = 10_000_000  # of an assembled matrix, 120 MB: 3000 unknowns that all feel each other
 _AGREEMENT = 1e-10  # relative difference of two products with H: rounding is 1e-14 or so

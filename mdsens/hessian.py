@@ -21,7 +21,7 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Array, Bool, Float
 
-from mdsens.energy import PairPotential, State, energy_at, pair_components
+from mdsens.energy import PairPotential, State, energy_at
 from mdsens.errors import UserError
 from mdsens.factor import (
     Factor,
@@ -29,6 +29,7 @@ from mdsens.factor import (
     assemble,
     banded_cholesky,
     dense_matrix,
+    merged,
     pardiso,
     sparse_factor,
     spectrum,
@@ -38,6 +39,7 @@ from mdsens.factor.base import TooLargeError
 from mdsens.generic import MOST_ENTRIES, coloured_hessian, hessian_products, is_assembled
 from mdsens.krylov import block_krylov
 from mdsens.matrix_free import matrix_free
+from mdsens.neighbors import pair_components
 from mdsens.parameters import at_pairs
 from mdsens.types import Scalar
 
@@ -60,7 +62,7 @@ def pair_blocks(state: State, particles: np.ndarray | None = None) -> PairBlocks
     blocks, live = (np.asarray(part) for part in _live_stiffness(state))
     number = np.cumsum(kept) - 1
     i, j = (number[np.asarray(index)[live]] for index in (state.pairs.i, state.pairs.j))
-    return PairBlocks(blocks[live], i, j, int(kept.sum()))
+    return merged(PairBlocks(blocks[live], i, j, int(kept.sum())))
 
 
 def hessian(state: State, particles: np.ndarray | None = None) -> sp.csc_array:
@@ -184,7 +186,8 @@ def dense_hessian(state: State) -> Float[Array, "m m"]:
 def _live_stiffness(state: State) -> tuple[Float[Array, "m d d"], Bool[Array, " m"]]:
     """Return the blocks of the listed pairs, and which of them are real pairs with stiffness."""
     blocks = pair_stiffness(state)
-    return blocks, jnp.any(blocks != 0.0, axis=(1, 2)) & state.pairs.mask
+    live = jnp.any(blocks != 0.0, axis=(1, 2)) & state.pairs.mask
+    return blocks, live & (jnp.asarray(state.pairs.i) != state.pairs.j)  # an image of its own moves with a particle
 
 
 @jax.jit
@@ -215,6 +218,7 @@ def directional_row_sum(state: State, step: Float[Array, "n d"]) -> Scalar:
         images = jax.jvp(along, (state.position,), (step,))[1]
         return 2.0 * jnp.sqrt(jnp.sum(images**2) / _PROBES)
     norms = jnp.sqrt(jnp.sum(_stiffness_drift(state, step) ** 2, axis=(1, 2)))
+    norms = jnp.where(jnp.asarray(state.pairs.i) != state.pairs.j, norms, 0.0)
     rows = jnp.zeros(state.configuration.n_particles).at[state.pairs.i].add(norms).at[state.pairs.j].add(norms)
     return 2.0 * jnp.max(rows)
 

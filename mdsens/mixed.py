@@ -21,9 +21,10 @@ import scipy.sparse as sp
 from jaxtyping import Array, Float, Int
 
 from mdsens.derivatives import mixed
-from mdsens.energy import PairPotential, State, pair_components
-from mdsens.factor import PairBlocks, assemble
+from mdsens.energy import PairPotential, State
+from mdsens.factor import PairBlocks, assemble, merged
 from mdsens.hessian import pair_stiffness
+from mdsens.neighbors import pair_components
 from mdsens.parameters import PairParameter, Parameters, at_pairs, is_pair_parameter
 from mdsens.types import Position
 
@@ -58,8 +59,9 @@ def sparse_drifts(state: State, step: Position) -> SparseDerivatives:
     terms = _terms_drift(state, step)
     mask = np.asarray(state.pairs.mask)
     i, j = (np.asarray(index)[mask] for index in (state.pairs.i, state.pairs.j))
-    blocks = PairBlocks(np.asarray(terms[0])[mask], i, j, state.configuration.n_particles)
-    return SparseDerivatives(assemble(blocks), _by_parameter(state, terms))
+    moving = i != j  # an image of its own moves with a particle
+    blocks = PairBlocks(np.asarray(terms[0])[mask][moving], i[moving], j[moving], state.configuration.n_particles)
+    return SparseDerivatives(assemble(merged(blocks)), _by_parameter(state, terms))
 
 
 def _terms(state: State) -> Terms:

@@ -168,7 +168,8 @@ def entries(state: State) -> Iterator[Entry]:
     """Yield every entry of a state's parameters: the potential's, in the order of their leaves, then the box's.
 
     The box has the overall ``box.length`` (scaling all lattice vectors), its single components ``box.matrix[i,j]``, and
-    the symmetric strains ``box.strain[i,j]`` from where it is (engineering shears); a free system has none.
+    the symmetric strains ``box.strain[i,j]`` from where it is (engineering shears); a free system has none, nor has an
+    energy that does not follow the box.
     """
     names = state.configuration.species_names
     prefix = state.potential.name
@@ -189,6 +190,8 @@ def entries(state: State) -> Iterator[Entry]:
 def _box_entries(state: State, before: int) -> Iterator[Entry]:
     box = state.configuration.box
     if not isinstance(box, PeriodicBox):
+        return
+    if not state.potential.follows_box(state.configuration, state.params, state.pairs):
         return
     matrix = np.asarray(box.matrix)
     length = float(np.linalg.det(matrix) ** (1 / len(matrix)))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mdsens.energy import State, energy
+from mdsens.energy import State, check_box_followed, energy
 from mdsens.errors import UserError
 from mdsens.parameters import Parameters
 from mdsens.types import PeriodicBox, Position, Scalar
@@ -21,9 +21,10 @@ def strained(state: State, strain: Float[Array | np.ndarray, "d d"]) -> State:
         strain: Displacement gradient, shape (d, d), no unit.
 
     Raises:
-        UserError: For a free system, which has no box to deform.
+        UserError: For a free system, which has no box to deform, and for an energy that does not follow the box.
     """
     box = periodic_box(state)
+    check_box_followed(state)
     gradient = jnp.eye(box.dimension) + strain
     deformed = Parameters(state.params, PeriodicBox(gradient @ box.matrix))
     return state.at(state.position @ gradient.T, deformed)

@@ -64,6 +64,10 @@ class Box(eqx.Module):
         """Spatial dimension d, 2 or 3."""
 
     @abstractmethod
+    def images(self, separation: Components) -> Components:
+        """Return how many lattice vectors part differences of real positions from nearest images: S of x - B S."""
+
+    @abstractmethod
     def nearest(self, separation: Components) -> Components:
         """Map the d components of differences of real positions to those of the displacement between nearest images."""
 
@@ -119,12 +123,16 @@ class PeriodicBox(Box):
         """Edge of the cube of equal volume, V^(1/d)."""
         return self.volume ** (1.0 / self.dimension)
 
-    def nearest(self, separation: Components) -> Components:
-        """Return the components of the nearest-image displacement, each of the shape given."""
+    def images(self, separation: Components) -> Components:
+        """Return the image counts, whole numbers as floats, held under differentiation."""
         held = jax.lax.stop_gradient
         inverse, axes = _inverse(held(self.matrix)), range(self.dimension)
-        images = [jnp.round(sum(inverse[a, b] * held(separation[b]) for b in axes)) for a in axes]
-        return tuple(separation[a] - sum(self.matrix[a, b] * images[b] for b in axes) for a in axes)
+        return tuple(jnp.round(sum(inverse[a, b] * held(separation[b]) for b in axes)) for a in axes)
+
+    def nearest(self, separation: Components) -> Components:
+        """Return the components of the nearest-image displacement, each of the shape given."""
+        counts, axes = self.images(separation), range(self.dimension)
+        return tuple(separation[a] - sum(self.matrix[a, b] * counts[b] for b in axes) for a in axes)
 
     @property
     def inverse(self) -> Float[Array, "d d"]:
@@ -179,6 +187,10 @@ class FreeBox(Box):
     def dimension(self) -> int:
         """Spatial dimension d."""
         return self.size
+
+    def images(self, separation: Components) -> Components:
+        """Return zeros: nothing has an image."""
+        return tuple(jnp.zeros_like(part) for part in separation)
 
     def nearest(self, separation: Components) -> Components:
         """Return the separation itself."""

@@ -19,7 +19,6 @@ from mdsens import io
 from mdsens.config import OutputOptions, Section, distinct, load
 from mdsens.energy import State
 from mdsens.errors import NumericalError, UserError
-from mdsens.pairs import all_pairs
 from mdsens.paths import entries, select
 from mdsens.relax import Relaxation
 from mdsens.results import Verdict
@@ -198,7 +197,7 @@ def refuse_what_cannot_work(config: Config) -> None:
 def unrelaxed(config: Config) -> State:
     """Return the first start as a state without pairs: enough to look names up."""
     problem = build_problem(config)
-    return State(problem.configuration, problem.potential, problem.params, all_pairs(2))
+    return State.unlisted(problem.configuration, problem.potential, problem.params)
 
 
 def with_diameter(config: Config, diameter: float) -> Config:

@@ -27,7 +27,6 @@ from mdsens.observables import (
     overlap_distribution,
     rattler_fraction,
 )
-from mdsens.pairs import all_pairs
 from mdsens.paths import select
 from mdsens.pressure import observables_at_pressure, pressure_response
 from mdsens.response import linear_response
@@ -60,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     folder = prepare_output(arguments.output)
     problem = deformed_problem(config)
     check_names(config.observables.names)
-    select(State(problem.configuration, problem.potential, problem.params, all_pairs(2)), config.observables.parameters)
+    select(State.unlisted(problem.configuration, problem.potential, problem.params), config.observables.parameters)
     read_target(config.observables)
     found = relaxed(problem, config)
     path = folder / f"{config.output.name}.h5"

@@ -10,7 +10,6 @@ from mdsens import io
 from mdsens.config import OutputOptions, SensitivityOptions, load
 from mdsens.energy import State
 from mdsens.observables import Workbench, check_names, made
-from mdsens.pairs import all_pairs
 from mdsens.paths import select
 from mdsens.pressure import joint_sensitivity, observables_at_pressure, pressure_response
 from mdsens.response import linear_response
@@ -33,9 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = loaded.config
     folder = prepare_output(arguments.output)
     problem = deformed_problem(config)
-    refuse_unknown_names(
-        State(problem.configuration, problem.potential, problem.params, all_pairs(2)), config.sensitivity
-    )
+    refuse_unknown_names(State.unlisted(problem.configuration, problem.potential, problem.params), config.sensitivity)
     found = relaxed(problem, config)
     path = folder / f"{config.output.name}.h5"
     begun = time.perf_counter()

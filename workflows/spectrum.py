@@ -14,7 +14,6 @@ from mdsens import io
 from mdsens.config import Names, OutputOptions, Section, load
 from mdsens.energy import State
 from mdsens.observables import Vibrations, eigenvalue, vibrations
-from mdsens.pairs import all_pairs
 from mdsens.paths import select
 from mdsens.pressure import observables_at_pressure, pressure_response
 from mdsens.response import LinearResponse, linear_response
@@ -46,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     folder = prepare_output(arguments.output)
     problem = deformed_problem(config)
     if options.parameters is not None:
-        select(State(problem.configuration, problem.potential, problem.params, all_pairs(2)), options.parameters)
+        select(State.unlisted(problem.configuration, problem.potential, problem.params), options.parameters)
     found = relaxed(problem, config)
     check(found.verdict)
     found_out = answer(found, config)

@@ -12,7 +12,6 @@ from mdsens import io
 from mdsens.config import Section
 from mdsens.energy import State
 from mdsens.errors import UserError
-from mdsens.pairs import all_pairs
 from mdsens.pressure import JointSensitivity, PressureRelaxation, PressureSettings, relax_at_pressure
 from mdsens.relax import Relaxation, RelaxationSettings, relax
 from mdsens.results import Verdict
@@ -120,7 +119,7 @@ def deformed_problem(sections: StateSections) -> Problem:
         raise UserError(f"deformation.gradient must have {d} rows of {d} numbers for a system in {d} dimensions.")
     if np.linalg.det(np.eye(d) + np.array(gradient)) <= 0:
         raise UserError("deformation.gradient turns the box inside out: its determinant with 1 must be positive.")
-    state = State(problem.configuration, problem.potential, problem.params, all_pairs(2))
+    state = State.unlisted(problem.configuration, problem.potential, problem.params)
     return dataclasses.replace(problem, configuration=strained(state, np.array(gradient)).configuration)
 
 

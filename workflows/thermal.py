@@ -36,7 +36,6 @@ from mdsens.equilibrium import (
 )
 from mdsens.equilibrium.records import SERIES
 from mdsens.equilibrium.tables import average_arrays, convergence_arrays, derivative_arrays, series_arrays
-from mdsens.pairs import all_pairs
 from mdsens.paths import Selection, select
 from mdsens.sweep import Record, note_manifest, run_members, stored_members
 from potentials.lennard_jones_tail import check_tail, tail_energy, tail_pressure
@@ -170,7 +169,7 @@ def build_task(config: Config) -> Task:
         UserError: When a parameter or an observable is unknown, or tail corrections are not meant for the system.
     """
     problem, options = build_problem(config), config.thermal
-    state = State(problem.configuration, problem.potential, problem.params, all_pairs(2))
+    state = State.unlisted(problem.configuration, problem.potential, problem.params)
     tail = None
     if options.tail_correction:
         check_tail(problem.potential, state)

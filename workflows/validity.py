@@ -13,7 +13,6 @@ from mdsens import io
 from mdsens.config import OutputOptions, Section, load
 from mdsens.energy import State
 from mdsens.errors import UserError
-from mdsens.pairs import all_pairs
 from mdsens.paths import Selection, select
 from mdsens.pressure import joint_sensitivity, pressure_response
 from mdsens.pressure.sensitivity import PRESSURE
@@ -65,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = loaded.config
     folder = prepare_output(arguments.output)
     problem = deformed_problem(config)
-    unrelaxed = State(problem.configuration, problem.potential, problem.params, all_pairs(2))
+    unrelaxed = State.unlisted(problem.configuration, problem.potential, problem.params)
     chosen(unrelaxed, config)
     found = relaxed(problem, config)
     check(found.verdict)

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from mdsens.batch.stack import Stack
 from mdsens.energy import PairPotential, State
-from mdsens.pairs import PairList
+from mdsens.neighbors import numbered_pairs
 from mdsens.parameters import at_pairs
 from mdsens.types import Components
 
@@ -89,7 +89,7 @@ def _near(state: State, x: Float[Array, "d n"], skin: Array) -> Bool[Array, "n n
     n = x.shape[1]
     separation = state.configuration.box.nearest(tuple(c[:, None] - c[None, :] for c in x))
     i, j = (index.ravel() for index in jnp.indices((n, n), dtype=jnp.int32))
-    everything = PairList(i, j, jnp.ones(i.shape, bool))
+    everything = numbered_pairs(i, j, len(x))
     own = law(state).reach(state.configuration, state.params, everything).reshape(n, n)
     return (sum(c * c for c in separation) < (own + skin) ** 2) & ~jnp.eye(n, dtype=bool)
 

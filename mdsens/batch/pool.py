@@ -25,7 +25,7 @@ from mdsens.batch.newton import Judged, polish
 from mdsens.batch.sharding import compiled, n_shards
 from mdsens.batch.stack import Stack, positions, taken
 from mdsens.errors import UserError
-from mdsens.pairs import standard_capacity
+from mdsens.neighbors import standard_capacity
 from mdsens.results import Verdict
 from mdsens.types import replaced
 

@@ -19,7 +19,7 @@ from mdsens.batch.fire import units
 from mdsens.batch.pool import Arrived, BatchSettings, Pool
 from mdsens.batch.sharding import compiled, device_mesh
 from mdsens.batch.stack import Stack, positions, taken
-from mdsens.pairs import check_range
+from mdsens.neighbors import check_range
 from mdsens.results import Verdict
 from mdsens.types import replaced
 
@@ -114,7 +114,7 @@ def _check_boxes(stack: Stack) -> None:
         key = (float(reach), *(leaf.tobytes() for leaf in jax.tree.leaves(box)))
         if key not in seen:
             seen.add(key)
-            check_range(box, float(reach))
+            check_range(box, float(reach), "a batch")
 
 
 def _record(stack: Stack, found: Arrived, settings: BatchSettings, mesh: Mesh | None, begun: float) -> RelaxationBatch:

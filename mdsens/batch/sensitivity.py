@@ -26,7 +26,7 @@ from mdsens.batch.relaxation import RelaxationBatch
 from mdsens.batch.sharding import compiled, n_shards
 from mdsens.batch.stack import Stack, member, positions, taken
 from mdsens.energy import State
-from mdsens.pairs import PairList
+from mdsens.neighbors import PairList
 from mdsens.parameters import Parameters
 from mdsens.paths import select
 from mdsens.response.linear import WORST_RESIDUAL
@@ -281,9 +281,10 @@ class _Loaded(eqx.Module):
         """The member as a state that lists its backbone contacts."""
         own = jnp.broadcast_to(jnp.arange(self.j.shape[1], dtype=self.j.dtype), self.j.shape)
         mask = (self.held & (own < self.j)).ravel()
-        return self.state.with_pairs(
-            PairList(jnp.where(mask, own.ravel(), 0), jnp.where(mask, self.j.ravel(), 0), mask)
-        )
+        i, j = (jnp.where(mask, index.ravel(), 0) for index in (own, self.j))
+        apart = tuple(x[i] - x[j] for x in self.state.position.T)
+        shift = jnp.stack(self.state.configuration.box.images(apart)).astype(jnp.int32)
+        return self.state.with_pairs(PairList(i, j, mask, shift))
 
 
 def _loaded(stack: Stack, capacity: int) -> tuple[_Loaded, Response]:

@@ -12,11 +12,10 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from mdsens.energy import PairPotential, Potential, State
 from mdsens.errors import UserError
-from mdsens.pairs import padded_pairs
+from mdsens.neighbors import no_pairs, on_device
 from mdsens.types import Box, Configuration, require_x64
 
 Stack = State  # every array leaf has a leading axis, one entry per member
-NO_PAIRS = padded_pairs(np.zeros(0, int), np.zeros(0, int), 1)
 
 
 def stack_arrays(
@@ -43,7 +42,7 @@ def stack_arrays(
     require_x64()
     if not isinstance(potential, PairPotential):
         raise UserError(f"{potential.name} is not a pair law: batches relax pair laws only; use mdsens.relax.relax.")
-    pairs = jax.tree.map(jnp.asarray, NO_PAIRS)
+    pairs = on_device(no_pairs(box.dimension))
 
     def one(x: Array, kinds: Array, space: Box, p: PyTree) -> State:
         return State(Configuration(x, kinds, space, species_names), potential, p, pairs)

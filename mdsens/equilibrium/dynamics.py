@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 from mdsens.energy import PairPotential, State, energy, energy_and_forces
 from mdsens.equilibrium.observables import Observable, sampled_energy, value_and_slopes
 from mdsens.equilibrium.records import Integrator
-from mdsens.pairs import Grid, PairList, compiled_pairs, padded_pairs
+from mdsens.neighbors import Grid, PairList, compiled_pairs, on_device, padded_pairs
 from mdsens.parameters import Parameters
 from mdsens.types import Position, Scalar, replaced
 
@@ -40,7 +40,6 @@ class Plan(eqx.Module):
         n_samples: Samples per segment.
         grid: How candidate pairs are found; no candidates where pairs are not listed.
         capacity: Room for listed pairs.
-        holds_images: Whether a listed pair never comes to see another image before the next listing.
         moves_box: Whether a derivative is taken in the box.
     """
 
@@ -50,7 +49,6 @@ class Plan(eqx.Module):
     n_samples: int = eqx.field(static=True)
     grid: Grid = eqx.field(static=True)
     capacity: int = eqx.field(static=True)
-    holds_images: bool = eqx.field(static=True)
     moves_box: bool = eqx.field(static=True)
 
 
@@ -139,7 +137,9 @@ def run_segment(
 
     def one(walker: Walker) -> tuple[Walker, Measured, Array, Array]:
         off = jnp.zeros((), bool)
-        nothing = jax.tree.map(jnp.asarray, padded_pairs(np.zeros(0, int), np.zeros(0, int), plan.capacity))
+        none = np.zeros(0, int)
+        shift = np.zeros((template.configuration.dimension, 0), int)
+        nothing = on_device(padded_pairs(none, none, shift, plan.capacity))
         course = _Course(walker, nothing, walker.position, jnp.zeros((), int), jnp.array(_is_listed(plan)), off, off)
 
         def sample(held: _Course, _: None) -> tuple[_Course, Measured]:
@@ -235,9 +235,8 @@ def _degrees_of_freedom(plan: Plan, template: State) -> int:
 
 def _force(plan: Plan, template: State, pairs: PairList, reference: Position) -> Callable[[Position], Position]:
     """Return the forces as a function of the position, pairs held."""
-    if plan.holds_images and isinstance(template.potential, PairPotential):
-        at_reference = template.moved(reference, pairs)
-        evaluate = template.potential.with_fixed_images(at_reference.configuration, template.params, pairs)
+    if isinstance(template.potential, PairPotential):
+        evaluate = template.potential.along(template.configuration, template.params, pairs)
         return lambda position: evaluate(position)[1]
     return lambda position: energy_and_forces(template.moved(position, pairs))[1]
 

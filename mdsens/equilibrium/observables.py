@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mdsens.energy import PairPotential, State, energy, energy_at, pair_distances
+from mdsens.energy import PairPotential, State, energy, energy_at
 from mdsens.errors import UserError
+from mdsens.neighbors import pair_distances
 from mdsens.observables import StressComponent, mean_overlap, number_density, packing_fraction
 from mdsens.parameters import Parameters, at_pairs
 from mdsens.strain import periodic_box

@@ -16,7 +16,7 @@ from mdsens.equilibrium.dynamics import Conditions, Measured, Plan, Walker, run_
 from mdsens.equilibrium.observables import Observable
 from mdsens.equilibrium.records import Samples, ThermalSettings
 from mdsens.errors import NumericalError, UserError
-from mdsens.pairs import Grid, check_range, smallest_height
+from mdsens.neighbors import Grid, smallest_height
 from mdsens.paths import Selection
 from mdsens.relax import RelaxationSettings, relax
 from mdsens.relax.descent import Reach, find_pairs, fitting_grid
@@ -121,18 +121,14 @@ def _planned(
     n_samples: int,
 ) -> tuple[State, Plan, Conditions]:
     """List the pairs of the start and choose how they are listed from then on: the reach, the grid, the room."""
-    box, longest = state.configuration.box, max_reach(state.potential, state.configuration, state.params)
-    grid, capacity, skin, holds_images = Grid((), 0), 1, 1.0, False
+    longest = max_reach(state.potential, state.configuration, state.params)
+    grid, capacity, skin = Grid((), (), 0), 1, 1.0
     if np.isfinite(longest):
-        check_range(box, longest)
         skin = max(settings.skin * longest, 2.0 * _FASTEST * settings.timestep * math.sqrt(settings.temperature))
         reach = Reach(longest, skin, fitting_grid(state, state.position, longest, skin))
         pairs, reach = find_pairs(state, state.position, reach, 0)
         state = state.with_pairs(pairs)
-        grid, capacity = reach.grid, _room(int(np.count_nonzero(pairs.mask)), 1.08, state)
-        # no other image than the one seen at the listing can come within the range before the next
-        roomy = isinstance(box, PeriodicBox) and smallest_height(box) >= 2.0 * (longest + skin)
-        holds_images = isinstance(state.potential, PairPotential) and (roomy or not isinstance(box, PeriodicBox))
+        grid, capacity = reach.grid, _room(int(np.count_nonzero(pairs.mask)), 1.08, reach.grid)
     plan = Plan(
         integrator=settings.integrator,
         observables=tuple(observables.values()),
@@ -140,20 +136,19 @@ def _planned(
         n_samples=n_samples,
         grid=grid,
         capacity=capacity,
-        holds_images=holds_images,
         moves_box=any(path.startswith("box.") for path in selection.paths),
     )
     numbers = (settings.temperature, settings.timestep, settings.friction, settings.thermostat_time, longest, skin)
     return state, plan, Conditions(*(jnp.asarray(number, dtype=float) for number in numbers))
 
 
-def _room(n_pairs: int, factor: float, state: State) -> int:
-    n = state.configuration.n_particles
-    return max(1, min(64 * math.ceil(factor * n_pairs / 64 + 1), n * (n - 1) // 2))
+def _room(n_pairs: int, factor: float, grid: Grid) -> int:
+    room = 64 * math.ceil(factor * n_pairs / 64 + 1)
+    return room if grid.cells else max(1, min(room, grid.n_candidates))
 
 
 def _larger(grid: Grid) -> Grid:
-    return Grid(grid.cells, math.ceil(_MORE_ROOM * grid.n_candidates)) if grid.cells else grid
+    return Grid(grid.cells, grid.layers, math.ceil(_MORE_ROOM * grid.n_candidates)) if grid.cells else grid
 
 
 def _segment(
@@ -169,7 +164,7 @@ def _segment(
             )
         if not np.any(np.asarray(lacking)):
             return plan, after, measured
-        plan = replaced(plan, {"grid": _larger(plan.grid), "capacity": _room(plan.capacity, _MORE_ROOM, state)})
+        plan = replaced(plan, {"grid": _larger(plan.grid), "capacity": _room(plan.capacity, _MORE_ROOM, plan.grid)})
     raise NumericalError("the pair list overflowed more often than allowed: the particles are collapsing.")
 
 

@@ -25,6 +25,20 @@ class PairBlocks:
     n_particles: int
 
 
+def merged(pairs: PairBlocks) -> PairBlocks:
+    """Return the blocks with one per pair of particles: those of several images add up."""
+    low, high = np.minimum(pairs.i, pairs.j), np.maximum(pairs.i, pairs.j)
+    key = low.astype(np.int64) * pairs.n_particles + high
+    if (key[1:] > key[:-1]).all():
+        return pairs
+    unique, place = np.unique(key, return_inverse=True)
+    if len(unique) == len(key):
+        return pairs
+    blocks = np.zeros((len(unique), *pairs.blocks.shape[1:]))
+    np.add.at(blocks, place, pairs.blocks)
+    return PairBlocks(blocks, unique // pairs.n_particles, unique % pairs.n_particles, pairs.n_particles)
+
+
 def upper_triangle(pairs: PairBlocks) -> sp.csr_array:
     """Return the upper triangle of a Hessian given by its pairs, every diagonal entry stored, indices sorted."""
     n, d = pairs.n_particles, pairs.blocks.shape[-1]

@@ -14,7 +14,7 @@ from mdsens.derivatives import mixed, mixed_drift
 from mdsens.energy import Potential, State, max_reach
 from mdsens.errors import UserError
 from mdsens.fit.identify import Identified
-from mdsens.pairs import all_pairs, neighbor_pairs
+from mdsens.neighbors import neighbor_pairs
 from mdsens.parameters import Parameters
 from mdsens.paths import Selection, select
 from mdsens.relax import Relaxation, RelaxationSettings, relax
@@ -78,7 +78,7 @@ class Target:
 
     @property
     def _start(self) -> State:
-        return State(self.configuration, self.potential, self.params, all_pairs(2))
+        return State.unlisted(self.configuration, self.potential, self.params)
 
     @property
     def position(self) -> np.ndarray:
@@ -113,8 +113,8 @@ class Target:
     def listed(self, parameters: Parameters) -> State:
         """Return the state at the target's positions under other parameters."""
         box, reach = self.configuration.box, max_reach(self.potential, self.configuration, parameters.potential)
-        pairs = neighbor_pairs(self.position, box, reach) if np.isfinite(reach) else all_pairs(2)
-        return State(self.configuration, self.potential, parameters.potential, pairs)
+        state = State.unlisted(self.configuration, self.potential, parameters.potential)
+        return state.with_pairs(neighbor_pairs(self.position, box, reach)) if np.isfinite(reach) else state
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ from mdsens.io.hdf5 import new_file, write_attributes, write_texts
 from mdsens.io.pressure import write_pressure
 from mdsens.io.provenance import Provenance, write_provenance
 from mdsens.io.tables import Groups, write_groups
-from mdsens.pairs import PairList
+from mdsens.neighbors import numbered_pairs
 from mdsens.parameters import is_pair_parameter
 from mdsens.paths import entries, field_name
 from mdsens.pressure import JointSensitivity, PressureRelaxation
@@ -118,7 +118,7 @@ def particle_diameters(state: State) -> np.ndarray:
     if not isinstance(state.potential, PairPotential):
         return np.full(n, np.nan)
     everyone = jnp.arange(n)
-    like = PairList(everyone, everyone, jnp.ones(n, dtype=bool))
+    like = numbered_pairs(everyone, everyone, state.configuration.dimension)
     return np.asarray(state.potential.reach(state.configuration, state.params, like)) / state.potential.cutoff
 
 
@@ -130,6 +130,7 @@ def _write_relaxation(file: Any, relaxation: Relaxation, verdict: Verdict) -> No
         group[name] = getattr(history, name)
     group["backbone"] = network.backbone
     group["contacts"] = np.stack([network.i, network.j], axis=1)
+    group["contact_images"] = network.shift.T
     scalars = {name: getattr(relaxation, name) for name in ("energy", "max_force", "force_unit", "pressure", "seconds")}
     labels = {"verdict": verdict.value, "sentence": verdict.sentence}
     write_attributes(group, {**labels, **scalars, "one_sided": network.one_sided})

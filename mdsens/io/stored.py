@@ -37,6 +37,7 @@ class StoredRun:
         diameters: Length of every particle's like pair (sigma), shape (n,); NaN for potentials without one.
         backbone: True for particles that are held in place, shape (n,).
         contacts: Backbone contacts (i, j), shape (c, 2).
+        contact_images: Image counts S of their second particles: the vector is x_i - x_j - B S, shape (c, d).
         one_sided: Whether a backbone contact is within a relative 1e-9 of touching.
         potential: Name of the potential.
         potential_fields: Its static fields.
@@ -66,6 +67,7 @@ class StoredRun:
     diameters: np.ndarray
     backbone: np.ndarray
     contacts: np.ndarray
+    contact_images: np.ndarray
     one_sided: bool
     potential: str
     potential_fields: Mapping[str, Any]
@@ -168,6 +170,7 @@ def _stored(file: Any) -> StoredRun:
     contacts = numbers(relaxation, "contacts", (None, 2), "i")
     if contacts.size and not 0 <= contacts.min() <= contacts.max() < n:
         raise damage(relaxation, "contacts", "a particle that is not there")
+    contact_images = numbers(relaxation, "contact_images", (len(contacts), position.shape[1]), "i")
     nothing = certified.no_entries(position.shape, state["max_force"], state["one_sided"])
     return StoredRun(
         position=position,
@@ -176,6 +179,7 @@ def _stored(file: Any) -> StoredRun:
         species_names=species_names,
         backbone=numbers(relaxation, "backbone", (n,), "b"),
         contacts=contacts,
+        contact_images=contact_images,
         settings=read_attributes(child(relaxation, "settings")),
         history=History(
             energy=energy,

@@ -24,10 +24,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mdsens.energy import State, pair_components
+from mdsens.energy import State
 from mdsens.errors import UserError
+from mdsens.neighbors import PairList, pair_components
 from mdsens.observables.smooth import check_switch, longest_length, pair_lengths, pairs_within, switch
-from mdsens.pairs import PairList
 from mdsens.types import Components, Scalar
 
 _ALONE = 1e-12  # total weight below which a particle has no neighbours
@@ -118,10 +118,10 @@ def bond_order(state: State, degree: int, begin: float = 1.2, end: float = 1.5) 
         end: Where they have faded, > begin.
 
     Raises:
-        UserError: When the degree or the switch is out of range, or reaches beyond half the box.
+        UserError: When the degree or the switch is out of range.
     """
     if not 1 <= degree <= 12:
         raise UserError(f"the degree of the bond order is {degree}; it must be between 1 and 12.")
     check_switch(begin, end, "the bond order")
-    pairs = pairs_within(state, end * longest_length(state), "the bond order")
+    pairs = pairs_within(state, end * longest_length(state))
     return BondOrder(degree, float(begin), float(end), pairs)

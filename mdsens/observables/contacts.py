@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mdsens.backbone import Network
-from mdsens.energy import PairPotential, State, pair_distances
+from mdsens.energy import PairPotential, State
 from mdsens.errors import UserError
+from mdsens.neighbors import PairList, pair_distances
 from mdsens.observables.smooth import check_switch, longest_length, pairs_within, scaled_distances, switch
-from mdsens.pairs import PairList
 from mdsens.types import Scalar
 
 
@@ -103,8 +103,8 @@ def coordination(state: State, begin: float = 1.2, end: float = 1.5) -> Coordina
         end: Where it ends, > begin.
 
     Raises:
-        UserError: When the switch is out of order or reaches beyond half the box.
+        UserError: When the switch is out of order.
     """
     check_switch(begin, end, "the coordination number")
-    pairs = pairs_within(state, end * longest_length(state), "the coordination number")
+    pairs = pairs_within(state, end * longest_length(state))
     return Coordination(float(begin), float(end), pairs)

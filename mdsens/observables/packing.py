@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from mdsens.energy import PairPotential, State
-from mdsens.pairs import PairList
+from mdsens.neighbors import numbered_pairs
 from mdsens.types import PeriodicBox, Scalar
 
 
@@ -26,6 +26,6 @@ def packing_fraction(state: State) -> Scalar:
             "a packing fraction needs a periodic box and a pair potential; leave it out of the observables."
         )
     own = jnp.arange(state.configuration.n_particles)
-    diameter = potential.reach(state.configuration, state.params, PairList(own, own, jnp.ones(own.shape, bool)))
+    diameter = potential.reach(state.configuration, state.params, numbered_pairs(own, own, box.dimension))
     unit_ball = jnp.pi / (4 if box.dimension == 2 else 6)
     return unit_ball * jnp.sum(diameter**box.dimension) / box.volume

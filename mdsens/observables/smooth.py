@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
-from mdsens.energy import PairPotential, State, max_reach, pair_distances
+from mdsens.energy import PairPotential, State, max_reach
 from mdsens.errors import UserError
-from mdsens.pairs import PairList, neighbor_pairs, smallest_height
-from mdsens.types import PeriodicBox
+from mdsens.neighbors import PairList, neighbor_pairs, on_device, pair_distances
 
 SKIN = 1.1  # pairs are listed this much farther than needed, so that an observable holds at states nearby
 
@@ -52,27 +49,6 @@ def longest_length(state: State) -> float:
     return max_reach(potential, state.configuration, state.params) / potential.cutoff
 
 
-def pairs_within(state: State, reach: float, what: str) -> PairList:
-    """List every pair closer than a distance, with a skin as far as the box allows.
-
-    Args:
-        state: The state.
-        reach: The distance, units of length.
-        what: The observable, for the message.
-
-    Raises:
-        UserError: When the distance exceeds half the smallest height of the box: a particle would have to be counted
-            with two images of another.
-    """
-    configuration = state.configuration
-    limit = SKIN * reach
-    if isinstance(configuration.box, PeriodicBox):
-        half = 0.5 * smallest_height(configuration.box)
-        if reach > half:
-            raise UserError(
-                f"{what} reaches {reach:.6g}, but half the smallest height of the box is {half:.6g}: choose a shorter "
-                "distance or a larger system."
-            )
-        limit = min(limit, half)
-    found = neighbor_pairs(np.asarray(configuration.position), configuration.box, limit)
-    return jax.tree.map(jnp.asarray, found)
+def pairs_within(state: State, reach: float) -> PairList:
+    """List every pair, of particles and of images, closer than a distance (units of length), with a skin."""
+    return on_device(neighbor_pairs(state.position, state.configuration.box, SKIN * reach))

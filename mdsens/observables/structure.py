@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from mdsens.energy import State, pair_distances
+from mdsens.energy import State
 from mdsens.errors import UserError
+from mdsens.neighbors import PairList, pair_distances
 from mdsens.observables.smooth import pairs_within
-from mdsens.pairs import PairList
 from mdsens.strain import periodic_box
 from mdsens.types import Scalar
 
@@ -63,12 +63,12 @@ def radial_distribution(
         species: Names of the species of both particles; any by default.
 
     Raises:
-        UserError: For a free system, numbers out of range, unknown species, or a distance beyond half the box.
+        UserError: For a free system, numbers out of range, or unknown species.
     """
     periodic_box(state)
     if not (distance > 0 and width > 0):
         raise UserError(f"g(r) at r = {distance:g} with width {width:g}: both must be greater than 0.")
-    pairs = pairs_within(state, distance + _TAIL * width, f"g(r) at r = {distance:g} with six widths of {width:g}")
+    pairs = pairs_within(state, distance + _TAIL * width)
     counted, ordered = _counted(state, pairs, species)
     return RadialDistribution(float(distance), float(width), pairs, counted, ordered)
 

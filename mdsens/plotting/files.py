@@ -14,7 +14,6 @@ from mdsens.errors import UserError
 from mdsens.io import StoredRun, Tables, fitting_together, kind_of, read_run, read_tables
 from mdsens.plotting.benchmark import draw_benchmark
 from mdsens.plotting.fit import draw_fit_loss, draw_fit_parameters, draw_fit_structure
-from mdsens.plotting.geometry import nearest
 from mdsens.plotting.history import draw_box_history, draw_history
 from mdsens.plotting.independence import IndependentResponses, draw_independence
 from mdsens.plotting.iterates import draw_iterates
@@ -223,7 +222,8 @@ def packing_of(run: StoredRun) -> Packing:
     dimension = run.position.shape[1]
     box = np.zeros((dimension, 0)) if run.box_matrix is None else run.box_matrix
     i, j = run.contacts.reshape(-1, 2).T
-    distance = np.linalg.norm(nearest(run.position[j] - run.position[i], box), axis=1)
+    images = run.contact_images[:, : box.shape[1]] @ box.T
+    bonds = run.position[j] + images - run.position[i] if box.shape[1] else run.position[j] - run.position[i]
     return Packing(
         position=run.position,
         diameter=np.where(np.isfinite(run.diameters), run.diameters, _dot(run.position)),
@@ -231,7 +231,8 @@ def packing_of(run: StoredRun) -> Packing:
         species_names=run.species_names,
         box=box,
         contacts=run.contacts.reshape(-1, 2),
-        overlap=1.0 - distance / _contact_lengths(run, i, j),
+        bonds=bonds,
+        overlap=1.0 - np.linalg.norm(bonds, axis=1) / _contact_lengths(run, i, j),
         rattlers=~run.backbone,
     )
 

@@ -75,9 +75,8 @@ def contact_lines(
     Returns:
         Ends of every line, shape (m, 2, d), and the number of the contact it belongs to, shape (m,).
     """
-    i, j = packing.contacts.reshape(-1, 2).T
-    first = position[i]
-    second = first + nearest(position[j] - first, packing.box)
+    first = position[packing.contacts.reshape(-1, 2)[:, 0]]
+    second = first + packing.bonds
     # a contact across the border is drawn at both borders: from i to an image of j, and from an image of i to j
     ends = np.stack([first, second], axis=1)[None] + shifts(packing.box)[:, None, None]
     shown = np.all((ends.max(axis=2) > view[0]) & (ends.min(axis=2) < view[1]), axis=-1)

@@ -17,7 +17,8 @@ class Packing:
         species: Species index of every particle, shape (n,).
         species_names: One name per species.
         box: Lattice vectors as columns, shape (d, d); shape (d, 0) for a free system.
-        contacts: Backbone contacts, shape (c, 2).
+        contacts: Backbone contacts (i, j), shape (c, 2).
+        bonds: Vector of every contact from i to the image of j that it touches, shape (c, d).
         overlap: Relative overlap 1 - r/sigma of every contact, shape (c,); may be negative for laws that attract.
         rattlers: True for particles that nothing holds in place, shape (n,).
     """
@@ -28,6 +29,7 @@ class Packing:
     species_names: tuple[str, ...]
     box: np.ndarray
     contacts: np.ndarray
+    bonds: np.ndarray
     overlap: np.ndarray
     rattlers: np.ndarray
 

@@ -82,6 +82,7 @@ def flattened(packing: Packing, position: np.ndarray, members: np.ndarray) -> Pa
         packing.species_names,
         packing.box[:2, :2],
         contacts[among],
+        packing.bonds[among, :2],
         packing.overlap[among],
         packing.rattlers[members],
     )

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from mdsens.energy import PairPotential, Potential, State, energy_and_forces
-from mdsens.pairs import Grid, PairList, compiled_pairs, grid_for, in_order, padded_pairs, standard_capacity
+from mdsens.neighbors import Grid, PairList, compiled_pairs, grid_for, in_order, no_pairs, standard_capacity
 from mdsens.relax.minimizer import Minimizer, Point, Surface, largest_norm
 from mdsens.types import Position, Scalar, is_concrete, replaced
 
@@ -76,11 +76,11 @@ def scales(potential: Potential, params: Any) -> tuple[Scalar | float, Scalar | 
     return largest("length"), largest("energy")
 
 
-def _surface(state: State, *, fixed_images: bool = False) -> Surface:
+def _surface(state: State) -> Surface:
     length, unit = jax.lax.stop_gradient(scales(state.potential, state.params))
     energy_and_force: Callable[[Position], tuple[Scalar, Position]]
-    if fixed_images and isinstance(state.potential, PairPotential):
-        energy_and_force = state.potential.with_fixed_images(state.configuration, state.params, state.pairs)
+    if isinstance(state.potential, PairPotential):
+        energy_and_force = state.potential.along(state.configuration, state.params, state.pairs)
     else:
         energy_and_force = lambda x: energy_and_forces(state.at(x, state.parameters))  # noqa: E731
 
@@ -111,7 +111,7 @@ def find_pairs(state: State, position: Position, reach: Reach, capacity: int) ->
         The list and the reach with a grid that has room for its candidates.
     """
     if not reach.grid.n_candidates:
-        return padded_pairs(np.zeros(0, int), np.zeros(0, int), 1), reach
+        return no_pairs(state.configuration.dimension), reach
     pairs, n_found, lacking = _listed(state, position, reach, max(capacity, 1))
     if bool(lacking):
         reach = Reach(reach.longest, reach.skin, fitting_grid(state, position, reach.longest, reach.skin))
@@ -119,14 +119,13 @@ def find_pairs(state: State, position: Position, reach: Reach, capacity: int) ->
     if int(n_found) > capacity:
         n = len(position)
         least = math.ceil(standard_capacity(1.05 * int(n_found) / n) * n)
-        pairs, _, _ = _listed(state, position, reach, max(1, min(least, n * (n - 1) // 2)))
+        every = least if reach.grid.cells else n * (n - 1) // 2
+        pairs, _, _ = _listed(state, position, reach, max(1, min(least, every)))
     return (in_order(pairs) if reach.grid.cells else pairs), reach
 
 
 def fitting_grid(state: State, position: Position, longest: float | Scalar, skin: float | Scalar) -> Grid:
     """Return a grid with room for the candidate pairs at these positions."""
-    if not np.isfinite(longest):
-        return Grid((), 0)
     return grid_for(np.asarray(position), state.configuration.box, float(longest + skin))
 
 
@@ -199,8 +198,7 @@ def advance(
     def stretch(segment: Segment) -> Segment:
         # pairs and reference stay out of the loop that runs them: carried along they cost a quarter of its time
         reference = segment.reference
-        # three cells of the list's reach across the box: no listed pair comes near half of it
-        surface = _surface(state.moved(reference, segment.pairs), fixed_images=bool(reach.grid.cells))
+        surface = _surface(state.moved(reference, segment.pairs))
 
         def step(held: Segment) -> Segment:
             new = minimizer.step(surface, held.point)

@@ -13,11 +13,11 @@ import numpy as np
 from jaxtyping import PyTree
 
 from mdsens.backbone import Network, contact_network, with_contacts
-from mdsens.energy import PairPotential, Potential, State, energy, forces, max_reach, pair_distances, pressure
+from mdsens.energy import PairPotential, Potential, State, energy, forces, max_reach, pressure
 from mdsens.errors import UserError
 from mdsens.factor import Factor
 from mdsens.hessian import LinearSolver, factorise
-from mdsens.pairs import SMALL, PairList, all_pairs, check_range, spatial_order
+from mdsens.neighbors import SMALL, PairList, pair_distances, spatial_order
 from mdsens.parameters import reordered
 from mdsens.relax.conjugate_gradient import ConjugateGradient
 from mdsens.relax.descent import SEGMENT, Reach, Segment, advance, find_pairs, fitting_grid, scales, start
@@ -153,7 +153,7 @@ def relax(
         The relaxed state with its verdict; look at it (or call ``mdsens.results.check``) before using the numbers.
 
     Raises:
-        UserError: When particles coincide or the box is too small for the interaction range.
+        UserError: When particles coincide or the energy would be wrong in so small a cell.
     """
     begun = time.perf_counter()
     settings = settings or RelaxationSettings()
@@ -162,7 +162,7 @@ def relax(
     order = _memory_order(potential, configuration, longest)
     back = np.argsort(order)
     recorder = _Recorder(progress, back)
-    given = State(configuration, potential, params, all_pairs(2))
+    given = State.unlisted(configuration, potential, params)
     state = _taken_in_order(given, order)
     skin = settings.skin * longest
     reach = Reach(longest, skin, fitting_grid(state, state.position, longest, skin))
@@ -222,12 +222,12 @@ def taken_as_relaxed(
         The state with its verdict, as ``relax`` returns it: ``MAX_STEPS`` where a force exceeds the tolerance.
 
     Raises:
-        UserError: When particles coincide or the box is too small for the interaction range.
+        UserError: When particles coincide or the energy would be wrong in so small a cell.
     """
     begun = time.perf_counter()
     settings = settings or RelaxationSettings()
     longest = _checked_reach(potential, params, configuration)
-    given, skin = State(configuration, potential, params, all_pairs(2)), settings.skin * longest
+    given, skin = State.unlisted(configuration, potential, params), settings.skin * longest
     reach = Reach(longest, skin, fitting_grid(given, given.position, longest, skin))
     state = given.with_pairs(find_pairs(given, given.position, reach, 0)[0])
     _refuse_coincident(state, longest, np.arange(configuration.n_particles))
@@ -377,11 +377,9 @@ def _backbone_factor(loaded: State, network: Network, settings: RelaxationSettin
 
 
 def _checked_reach(potential: Potential, params: PyTree, configuration: Configuration) -> float:
-    """Return the interaction range after refusing boxes that are too small for it."""
-    reach = max_reach(potential, configuration, params)
-    if np.isfinite(reach):
-        check_range(configuration.box, reach)
-    return reach
+    """Return the interaction range after refusing cells for which the energy would be wrong."""
+    potential.check_cell(configuration, params)
+    return max_reach(potential, configuration, params)
 
 
 def _memory_order(potential: Potential, configuration: Configuration, longest: float) -> np.ndarray:
@@ -418,5 +416,8 @@ _forces = jax.jit(forces)
 
 @jax.jit
 def _energy_and_pressure(state: State) -> tuple[Scalar, Scalar]:
-    """Return the energy and the pressure, which is NaN for a free system."""
-    return energy(state), pressure(state) if isinstance(state.configuration.box, PeriodicBox) else jnp.full((), jnp.nan)
+    """Return the energy and the pressure, which is NaN for a free system and where the energy does not follow it."""
+    has_pressure = isinstance(state.configuration.box, PeriodicBox) and state.potential.follows_box(
+        state.configuration, state.params, state.pairs
+    )
+    return energy(state), pressure(state) if has_pressure else jnp.full((), jnp.nan)

@@ -10,9 +10,10 @@ import numpy as np
 from jaxtyping import Array, Bool, PyTree
 
 from mdsens.backbone import TOUCH
-from mdsens.energy import PairPotential, Potential, State, gradient_at, pair_distances
+from mdsens.energy import PairPotential, Potential, State, gradient_at, max_reach
+from mdsens.errors import UserError
 from mdsens.implicit import DenseCholesky, NullSpace, root
-from mdsens.pairs import PairList, all_pairs
+from mdsens.neighbors import every_pair, layers_within, pair_distances
 from mdsens.parameters import Parameters
 from mdsens.relax import RelaxationSettings, relax
 from mdsens.results import Verdict, check
@@ -20,29 +21,32 @@ from mdsens.types import Configuration, FreeBox, Position, is_concrete
 
 
 def relaxed_condition(
-    potential: Potential, configuration: Configuration
+    potential: Potential, configuration: Configuration, layers: int = 0
 ) -> tuple[Callable[[Position, Parameters], Position], Callable[[Position, Parameters], NullSpace]]:
     r"""Return the condition that relaxed positions satisfy and its null space, for ``mdsens.implicit``.
 
     Args:
         potential: The law.
         configuration: Species and number of particles; positions and box come with every call.
+        layers: How many images on either side of the nearest one are looked at along every axis: more than none where
+            the box is smaller than two interaction ranges (``mdsens.neighbors.layers_within``).
 
     Returns:
         F(x, p) = dU/dx over the contacts of the backbone at (x, p), shape (n, d), and the function (x, p) -> null
         space: translations, rotations of a free cluster, rattlers frozen. ``implicit.jvp``, ``vjp`` and ``jacobian``
         take both.
     """
-    candidates = all_pairs(configuration.n_particles)
 
     def state_at(position: Position, parameters: Parameters) -> State:
         start = Configuration(position, configuration.species, parameters.box, configuration.species_names)
-        return State(start, potential, parameters.potential, candidates)
+        if potential.lists_pairs:
+            return State(start, potential, parameters.potential, every_pair(position, parameters.box, layers))
+        return State.unlisted(start, potential, parameters.potential)
 
     def condition(position: Position, parameters: Parameters) -> Position:
-        held = jax.lax.stop_gradient((position, parameters))
-        _, bonds = backbone(state_at(*held))
-        loaded = state_at(position, parameters).with_pairs(PairList(candidates.i, candidates.j, bonds))
+        held = state_at(*jax.lax.stop_gradient((position, parameters)))
+        _, bonds = backbone(held)
+        loaded = state_at(position, parameters).with_pairs(held.pairs._replace(mask=bonds))
         return gradient_at(loaded, position, parameters)
 
     def null_space(position: Position, parameters: Parameters) -> NullSpace:
@@ -56,7 +60,11 @@ def relaxed_condition(
 
 
 def relaxed_position(
-    potential: Potential, configuration: Configuration, settings: RelaxationSettings | None = None
+    potential: Potential,
+    configuration: Configuration,
+    settings: RelaxationSettings | None = None,
+    *,
+    layers: int = 0,
 ) -> Callable[[Parameters], Position]:
     r"""Return the function p -> x*(p), differentiable in every parameter and in the box, any mode, any order.
 
@@ -69,10 +77,11 @@ def relaxed_position(
         potential: The law.
         configuration: Where every relaxation starts; its box is replaced by that of the parameters.
         settings: How to relax.
+        layers: As for ``relaxed_condition``.
 
     Returns:
         ``position(parameters)`` of shape (n, d). Outside jit a state that is unjammed, a saddle or not converged raises
-        ``NumericalError``; inside jit its positions are NaN.
+        ``NumericalError``, and a box that needs more layers ``UserError``; inside jit its positions are NaN.
 
     Notes:
         Differentiation uses the list of all pairs and a dense Cholesky factor: memory grows as (n d)^2, for n up to
@@ -81,7 +90,7 @@ def relaxed_position(
     References:
         M. Blondel et al., NeurIPS 2022, arXiv:2105.15183, eq. 2 and section 4.4.
     """
-    condition, null_space = relaxed_condition(potential, configuration)
+    condition, null_space = relaxed_condition(potential, configuration, layers)
 
     def relaxed(position: Position, parameters: Parameters) -> Position:
         shape = jax.ShapeDtypeStruct(position.shape, position.dtype)
@@ -94,6 +103,15 @@ def relaxed_position(
     def on_host(position: Position, parameters: Parameters, *, strict: bool) -> np.ndarray:
         arrays = jax.tree.map(jnp.asarray, parameters)
         start = Configuration(jnp.asarray(position), configuration.species, arrays.box, configuration.species_names)
+        reach = max_reach(potential, start, arrays.potential)
+        needed = layers_within(arrays.box, reach) if np.isfinite(reach) else 0
+        if needed > layers:
+            if strict:
+                raise UserError(
+                    f"particles see {needed} layers of images beyond the nearest in a box this small: pass "
+                    f"layers={needed}."
+                )
+            return np.full(position.shape, np.nan)
         relaxation = relax(potential, arrays.potential, start, settings)
         if strict:
             check(relaxation.verdict)

@@ -17,7 +17,6 @@ from jaxtyping import Array, Int, PyTree
 
 from mdsens.energy import Potential, State, max_reach
 from mdsens.errors import NumericalError
-from mdsens.pairs import all_pairs
 from mdsens.parameters import Parameters
 from mdsens.relax import Fire
 from mdsens.relax.descent import SEGMENT, Reach, advance, find_pairs, fitting_grid, start
@@ -69,7 +68,7 @@ def differentiate_iterates(
     """
     fire = fire or Fire()
     longest = max_reach(potential, configuration, params)
-    state = State(configuration, potential, params, all_pairs(2))
+    state = State.unlisted(configuration, potential, params)
     reach = Reach(longest, skin * longest, fitting_grid(state, state.position, longest, skin * longest))
     state, reach = _listed(state, reach)
     point, change = _start_with_tangent(fire, state, tangent)

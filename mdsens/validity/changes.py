@@ -17,7 +17,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mdsens.backbone import TOUCH, Network
-from mdsens.energy import PairPotential, State, pair_distances
+from mdsens.energy import PairPotential, State
+from mdsens.neighbors import pair_distances
 from mdsens.parameters import Parameters
 from mdsens.types import Position
 

@@ -11,7 +11,6 @@ from mdsens.backbone import contact_network
 from mdsens.batch import BatchSettings, member, relax_batch, stack_arrays, stack_systems
 from mdsens.energy import energy, forces, max_force
 from mdsens.errors import UserError
-from mdsens.pairs import all_pairs
 from mdsens.relax import relax
 from mdsens.results import Verdict
 from mdsens.types import PeriodicBox
@@ -21,7 +20,7 @@ def test_members_are_minima_to_the_last_digits(jammed):
     _, _, _, batch = jammed
     assert batch.converged.all()
     for k in range(5):
-        state = member(batch.stack, k).with_pairs(all_pairs(32))
+        state = member(batch.stack, k).with_every_pair()
         assert float(max_force(forces(state))) <= 1.1e-12
         assert float(energy(state)) == pytest.approx(batch.energy[k], rel=1e-12)
 

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from mdsens.backbone import contact_network
-from mdsens.energy import EnergyFunction, State
-from mdsens.pairs import all_pairs, neighbor_pairs
+from mdsens.energy import State
+from mdsens.foreign import EnergyFunction
+from mdsens.neighbors import neighbor_pairs
 from mdsens.parameters import Uniform
 from mdsens.types import Configuration, FreeBox, PeriodicBox
 from potentials.soft_sphere import Params, SoftSphere
@@ -96,6 +97,6 @@ def test_elsewhere_a_rattler_is_a_particle_without_stiffness():
     # a spring between particles 0 and 1; particle 2 feels nothing
     law = EnergyFunction(lambda x, p, box: p["k"] * (jnp.linalg.norm(x[0] - x[1]) - 1.0) ** 2, name="spring")
     configuration = Configuration(jnp.array([[0.0, 0.0], [1.0, 0.0], [5.0, 5.0]]), jnp.zeros(3, int), FreeBox(2))
-    found = contact_network(State(configuration, law, {"k": jnp.asarray(1.0)}, all_pairs(3)))
+    found = contact_network(State.unlisted(configuration, law, {"k": jnp.asarray(1.0)}).with_every_pair())
     np.testing.assert_array_equal(found.backbone, [True, True, False])
     assert found.n_contacts == 0

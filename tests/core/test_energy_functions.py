@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mdsens.energy import State, energy, forces, from_jax_md, max_force, max_reach, pressure
-from mdsens.pairs import all_pairs
+from mdsens.energy import State, energy, forces, max_force, max_reach, pressure
+from mdsens.foreign import from_jax_md
 from mdsens.parameters import Uniform
 from mdsens.relax import relax
 from mdsens.response import linear_response
@@ -55,7 +55,7 @@ def test_an_energy_function_has_no_range(notebook):
 @pytest.fixture
 def free_pair():
     configuration = Configuration(jnp.array([[0.0, 0.0], [0.9, 0.0]]), jnp.zeros(2, int), FreeBox(2))
-    return State(configuration, SoftSphere(), Params(Uniform(1.0), Uniform(1.0)), all_pairs(2))
+    return State.unlisted(configuration, SoftSphere(), Params(Uniform(1.0), Uniform(1.0))).with_every_pair()
 
 
 def test_a_free_system_has_no_pressure(free_pair):

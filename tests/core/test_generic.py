@@ -10,22 +10,13 @@ from jax_md import partition, space
 
 from mdsens import generic
 from mdsens.colouring import assemble_blocks, coloured_blocks, full_colouring, star_colouring
-from mdsens.energy import (
-    EnergyFunction,
-    Locality,
-    NeighborEnergyFunction,
-    State,
-    energy,
-    energy_at,
-    forces,
-    from_jax_md,
-    from_jax_md_neighbors,
-)
+from mdsens.energy import Locality, State, energy, energy_at, forces
 from mdsens.errors import UserError
+from mdsens.foreign import EnergyFunction, NeighborEnergyFunction, from_jax_md, from_jax_md_neighbors
 from mdsens.generic import coloured_hessian, coupling_pattern, hessian_colouring
 from mdsens.hessian import directional_norm, factorise, hessian
 from mdsens.matrix_free import MatrixFree, matrix_free
-from mdsens.pairs import neighbor_pairs, padded_pairs
+from mdsens.neighbors import neighbor_pairs, no_pairs
 from mdsens.relax import relax
 from mdsens.results import Verdict
 from mdsens.types import Configuration, FreeBox, PeriodicBox
@@ -53,7 +44,7 @@ def displacement_in(box):
 
 
 def state_of(configuration, potential, params):
-    pairs = padded_pairs(np.zeros(0, int), np.zeros(0, int), 1)
+    pairs = no_pairs(configuration.dimension)
     if isinstance(potential, NeighborEnergyFunction):
         pairs = neighbor_pairs(configuration.position, configuration.box, 1.1 * potential.locality.cutoff)
     return State(configuration, potential, params, pairs)

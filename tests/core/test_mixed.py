@@ -9,7 +9,7 @@ from mdsens.derivatives import mixed, mixed_drift
 from mdsens.energy import State, gradient_at, pressure
 from mdsens.hessian import hessian
 from mdsens.mixed import mixed_matrix, sparse_drifts
-from mdsens.pairs import neighbor_pairs
+from mdsens.neighbors import neighbor_pairs
 from mdsens.parameters import PerPair, PerParticle, PerSpecies, Uniform, flattened, geometric_mean
 from mdsens.paths import select
 from mdsens.relax import relax

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mdsens.energy import EnergyFunction, State
+from mdsens.energy import State
 from mdsens.errors import UserError
-from mdsens.pairs import all_pairs
+from mdsens.foreign import EnergyFunction
 from mdsens.parameters import Parameters, PerPair, PerParticle, PerSpecies, Uniform
 from mdsens.paths import scaling_direction, select
 from mdsens.types import Configuration, FreeBox, PeriodicBox
@@ -19,7 +19,7 @@ BOX = PeriodicBox(np.array([[4.0, 1.0], [0.0, 5.0]]))
 def state(params, box=BOX, names=("A", "B")):
     position = jnp.asarray(np.random.default_rng(0).uniform(size=(4, 2)))
     species = jnp.arange(4) % len(names)
-    return State(Configuration(position, species, box, names), SoftSphere(), params, all_pairs(4))
+    return State.unlisted(Configuration(position, species, box, names), SoftSphere(), params).with_every_pair()
 
 
 PAIRS = state(Params(PerPair([0.6, 0.8, 1.0]), Uniform(2.0)))
@@ -124,7 +124,7 @@ def test_indices_of_arrays_keep_their_order():
     params = {"site": jnp.array([[1.0, 2.0], [3.0, 4.0]])}
     configuration = Configuration(jnp.zeros((2, 2)).at[1].set(1.0), jnp.zeros(2, int), FreeBox(2))
     law = EnergyFunction(lambda x, p, box: jnp.sum(p["site"]) * jnp.sum(x**2), name="trap")
-    here = State(configuration, law, params, all_pairs(2))
+    here = State.unlisted(configuration, law, params)
     for path, value in (("trap.site[0,1]", 2.0), ("trap.site[1,0]", 3.0)):
         found = select(here, [path])
         assert (found.paths, found.values.tolist()) == ((path,), [value])
@@ -160,7 +160,7 @@ def test_plain_arrays_are_named_by_their_index():
     params = {"sigma": jnp.array([1.0, 2.0]), "epsilon": jnp.asarray(1.0)}
     configuration = Configuration(jnp.zeros((2, 2)).at[1].set(1.0), jnp.zeros(2, int), FreeBox(2))
     law = EnergyFunction(lambda x, p, box: p["epsilon"] * jnp.sum(p["sigma"]) * jnp.sum(x**2), name="toy")
-    selection = select(State(configuration, law, params, all_pairs(2)))
+    selection = select(State.unlisted(configuration, law, params))
     assert selection.paths == ("toy.epsilon", "toy.sigma[0]", "toy.sigma[1]")
 
 
@@ -169,4 +169,4 @@ def test_parameters_that_would_lose_digits_are_refused(value):
     configuration = Configuration(jnp.zeros((2, 2)).at[1].set(1.0), jnp.zeros(2, int), FreeBox(2))
     law = EnergyFunction(lambda x, p, box: p["epsilon"] * jnp.sum(x**2), name="toy")
     with pytest.raises(ValueError, match="float64 JAX arrays"):
-        State(configuration, law, {"epsilon": value}, all_pairs(2))
+        State.unlisted(configuration, law, {"epsilon": value})

@@ -9,7 +9,6 @@ from scipy.integrate import quad
 from mdsens.energy import State
 from mdsens.equilibrium import Tail, TailedEnergy, ThermalPressure
 from mdsens.errors import UserError
-from mdsens.pairs import all_pairs
 from mdsens.parameters import PerPair, PerParticle, PerSpecies, Uniform, geometric_mean
 from mdsens.types import Configuration, FreeBox, PeriodicBox, replaced
 from potentials.lennard_jones import LennardJones, Params
@@ -24,7 +23,9 @@ def mixture(sigma, epsilon):
     places = jnp.asarray(np.random.default_rng(0).uniform(0, EDGE, (8, 3)))
     box = PeriodicBox.cubic(EDGE, 3)
     configuration = Configuration(places, jnp.array([0, 0, 1, 0, 1, 0, 0, 1]), box, ("A", "B"))
-    return State(configuration, LennardJones(cutoff=CUTOFF, truncation="cut"), Params(sigma, epsilon), all_pairs(8))
+    return State.unlisted(
+        configuration, LennardJones(cutoff=CUTOFF, truncation="cut"), Params(sigma, epsilon)
+    ).with_every_pair()
 
 
 def _law(r, s, e):

@@ -12,7 +12,7 @@ from jaxtyping import Array
 import potentials
 from mdsens.energy import State, energy, energy_at, forces, gradient_at, max_reach, pressure
 from mdsens.hessian import hessian
-from mdsens.pairs import PairList, all_pairs, neighbor_pairs
+from mdsens.neighbors import every_pair, neighbor_pairs, numbered_pairs, padded_pairs
 from mdsens.parameters import Parameters, at_pairs
 from mdsens.types import Configuration, PeriodicBox
 
@@ -78,7 +78,7 @@ def build(kind, d, settings, polydisperse, seed=0):
         configuration = Configuration(position, species, box, ("A", "B"))
         reach = max_reach(law, configuration, params)
         per_side = max(per_side, int(np.ceil(2.05 * reach / spacing)))
-    state = State(configuration, law, params, all_pairs(n))
+    state = State.unlisted(configuration, law, params).with_every_pair()
     pairs = neighbor_pairs(position, box, 1.05 * reach, capacity=3 * n * n)  # plenty of padding
     assert not bool(pairs.mask.all())
     listed = state.with_pairs(pairs)
@@ -174,7 +174,8 @@ def test_periodic_images_are_equivalent(case):
     state = case.state
     counts = np.random.default_rng(2).integers(-2, 3, state.position.shape)
     images = state.position + jnp.asarray(counts) @ state.configuration.box.matrix.T
-    np.testing.assert_allclose(jitted_energy(state, images, state.parameters), case.by_all_pairs.energy, rtol=1e-12)
+    there = state.moved(images, state.pairs).with_every_pair()
+    np.testing.assert_allclose(jitted_energy(there, images, state.parameters), case.by_all_pairs.energy, rtol=1e-12)
 
 
 @in_the_plane
@@ -188,7 +189,9 @@ def test_the_sparse_hessian_is_the_second_derivative(case):
 @in_the_plane
 def test_padding_cannot_reach_a_derivative(case):
     # only padding: every value and derivative is finite and exactly zero, though padded pairs have distance zero
-    state = case.state.with_pairs(PairList(*(jnp.zeros(7, kind) for kind in (int, int, bool))))
+    state = case.state.with_pairs(
+        padded_pairs(*(np.zeros(shape, int) for shape in (0, 0, (case.state.configuration.dimension, 0))), 7)
+    )
     for leaf in jax.tree.leaves(evaluate(state)):
         np.testing.assert_array_equal(leaf, 0.0)
     second = jax.jit(jax.jacfwd(gradient_at, argnums=2))(state, state.position, state.parameters)
@@ -227,14 +230,14 @@ def test_the_law_is_as_smooth_at_its_cutoff_as_declared(case):
 def test_a_position_gradient_is_finite_at_the_cutoff_itself(case):
     state = case.state
     law, params = state.potential, state.params
-    reach = float(law.reach(state.configuration, params, PairList(*(jnp.array([k]) for k in (0, 1, True))))[0])
+    reach = float(law.reach(state.configuration, params, numbered_pairs(np.array([0]), np.array([1]), 2))[0])
     position = jnp.zeros((2, 2)).at[1, 0].set(reach)
     if any(leaf.shape == (state.configuration.n_particles,) for leaf in jax.tree.leaves(params)):
         params = jax.tree.map(lambda leaf: leaf[:2] if leaf.ndim else leaf, params)
     pair = eqx.tree_at(
         lambda s: (s.configuration.position, s.configuration.species, s.params, s.pairs),
         state,
-        (position, state.configuration.species[:2], params, all_pairs(2)),
+        (position, state.configuration.species[:2], params, every_pair(position, state.configuration.box)),
     )
     assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(evaluate(pair)))
     assert np.isfinite(hessian(pair).toarray()).all()

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from mdsens.energy import State, energy, energy_at, forces
-from mdsens.pairs import all_pairs
+from mdsens.neighbors import every_pair, pair_distances
 from mdsens.parameters import PerPair, PerParticle, PerSpecies, Uniform
 from mdsens.types import Configuration, PeriodicBox
 from potentials import soft_sphere
@@ -28,9 +28,8 @@ def parameter_slope(state):
 
 
 def distances(configuration):
-    pairs = all_pairs(N)
-    separation = configuration.position[pairs.i] - configuration.position[pairs.j]
-    return pairs, np.linalg.norm(configuration.box.displacement(separation), axis=1)
+    pairs = every_pair(configuration.position, configuration.box)
+    return pairs, pair_distances(configuration, pairs)
 
 
 @pytest.mark.parametrize("alpha", [2.0, 2.5])
@@ -43,7 +42,7 @@ def test_energy_and_forces_agree_with_jax_md_in_real_units(configuration, alpha)
         displacement, species=configuration.species, sigma=sigma, epsilon=epsilon, alpha=jnp.asarray(alpha)
     )
     params = Params(PerPair([0.7, 0.9, 1.2]), PerPair([1.0, 1.5, 2.0]))
-    state = State(configuration, SoftSphere(alpha), params, all_pairs(N))
+    state = State.unlisted(configuration, SoftSphere(alpha), params).with_every_pair()
     wrapped = configuration.box.wrap(configuration.position)
     value, slope = jax.jit(jax.value_and_grad(theirs))(wrapped)
     np.testing.assert_allclose(energy(state), value, rtol=1e-12)
@@ -53,7 +52,7 @@ def test_energy_and_forces_agree_with_jax_md_in_real_units(configuration, alpha)
 @pytest.mark.parametrize("alpha", [2.0, 2.5])
 def test_the_derivative_in_an_independent_sigma_counts_every_unlike_pair_once(configuration, alpha):
     sigma, epsilon = jnp.array([0.7, 0.9, 1.2]), jnp.array([1.0, 1.5, 2.0])
-    state = State(configuration, SoftSphere(alpha), Params(PerPair(sigma), PerPair(epsilon)), all_pairs(N))
+    state = State.unlisted(configuration, SoftSphere(alpha), Params(PerPair(sigma), PerPair(epsilon))).with_every_pair()
     slope = parameter_slope(state)
     pairs, distance = distances(configuration)
     kind = np.asarray(configuration.species[pairs.i] + configuration.species[pairs.j])  # 0: AA, 1: AB, 2: BB
@@ -66,9 +65,9 @@ def test_the_derivative_in_an_independent_sigma_counts_every_unlike_pair_once(co
 
 def test_additive_diameters_per_species_and_per_particle_agree(configuration):
     law, epsilon, diameters = SoftSphere(), Uniform(1.0), jnp.array([0.7, 1.2])
-    by_species = State(configuration, law, Params(PerSpecies(diameters), epsilon), all_pairs(N))
+    by_species = State.unlisted(configuration, law, Params(PerSpecies(diameters), epsilon)).with_every_pair()
     spread = Params(PerParticle(diameters[configuration.species]), epsilon)
-    by_particle = State(configuration, law, spread, all_pairs(N))
+    by_particle = State.unlisted(configuration, law, spread).with_every_pair()
     np.testing.assert_allclose(energy(by_species), energy(by_particle), rtol=1e-14)
     slopes = [parameter_slope(state).sigma.values for state in (by_species, by_particle)]
     np.testing.assert_allclose(slopes[0], np.bincount(configuration.species, slopes[1]), rtol=1e-12)

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mdsens.energy import EnergyFunction
-from mdsens.pairs import SMALL
+from mdsens.foreign import EnergyFunction
+from mdsens.neighbors import SMALL
 from mdsens.parameters import PerParticle
 from mdsens.relax import MINIMIZERS, Fire, RelaxationSettings, relax
 from mdsens.results import Verdict

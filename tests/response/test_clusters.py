@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mdsens.energy import EnergyFunction, energy
+from mdsens.energy import energy
+from mdsens.foreign import EnergyFunction
 from mdsens.paths import select
 from mdsens.relax import relax
 from mdsens.response import linear_response

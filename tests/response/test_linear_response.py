@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mdsens.energy import EnergyFunction, energy_at
+from mdsens.energy import energy_at
 from mdsens.errors import NumericalError
+from mdsens.foreign import EnergyFunction
 from mdsens.relax import RelaxationSettings, relax
 from mdsens.response import known_zero_modes, linear_response, response_at
 from mdsens.results import Verdict, check

@@ -8,7 +8,8 @@ from jax_md import energy as jax_md_energy
 from jax_md import partition, space
 
 from mdsens import generic
-from mdsens.energy import Locality, energy, from_jax_md, from_jax_md_neighbors
+from mdsens.energy import Locality, energy
+from mdsens.foreign import from_jax_md, from_jax_md_neighbors
 from mdsens.matrix_free import MatrixFree
 from mdsens.paths import select
 from mdsens.relax import RelaxationSettings, relax

@@ -7,7 +7,6 @@ import pytest
 
 from mdsens.energy import gradient_at, pressure
 from mdsens.errors import NumericalError
-from mdsens.pairs import all_pairs
 from mdsens.paths import select
 from mdsens.relax import RelaxationSettings, relax
 from mdsens.response import linear_response
@@ -27,7 +26,7 @@ def test_differentiating_an_unrolled_descent_gives_the_same():
     relaxation = packing(n_particles=16, packing_fraction=1.1)
     check(relaxation.verdict)
     assert relaxation.network.backbone.all()
-    state = relaxation.state.with_pairs(all_pairs(16))
+    state = relaxation.state.with_every_pair()
     response = linear_response(relaxation)
     selection = select(state, ["soft_sphere.sigma[A]", "box.length"])
     expected = position_sensitivity(response, selection).values

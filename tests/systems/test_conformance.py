@@ -7,7 +7,7 @@ import pytest
 
 import systems
 from mdsens.errors import UserError
-from mdsens.pairs import neighbor_pairs, smallest_height
+from mdsens.neighbors import neighbor_pairs, smallest_height
 from mdsens.types import FreeBox, PeriodicBox
 from systems import bidisperse, cluster, fcc, hexagonal, l1_2, polydisperse
 

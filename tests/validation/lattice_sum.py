@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from mdsens.energy import Potential
-from mdsens.pairs import PairList
+from mdsens.neighbors import PairList
 from mdsens.parameters import Uniform, at_pairs
 from mdsens.types import Configuration, PeriodicBox, Scalar
 from potentials.lennard_jones import LennardJones, Params

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from mdsens.energy import State
+from mdsens.neighbors import neighbor_pairs
 from mdsens.observables import elastic_tensor, energy, pressure
-from mdsens.pairs import all_pairs, neighbor_pairs
 from mdsens.parameters import Uniform
 from mdsens.pressure import relax_at_pressure
 from mdsens.response import linear_response
@@ -37,7 +37,7 @@ def images(cutoff):
 
 def summed(law):
     """Return the crystal at rest, one cubic cell, its images summed as far as the law reaches."""
-    return State(cell(EDGE), LatticeSum(law, images(law.cutoff), uniform=False), UNIT, all_pairs(4))
+    return State.unlisted(cell(EDGE), LatticeSum(law, images(law.cutoff), uniform=False), UNIT).with_every_pair()
 
 
 @jax.jit
@@ -63,7 +63,7 @@ def test_a_sum_over_images_is_a_sum_over_listed_pairs():
 @pytest.mark.parametrize("cutoff", [6.0, 12.0, 24.0])
 def test_tail_corrections_lead_to_infinite_range(cutoff):
     law = LennardJones(cutoff=cutoff, truncation="cut")
-    state = State(cell(EDGE), law, UNIT, all_pairs(4))
+    state = State.unlisted(cell(EDGE), law, UNIT).with_every_pair()
     check_tail(law, state)
     whole, force = (float(one + rest) for one, rest in zip(measured(summed(law)), beyond(state), strict=True))
     assert abs(whole / 4 - ENERGY) < 20.0 * cutoff**-5

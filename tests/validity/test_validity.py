@@ -108,7 +108,7 @@ def test_the_first_change_is_found_where_it_is_predicted(k):
 
 def network(pairs, n_held, n=5):
     i, j = np.array(pairs).reshape(-1, 2).T
-    return Network(i, j, np.arange(n) < n_held, one_sided=False)
+    return Network(i, j, np.zeros((2, len(i)), int), np.arange(n) < n_held, one_sided=False)
 
 
 @pytest.mark.parametrize(

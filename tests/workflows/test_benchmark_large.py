@@ -11,7 +11,7 @@ import pytest
 from mdsens.config import load_text
 from mdsens.energy import State, energy, forces
 from mdsens.io import read_tables
-from mdsens.pairs import neighbor_pairs
+from mdsens.neighbors import neighbor_pairs
 from mdsens.relax import relax
 from mdsens.results import Verdict
 from workflows.benchmark.large import growth, jacobian, lammps, pair_diameters, relaxation, run, startup, tables

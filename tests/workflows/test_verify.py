@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mdsens import io
-from mdsens.energy import EnergyFunction, energy, pressure
+from mdsens.energy import energy, pressure
+from mdsens.foreign import EnergyFunction
 from mdsens.parameters import PerPair, PerSpecies, Uniform, geometric_mean
 from mdsens.paths import select
 from mdsens.relax import RelaxationSettings, relax

@@ -9,7 +9,7 @@ import numpy as np
 from mdsens.backbone import contact_network
 from mdsens.energy import State, max_reach
 from mdsens.errors import NumericalError
-from mdsens.pairs import neighbor_pairs
+from mdsens.neighbors import neighbor_pairs
 from mdsens.paths import Selection, select
 from mdsens.relax import Relaxation, relax
 from mdsens.response import linear_response, response_at

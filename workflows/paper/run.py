@@ -16,7 +16,6 @@ from mdsens import io
 from mdsens.config import OutputOptions, Section, load
 from mdsens.energy import State
 from mdsens.errors import UserError
-from mdsens.pairs import all_pairs
 from mdsens.paths import select
 from workflows.benchmark.rows import Row, as_arrays, print_rows
 from workflows.checks import Check
@@ -94,7 +93,7 @@ def refuse_what_cannot_work(config: Config) -> None:
     """
     require_datasets()
     problem = build_problem(config)
-    unrelaxed = State(problem.configuration, problem.potential, problem.params, all_pairs(2))
+    unrelaxed = State.unlisted(problem.configuration, problem.potential, problem.params)
     chosen = select(unrelaxed, [config.paper.parameter]).paths
     if len(chosen) != 1:
         raise UserError(f"paper.parameter is {config.paper.parameter}; name a single entry, such as {chosen[0]}.")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mdsens.energy import State, energy, forces, max_reach
-from mdsens.pairs import neighbor_pairs
+from mdsens.neighbors import neighbor_pairs
 from workflows.benchmark.large import lammps
 from workflows.benchmark.large.options import Config
 from workflows.benchmark.large.parts import Part, Result, Spec, largest

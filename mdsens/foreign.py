@@ -1,0 +1,307 @@
+"""Energies written elsewhere, jax-md's among them, and what they may be asked for.
+
+An energy that knows nearest images only is wrong in a small box, and one that keeps its box in a closure has no
+derivative in it; neither says so. Here both are found out: by evaluating a doubled cell, and by looking at what the
+function does with the box it is given.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from mdsens.energy import Locality, Potential
+from mdsens.errors import UserError
+from mdsens.neighbors import PairList, check_range, jax_md_neighbors, neighbor_pairs
+from mdsens.types import Box, Configuration, PeriodicBox, Position, Scalar, replaced
+
+Displacement = Callable[..., Float[Array, "d"]]
+_NOISE = 0.03  # of the mean spacing: particles are moved off places where forces cancel by symmetry
+_AGREEMENT = 1e-6  # relative difference of a doubled cell's energy from twice the cell's: sums over waves are no better
+_FAR = 1e4  # box edges at which jax-md's laws are evaluated for a particle with itself, where they count nothing
+
+
+class EnergyFunction(Potential):
+    """Adapter for an energy function written elsewhere.
+
+    Attributes:
+        function: ``function(position, params, box) -> energy``, any JAX function of real coordinates.
+        name: Prefix of parameter paths.
+        locality: How far the influence of a particle reaches: with it the Hessian is sparse. It is checked.
+        parts_places: Whether it takes two particles at one place for one: such starts are refused.
+    """
+
+    function: Callable[..., Scalar] = eqx.field(static=True)
+    name: str = eqx.field(static=True, default="energy_function")
+    locality: Locality = eqx.field(static=True, default=Locality())
+    parts_places: bool = eqx.field(static=True, default=False)
+    units: ClassVar[dict[str, str]] = {}
+
+    def energy(self, configuration: Configuration, params: PyTree, pairs: PairList) -> Scalar:
+        """Return the function's energy; the pair list is not used."""
+        return self.function(configuration.position, params, configuration.box)
+
+    def follows_box(self, configuration: Configuration, params: PyTree, pairs: PairList) -> bool:
+        """Return whether the function does anything with the box that it is given."""
+        return _uses_box(self, configuration, params, pairs)
+
+    def check_cell(self, configuration: Configuration, params: PyTree) -> None:
+        """Refuse a periodic cell in which the function counts nearest images only although others are near.
+
+        Raises:
+            UserError: When the cell is too small and an energy of two cells side by side is not twice that of one, or
+                when particles coincide.
+        """
+        if self.parts_places:
+            _refuse_one_place(configuration)
+        if self.locality.is_known and not _is_small(configuration.box, self.locality.cutoff):
+            return
+        _check_doubled(self, configuration, params)
+
+
+class NeighborEnergyFunction(Potential):
+    """Adapter for an energy function that takes a list of neighbours: its cost grows as the number of particles.
+
+    Attributes:
+        function: ``function(configuration, params, pairs) -> energy``; the list holds every pair within the cutoff,
+            images included (``pair_components`` gives their vectors), some beyond it, and padding (``pairs.mask``).
+        locality: How far the influence of a particle reaches; its cutoff, finite, is that of the list.
+        name: Prefix of parameter paths.
+        nearest_only: Whether the function knows nearest images only, so that boxes below two cutoffs are refused.
+        has_box: Whether its derivative in the box is meant: not where the function keeps its box in a closure.
+    """
+
+    function: Callable[..., Scalar] = eqx.field(static=True)
+    locality: Locality = eqx.field(static=True, default=Locality())
+    name: str = eqx.field(static=True, default="energy_function")
+    nearest_only: bool = eqx.field(static=True, default=False)
+    has_box: bool = eqx.field(static=True, default=True)
+    units: ClassVar[dict[str, str]] = {}
+
+    def __check_init__(self) -> None:
+        if not self.locality.is_known:
+            raise ValueError("an energy function of neighbours needs a finite cutoff: give Locality(cutoff, hops).")
+
+    def energy(self, configuration: Configuration, params: PyTree, pairs: PairList) -> Scalar:
+        """Return the function's energy over the listed pairs."""
+        return self.function(configuration, params, pairs)
+
+    @property
+    def lists_pairs(self) -> bool:
+        """Whether the energy is a function of listed pairs: it is."""
+        return True
+
+    def list_range(self, configuration: Configuration, params: PyTree) -> float:
+        """Return the cutoff of the list."""
+        return self.locality.cutoff
+
+    def follows_box(self, configuration: Configuration, params: PyTree, pairs: PairList) -> bool:
+        """Return whether the function has a derivative in the box."""
+        return self.has_box and _uses_box(self, configuration, params, pairs)
+
+    def check_cell(self, configuration: Configuration, params: PyTree) -> None:
+        """Refuse a cell below two cutoffs to a function of nearest images.
+
+        Raises:
+            UserError: When it is.
+        """
+        if self.nearest_only:
+            check_range(configuration.box, self.locality.cutoff, self.name)
+
+
+def from_jax_md(
+    energy_fn: Callable[..., Scalar], *, name: str = "jax_md", locality: Locality | None = None
+) -> EnergyFunction:
+    """Adapt a jax-md energy function as it is, at fixed box: its box stands in a closure.
+
+    Args:
+        energy_fn: ``energy_fn(position, sigma=..., epsilon=..., ...)`` as made by ``jax_md.energy.*_pair``; ``params``
+            is then the dictionary of the keyword arguments to differentiate in. Its space must take real coordinates
+            (not ``fractional_coordinates=True``, which makes derivatives L times too large). jax-md casts Python and
+            NumPy floats to float32, so ``params`` must hold JAX float64 arrays (``State`` checks it).
+        name: Prefix of parameter paths.
+        locality: How far the influence of a particle reaches; not known if left out.
+
+    Returns:
+        A potential that refuses pressure, strain and box; ``from_jax_md_displacement`` makes one that has them.
+
+    Notes:
+        Some of jax-md's whole-system functions (Lennard-Jones) evaluate their law at the distance zero of a particle to
+        itself: adjoint derivatives in their parameters are then NaN, and refused; forward ones are finite, and
+        ``from_jax_md_displacement`` has both.
+    """
+
+    def function(position: Position, params: PyTree, box: Box) -> Scalar:
+        return energy_fn(position, **params)
+
+    return EnergyFunction(function, name, locality or Locality())
+
+
+def from_jax_md_displacement(
+    make: Callable[[Displacement], Callable[..., Scalar]], *, name: str = "jax_md", locality: Locality | None = None
+) -> EnergyFunction:
+    """Adapt a jax-md energy function that is made from a displacement, so that it follows the box.
+
+    Args:
+        make: ``make(displacement) -> energy_fn(position, **params)``, such as
+            ``lambda displacement: jax_md.energy.morse_pair(displacement, alpha=5.0)``. The displacement is ours,
+            between nearest images in the box of the state; of a particle from itself it is long, so that no law is
+            evaluated at the distance zero.
+        name: Prefix of parameter paths.
+        locality: How far the influence of a particle reaches; not known if left out.
+
+    Returns:
+        A potential with pressure, strain derivatives and elastic moduli.
+    """
+
+    def function(position: Position, params: PyTree, box: Box) -> Scalar:
+        away = _FAR * (box.length if isinstance(box, PeriodicBox) else 1.0 + jnp.max(jnp.abs(position)))
+        away = jax.lax.stop_gradient(away)
+
+        def displacement(first: Array, second: Array) -> Array:
+            separation = first - second
+            # a particle and itself are one point: nothing else is, which is checked before anything is computed
+            same = jnp.all(jax.lax.stop_gradient(separation) == 0.0, axis=-1, keepdims=True)
+            return jnp.where(same, away, box.displacement(separation))
+
+        return make(displacement)(position, **params)
+
+    return EnergyFunction(function, name, locality or Locality(), parts_places=True)
+
+
+def from_jax_md_neighbors(
+    energy_fn: Callable[..., Scalar],
+    locality: Locality,
+    *,
+    max_neighbors: int,
+    with_self: bool = False,
+    name: str = "jax_md",
+) -> NeighborEnergyFunction:
+    """Adapt a jax-md energy function that takes a dense neighbour list, at fixed box.
+
+    Args:
+        energy_fn: ``energy_fn(position, neighbor, **params)``, the second of the two functions that
+            ``jax_md.energy.*_neighbor_list(..., format=partition.Dense)`` return, in real coordinates.
+        locality: Its cutoff, and how many of them the influence of a particle travels.
+        max_neighbors: Most neighbours of a particle within the cutoff; where there are more, energy and forces
+            are NaN.
+        with_self: Whether a particle is listed among its own neighbours, as ``eam_neighbor_list`` has it.
+        name: Prefix of parameter paths.
+
+    Returns:
+        A potential that refuses pressure, strain and box, as that of ``from_jax_md``, and boxes below two cutoffs.
+    """
+
+    def function(configuration: Configuration, params: PyTree, pairs: PairList) -> Scalar:
+        neighbors, fits = jax_md_neighbors(configuration, pairs, locality.cutoff, max_neighbors, with_self=with_self)
+        # a factor, because the derivative of a chosen NaN would be zero
+        return jnp.where(fits, 1.0, jnp.nan) * energy_fn(configuration.position, neighbors, **params)
+
+    return NeighborEnergyFunction(function, locality, name, nearest_only=True, has_box=False)
+
+
+def _uses_box(potential: Potential, configuration: Configuration, params: PyTree, pairs: PairList) -> bool:
+    """Return whether the box's matrix enters any operation of the energy."""
+    box = configuration.box
+    if not isinstance(box, PeriodicBox):
+        return True
+
+    def along(matrix: Array) -> Scalar:
+        # values do not matter, and those of a state that is being traced must stay where they are
+        shapes = replaced(configuration, {"box": replaced(box, {"matrix": matrix})})
+        return potential.energy(shapes, params, pairs)
+
+    closed = jax.make_jaxpr(along)(jax.ShapeDtypeStruct(box.matrix.shape, box.matrix.dtype))
+    return _enters(closed.jaxpr, closed.jaxpr.invars[0])
+
+
+def _enters(jaxpr: Any, variable: Any) -> bool:
+    """Return whether a variable of a jaxpr is used in it, looking into the functions that it calls."""
+    if any(out is variable for out in jaxpr.outvars):
+        return True
+    for equation in jaxpr.eqns:
+        places = [place for place, operand in enumerate(equation.invars) if operand is variable]
+        if not places:
+            continue
+        called = equation.params.get("jaxpr")
+        inner = getattr(called, "jaxpr", called)
+        if inner is None or len(inner.invars) != len(equation.invars):
+            return True
+        if any(_enters(inner, inner.invars[place]) for place in places):
+            return True
+    return False
+
+
+def _is_small(box: Box, cutoff: float) -> bool:
+    try:
+        check_range(box, cutoff, "")
+    except UserError:
+        return True
+    return False
+
+
+def _check_doubled(potential: EnergyFunction, configuration: Configuration, params: PyTree) -> None:
+    """Compare a cell, its particles moved a little, with two of it side by side, along every axis.
+
+    Outer fields and energies of a fixed list of particles have no doubled cell; they are let pass.
+    """
+    box = configuration.box
+    if not isinstance(box, PeriodicBox):
+        return
+    matrix, (n, d) = np.asarray(box.matrix), configuration.position.shape
+    spacing = (abs(np.linalg.det(matrix)) / n) ** (1 / d)
+    noise = _NOISE * spacing * np.random.default_rng(0).standard_normal((n, d))
+    position = np.asarray(configuration.position) + noise
+    height, slope = _value_and_slope(potential, params, position, matrix)
+    size = np.abs(slope).sum()
+    if not np.isfinite(height + size) or np.linalg.norm(slope.sum(axis=0)) > _AGREEMENT * size:
+        return
+    for axis in range(d):
+        image = matrix.copy()
+        image[:, axis] *= 2
+        try:
+            twice, slopes = _value_and_slope(
+                potential, params, np.concatenate([position, position + matrix[:, axis]]), image
+            )
+        except (TypeError, ValueError, IndexError) as error:
+            logging.getLogger(__name__).debug("no doubled cell: %s", error)
+            return
+        unaware = not slopes[n:].any()
+        if not unaware and abs(twice - 2 * height) > _AGREEMENT * max(abs(height), spacing * size):
+            raise UserError(
+                f"the energy {potential.name!r} of this cell is {height:.10g}, but that of two such cells side by side "
+                f"along axis {axis} is {twice:.10g} and not twice as much: it sees nearest images only, and the cell "
+                "is too small for that. Repeat the cell until its heights are twice the range, write the "
+                "energy as a pair law, or as a NeighborEnergyFunction, whose pairs know images."
+            )
+
+
+def _refuse_one_place(configuration: Configuration) -> None:
+    position = np.asarray(configuration.position)
+    reach = 1e-12 * (float(np.ptp(position, axis=0).max()) or 1.0)
+    pairs = neighbor_pairs(position, configuration.box, reach)
+    if pairs.mask.any():
+        i, j = (int(index[np.argmax(pairs.mask)]) for index in (pairs.i, pairs.j))
+        raise UserError(
+            f"particles {i} and {j} lie at the same place; the force between them has no direction: move one of them."
+        )
+
+
+def _value_and_slope(
+    potential: EnergyFunction, params: PyTree, position: np.ndarray, matrix: np.ndarray
+) -> tuple[float, np.ndarray]:
+    value, slope = _compiled(potential, params, jnp.asarray(position), jnp.asarray(matrix))
+    return float(value), np.asarray(slope)
+
+
+@jax.jit
+def _compiled(potential: EnergyFunction, params: PyTree, position: Position, matrix: Array) -> tuple[Scalar, Position]:
+    along = lambda x: potential.function(x, params, PeriodicBox(matrix))  # noqa: E731
+    return jax.value_and_grad(along)(position)
