@@ -18,7 +18,7 @@ from mdsens.neighbors import neighbor_pairs
 from mdsens.parameters import Parameters
 from mdsens.paths import Selection, select
 from mdsens.relax import Relaxation, RelaxationSettings, relax
-from mdsens.relax.descent import scales
+from mdsens.relax.scales import scales
 from mdsens.response import LinearResponse, linear_response
 from mdsens.response.build import response_at
 from mdsens.results import Verdict

@@ -22,7 +22,7 @@ from mdsens.errors import NumericalError, UserError
 from mdsens.parameters import Parameters
 from mdsens.pressure.freedom import BoxKind, free_strains
 from mdsens.relax import History, Relaxation, RelaxationSettings, relax
-from mdsens.relax.descent import scales
+from mdsens.relax.scales import scales
 from mdsens.response import BorderedResponse, bordered, linear_response
 from mdsens.results import Verdict
 from mdsens.strain import enthalpy_gradient, periodic_box, strained

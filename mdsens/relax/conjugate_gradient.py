@@ -36,14 +36,14 @@ class ConjugateGradient(Minimizer):
     def start(self, surface: Surface, position: Position) -> Point:
         """Return the position with the force as first direction."""
         energy, force = surface.evaluate(position)
-        return Point(position, force, energy, _Memory(force, jnp.asarray(0.5 * surface.softness)))
+        return Point(position, force, energy, _Memory(force, jnp.asarray(0.5 * surface.least_softness)))
 
     def step(self, surface: Surface, point: Point) -> Point:
         """Return the point after one line search."""
         force, memory = point.force, point.memory
         descends = inner(force, memory.direction) > 0
         direction = jnp.where(descends, memory.direction, force)
-        guess = jnp.where(descends, memory.fraction, 0.5 * surface.softness)
+        guess = jnp.where(descends, memory.fraction, 0.5 * surface.least_softness)
         slope = inner(force, direction)
         most = surface.longest / jnp.maximum(largest_norm(direction), 1e-300)
         fraction = jnp.minimum(guess, most)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -13,10 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from mdsens.energy import PairPotential, Potential, State, energy_and_forces
+from mdsens.energy import PairPotential, State, energy_and_forces
 from mdsens.neighbors import Grid, PairList, compiled_pairs, grid_for, in_order, no_pairs, standard_capacity
 from mdsens.relax.minimizer import Minimizer, Point, Surface, largest_norm
-from mdsens.types import Position, Scalar, is_concrete, replaced
+from mdsens.relax.scales import measures_masses, scales, softness
+from mdsens.types import Position, Scalar, replaced
 
 # Most that a particle moves in a step, units of sqrt(epsilon/k) with the law's stiffness k. Soft spheres never come
 # near it.
@@ -64,18 +64,6 @@ class Reach(eqx.Module):
     grid: Grid = eqx.field(static=True)
 
 
-def scales(potential: Potential, params: Any) -> tuple[Scalar | float, Scalar | float]:
-    """Return the length and energy units of a potential: the largest entry of each kind, 1 where none is declared."""
-    namespace: Any = np if is_concrete(params) else jnp  # on the host NumPy answers 50 times faster
-
-    def largest(kind: str) -> Any:
-        fields = [name for name, unit in potential.units.items() if unit == kind]
-        leaves = [namespace.asarray(leaf).max() for name in fields for leaf in jax.tree.leaves(getattr(params, name))]
-        return functools.reduce(namespace.maximum, leaves) if leaves else 1.0
-
-    return largest("length"), largest("energy")
-
-
 def _surface(state: State) -> Surface:
     length, unit = jax.lax.stop_gradient(scales(state.potential, state.params))
     energy_and_force: Callable[[Position], tuple[Scalar, Position]]
@@ -88,8 +76,7 @@ def _surface(state: State) -> Surface:
         height, force = energy_and_force(position)
         return height / unit, force / unit
 
-    stiffness = state.potential.stiffness
-    return Surface(evaluate, length**2 / stiffness, LONGEST_STEP * length / stiffness**0.5)
+    return Surface(evaluate, softness(state), LONGEST_STEP * length / state.potential.stiffness**0.5)
 
 
 @jax.jit
@@ -180,7 +167,7 @@ def advance(
     """
     state = template.moved(point.position, pairs)
     _, unit = jax.lax.stop_gradient(scales(state.potential, state.params))
-    paired = reach.grid.n_candidates > 0
+    paired, measured = reach.grid.n_candidates > 0, measures_masses(state.potential)
 
     def relisted(segment: Segment) -> Segment:
         position = segment.point.position
@@ -197,8 +184,10 @@ def advance(
 
     def stretch(segment: Segment) -> Segment:
         # pairs and reference stay out of the loop that runs them: carried along they cost a quarter of its time
-        reference = segment.reference
-        surface = _surface(state.moved(reference, segment.pairs))
+        reference, begun = segment.reference, segment.steps
+        surface = _surface(state.moved(segment.point.position, segment.pairs))
+        # where masses are measured they change fast at first
+        until = jnp.minimum(n_steps, jnp.maximum(12, 2 * begun)) if measured else n_steps
 
         def step(held: Segment) -> Segment:
             new = minimizer.step(surface, held.point)
@@ -215,7 +204,7 @@ def advance(
             return replaced(held, changes)
 
         light = replaced(segment, {"pairs": None, "reference": None})
-        done = jax.lax.while_loop(unfinished, step, light)
+        done = jax.lax.while_loop(lambda held: unfinished(held) & (held.steps < until), step, light)
         done = replaced(done, {"pairs": segment.pairs, "reference": reference})
         return jax.lax.cond(done.stale, relisted, lambda same: same, done) if paired else done
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 from concurrent.futures import ThreadPoolExecutor
@@ -37,7 +38,10 @@ class Fire(Minimizer):
     def step(self, surface: Surface, point: Point) -> Point:
         """Return the point after one time step."""
         _, apply = self._functions(surface)
-        return _point(surface, apply(point.memory))
+        before, mass = point.memory, 1.0 / surface.softness
+        # where masses have changed velocities go on
+        held = dataclasses.replace(before, mass=mass, momentum=before.momentum * (mass / before.mass))
+        return _point(surface, apply(held))
 
     def momentum(self, point: Point) -> Scalar:
         """Return the largest momentum, in units in which frequencies are of order one."""

@@ -43,9 +43,11 @@ class LBFGS(Minimizer):
 
     def step(self, surface: Surface, point: Point) -> Point:
         """Return the point after one quasi-Newton step."""
-        direction = self._direction(point.memory, point.force.ravel(), surface.softness).reshape(point.force.shape)
+        direction = self._direction(point.memory, point.force.ravel(), surface.least_softness).reshape(
+            point.force.shape
+        )
         descends = jnp.vdot(direction, point.force) > 0
-        direction = jnp.where(descends, direction, 0.5 * surface.softness * point.force)
+        direction = jnp.where(descends, direction, 0.5 * surface.least_softness * point.force)
         fraction = jnp.minimum(1.0, surface.longest / jnp.maximum(largest_norm(direction), 1e-300))
         taken = lowered(surface, point, direction, fraction)
         return Point(taken.position, taken.force, taken.energy, self._remember(point, taken.position, taken.force))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from mdsens.types import Position, Scalar
 
@@ -21,14 +21,19 @@ class Surface(NamedTuple):
 
     Attributes:
         evaluate: Energy and forces at a position, for the pairs listed now.
-        softness: Inverse of a typical curvature, length^2/stiffness: turns a force into a displacement.
+        softness: Inverse of the masses, shape (n, 1): turns a force into a displacement.
         longest: Most that a particle may move in a step, units of length: cores that overlap at a random start push
             without bound.
     """
 
     evaluate: Callable[[Position], tuple[Scalar, Position]]
-    softness: Scalar | float
+    softness: Float[Array, "n 1"]
     longest: Scalar | float
+
+    @property
+    def least_softness(self) -> Scalar:
+        """The softness of the heaviest particle: of no other one the step would be too long."""
+        return jnp.min(self.softness)
 
 
 class Point(eqx.Module):

@@ -20,13 +20,15 @@ from mdsens.hessian import LinearSolver, factorise
 from mdsens.neighbors import SMALL, PairList, pair_distances, spatial_order
 from mdsens.parameters import reordered
 from mdsens.relax.conjugate_gradient import ConjugateGradient
-from mdsens.relax.descent import SEGMENT, Reach, Segment, advance, find_pairs, fitting_grid, scales, start
+from mdsens.relax.descent import SEGMENT, Reach, Segment, advance, find_pairs, fitting_grid, start
 from mdsens.relax.fire import Fire
 from mdsens.relax.minimizer import Minimizer, Point
 from mdsens.relax.newton import polish
+from mdsens.relax.scales import force_rounding, scales
 from mdsens.results import Verdict
 from mdsens.types import Configuration, PeriodicBox, Position, Scalar, replaced
 
+_FAR = 100.0  # boxes from the origin: two digits are lost there
 _UNJAMMED_PRESSURE = 1e-8  # epsilon/sigma^d
 _PATH_NUMBERS = 5_000_000  # coordinates kept of a path, 40 MB
 _FIRST_POLISH = 1e-4  # epsilon/sigma: the contact network has mostly settled there
@@ -38,7 +40,8 @@ class RelaxationSettings:
     """How to relax.
 
     Attributes:
-        max_force: Largest force of the relaxed state, units of epsilon/sigma, > 0.
+        max_force: Largest force of the relaxed state, units of epsilon/sigma, > 0; where forces are not known that
+            well, their rounding (``mdsens.relax.scales.force_rounding``).
         max_steps: Most steps of the minimiser, >= 1.
         skin: Extra reach of the neighbour list in units of the largest interaction range, > 0.
         minimizer: The rule that leads into a basin: ``Fire``, ``ConjugateGradient``, ``LBFGS`` or ``TruncatedNewton``;
@@ -158,6 +161,7 @@ def relax(
     begun = time.perf_counter()
     settings = settings or RelaxationSettings()
     length, unit = (float(scale) for scale in scales(potential, params))
+    configuration = _near_the_box(configuration)
     longest = _checked_reach(potential, params, configuration)
     order = _memory_order(potential, configuration, longest)
     back = np.argsort(order)
@@ -171,6 +175,7 @@ def relax(
     _refuse_coincident(state, longest, order)
     recorder.keep(state.position)
     target = settings.max_force * unit / length
+    known = target  # forces are not known better than to their rounding
     first = _FIRST_POLISH if configuration.n_particles <= SMALL else _LARGE_POLISH
     threshold = max(target, first * unit / length) if settings.newton else target
     rule = settings.rule(configuration.n_particles)
@@ -181,11 +186,12 @@ def relax(
         position = jnp.asarray(np.asarray(point.position)[back])
         listed, _ = find_pairs(given, position, reach, len(pairs.mask))
         final = given.moved(position, listed)
-        if verdict is not Verdict.CONVERGED or recorder.largest <= target:
+        if verdict is not Verdict.CONVERGED or recorder.largest <= known:
             break
+        known = max(target, float(force_rounding(final)))
         longest = 0.04 * min(settings.skin * length, skin)
         polished = polish(final, tolerance=target, longest_step=longest, solver=settings.linear_solver)
-        if polished.settled and polished.max_force[-1] <= target:
+        if polished.settled and polished.max_force[-1] <= known:
             # pivots on the way may have been those of rattlers: the backbone at the final state decides
             loaded = with_contacts(polished.state, polished.network)
             factor = _backbone_factor(loaded, polished.network, settings)
@@ -195,7 +201,7 @@ def relax(
                 break
             factor = None
         # not settled yet: forget the attempt and let the minimiser go on, so that the minimum reached is its own
-        threshold = max(target, threshold / (10 if configuration.n_particles <= SMALL else 3))
+        threshold = max(known, threshold / (10 if configuration.n_particles <= SMALL else 3))
     recorder.finish(final.position)
     way = _Way(recorder.history(), recorder.largest, begun)
     return _judged(final, verdict, settings, way, network or contact_network(final), factor)
@@ -233,7 +239,7 @@ def taken_as_relaxed(
     _refuse_coincident(state, longest, np.arange(configuration.n_particles))
     largest = float(np.linalg.norm(np.asarray(_forces(state)), axis=1).max())
     length, unit = (float(scale) for scale in scales(potential, params))
-    relaxed = largest <= settings.max_force * unit / length
+    relaxed = largest <= max(settings.max_force * unit / length, float(force_rounding(state)))
     stopped = Verdict.MAX_STEPS if np.isfinite(largest) else Verdict.NONFINITE
     if history is None:
         nothing, here = np.zeros(0), np.asarray(state.position)[None]
@@ -380,6 +386,17 @@ def _checked_reach(potential: Potential, params: PyTree, configuration: Configur
     """Return the interaction range after refusing cells for which the energy would be wrong."""
     potential.check_cell(configuration, params)
     return max_reach(potential, configuration, params)
+
+
+def _near_the_box(configuration: Configuration) -> Configuration:
+    """Return the configuration with images inside the box if a particle lies so far off that its digits are lost."""
+    box = configuration.box
+    if not isinstance(box, PeriodicBox):
+        return configuration
+    fractional = np.asarray(configuration.position) @ np.linalg.inv(np.asarray(box.matrix)).T
+    if np.abs(fractional).max() < _FAR:
+        return configuration
+    return replaced(configuration, {"position": box.wrap(configuration.position)})
 
 
 def _memory_order(potential: Potential, configuration: Configuration, longest: float) -> np.ndarray:

@@ -54,7 +54,7 @@ class TruncatedNewton(Minimizer):
         _, derivative = jax.linearize(lambda x: surface.evaluate(x)[1], point.position)
         force = point.force
         size = jnp.sqrt(inner(force, force))
-        relative = jnp.sqrt(largest_norm(force) * surface.softness / surface.longest)
+        relative = jnp.sqrt(largest_norm(force) * surface.least_softness / surface.longest)
         goal = (jnp.minimum(0.5, relative) * size) ** 2
 
         def unfinished(cg: _Inner) -> Array:
@@ -72,4 +72,4 @@ class TruncatedNewton(Minimizer):
 
         first = _Inner(jnp.zeros_like(force), force, force, size**2, jnp.array(0), jnp.array(True))
         solution = jax.lax.while_loop(unfinished, iterate, first).solution
-        return jnp.where(jnp.any(solution != 0.0), solution, 0.5 * surface.softness * force)
+        return jnp.where(jnp.any(solution != 0.0), solution, 0.5 * surface.least_softness * force)
