@@ -165,7 +165,11 @@ def from_jax_md_displacement(
         away = _FAR * (box.length if isinstance(box, PeriodicBox) else 1.0 + jnp.max(jnp.abs(position)))
         away = jax.lax.stop_gradient(away)
 
-        def displacement(first: Array, second: Array) -> Array:
+        def displacement(first: Array, second: Array, **handed_on: Any) -> Array:
+            del handed_on  # jax-md gives a displacement the law's parameters and a time, too; a law checks its own
+            # and tries it with vectors of several lengths
+            if first.shape != (box.dimension,):
+                raise ValueError(f"the displacement takes vectors of {box.dimension} components, not {first.shape}.")
             separation = first - second
             # a particle and itself are one point: nothing else is, which is checked before anything is computed
             same = jnp.all(jax.lax.stop_gradient(separation) == 0.0, axis=-1, keepdims=True)
