@@ -25,7 +25,7 @@ from mdsens.neighbors import (
     pair_distances,
     pair_shifts,
 )
-from mdsens.parameters import Parameters, at_pairs
+from mdsens.parameters import Parameters, at_pairs, check_entries
 from mdsens.types import Components, Configuration, PeriodicBox, Position, Scalar, replaced
 
 
@@ -218,7 +218,7 @@ class State(eqx.Module):
         pairs: The pairs that interact; must hold every pair within range.
 
     Raises:
-        ValueError: When a floating-point parameter is not a float64 JAX array.
+        ValueError: When a floating-point parameter is not a float64 JAX array, or one has a wrong number of entries.
     """
 
     configuration: Configuration
@@ -233,6 +233,7 @@ class State(eqx.Module):
                     f"parameter {leaf!r} is a {type(leaf).__name__}; parameters must be float64 JAX arrays: "
                     "wrap it as jnp.asarray(value, dtype=float)."
                 )
+        check_entries(self.params, len(self.configuration.species_names), self.configuration.n_particles)
 
     @classmethod
     def unlisted(cls, configuration: Configuration, potential: Potential, params: PyTree) -> State:

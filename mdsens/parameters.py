@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -65,6 +66,10 @@ class PairParameter(eqx.Module):
     def labels(self, species_names: tuple[str, ...]) -> tuple[str, ...]:
         """Return the label of every independent entry, such as ``[A,B]``; empty string for a single entry."""
 
+    @abstractmethod
+    def shape_for(self, n_species: int, n_particles: int) -> tuple[int, ...]:
+        """Return the shape that the entries must have for a system of so many species and particles."""
+
     def reordered(self, order: Int[Array | np.ndarray, " n"]) -> PairParameter:
         """Return the parameter for particles taken in another order."""
         return self
@@ -89,6 +94,10 @@ class Uniform(PairParameter):
     def labels(self, species_names: tuple[str, ...]) -> tuple[str, ...]:
         """Return one empty label."""
         return ("",)
+
+    def shape_for(self, n_species: int, n_particles: int) -> tuple[int, ...]:
+        """Return (): one entry for all."""
+        return ()
 
 
 class PerSpecies(PairParameter):
@@ -117,6 +126,10 @@ class PerSpecies(PairParameter):
     def labels(self, species_names: tuple[str, ...]) -> tuple[str, ...]:
         """Return ``[A]``, ``[B]``, ..."""
         return tuple(f"[{name}]" for name in species_names)
+
+    def shape_for(self, n_species: int, n_particles: int) -> tuple[int, ...]:
+        """Return (s,): one entry per species."""
+        return (n_species,)
 
 
 class PerPair(PairParameter):
@@ -154,6 +167,10 @@ class PerPair(PairParameter):
         names = species_names
         return tuple(f"[{names[a]},{names[b]}]" for a in range(len(names)) for b in range(a, len(names)))
 
+    def shape_for(self, n_species: int, n_particles: int) -> tuple[int, ...]:
+        """Return (s (s + 1)/2,): one entry per unordered pair of species."""
+        return (n_species * (n_species + 1) // 2,)
+
 
 class PerParticle(PairParameter):
     """One value per particle (polydispersity); a pair has the mixture of its two particles' values.
@@ -186,6 +203,10 @@ class PerParticle(PairParameter):
         """Return ``[0]``, ``[1]``, ..."""
         return tuple(f"[{k}]" for k in range(self.values.shape[0]))
 
+    def shape_for(self, n_species: int, n_particles: int) -> tuple[int, ...]:
+        """Return (n,): one entry per particle."""
+        return (n_particles,)
+
 
 def _mixture_stencil(
     mixing: Mixing, values: Float[Array, " k"], first: Int[Array, " m"], second: Int[Array, " m"]
@@ -204,6 +225,29 @@ class Parameters(eqx.Module):
 
     potential: PyTree
     box: Box
+
+
+def check_entries(params: PyTree, n_species: int, n_particles: int) -> None:
+    """Refuse parameters with a wrong number of entries for a system.
+
+    Raises:
+        ValueError: When a ``PairParameter`` has more or fewer entries than its kind needs.
+    """
+    flat, _ = jax.tree_util.tree_flatten_with_path(params, is_leaf=is_pair_parameter)
+    for keys, node in flat:
+        if not isinstance(node, PairParameter):
+            continue
+        needed, found = node.shape_for(n_species, n_particles), jnp.shape(node.values)
+        if found != needed:
+            raise ValueError(
+                f"the parameter {field_name(keys)} ({type(node).__name__}) has entries of shape {found}; it must be "
+                f"{needed} for {n_species} species and {n_particles} particles."
+            )
+
+
+def field_name(keys: tuple[Any, ...]) -> str:
+    """Return the name of a field of the parameters from its keys in the pytree, such as ``sigma``."""
+    return ".".join(str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", key)))) for key in keys)
 
 
 def is_pair_parameter(node: object) -> bool:

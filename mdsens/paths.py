@@ -10,7 +10,6 @@ import dataclasses
 import difflib
 import functools
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +18,15 @@ import scipy.sparse as sp
 
 from mdsens.energy import State
 from mdsens.errors import UserError
-from mdsens.parameters import PairParameter, Parameters, PerPair, flattened, is_pair_parameter, unflattened
+from mdsens.parameters import (
+    PairParameter,
+    Parameters,
+    PerPair,
+    field_name,
+    flattened,
+    is_pair_parameter,
+    unflattened,
+)
 from mdsens.strain import strain_basis, voigt_places
 from mdsens.types import PeriodicBox
 
@@ -137,11 +144,6 @@ def scaling_direction(state: State, unit: str) -> Parameters:
     return Parameters(
         jax.tree.unflatten(structure, scaled), box if unit == "length" else jax.tree.map(jnp.zeros_like, box)
     )
-
-
-def field_name(keys: tuple[Any, ...]) -> str:
-    """Return the name of a field of the parameters from its keys in the pytree, such as ``sigma``."""
-    return ".".join(str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", key)))) for key in keys)
 
 
 def _matching(known: list[Entry], named: dict[str, Entry], pattern: str) -> list[Entry]:

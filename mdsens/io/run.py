@@ -19,8 +19,8 @@ from mdsens.io.pressure import write_pressure
 from mdsens.io.provenance import Provenance, write_provenance
 from mdsens.io.tables import Groups, write_groups
 from mdsens.neighbors import numbered_pairs
-from mdsens.parameters import is_pair_parameter
-from mdsens.paths import entries, field_name
+from mdsens.parameters import field_name, is_pair_parameter
+from mdsens.paths import entries
 from mdsens.pressure import JointSensitivity, PressureRelaxation
 from mdsens.relax import Relaxation
 from mdsens.results import Verdict

@@ -61,12 +61,15 @@ def spatial_run(planar_run: Path) -> StoredRun:
     separation = position[:, None] - position
     separation -= length * np.round(separation / length)
     touching = np.linalg.norm(separation, axis=-1) < 0.5 * (run.diameters[:, None] + run.diameters)
+    contacts = np.argwhere(np.triu(touching, k=1))
+    images = np.round((position[contacts[:, 0]] - position[contacts[:, 1]]) / length).astype(int)
     values = generator.normal(size=(len(PATHS), n, 3))
     return dataclasses.replace(
         run,
         position=position,
         box_matrix=length * np.eye(3),
-        contacts=np.argwhere(np.triu(touching, k=1)),
+        contacts=contacts,
+        contact_images=images,
         positions=dataclasses.replace(run.positions, values=values),
     )
 

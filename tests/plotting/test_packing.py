@@ -16,6 +16,8 @@ from mdsens.plotting.arrows import MOST_ARROWS, arrow_scale, magnitude_colours, 
 from mdsens.plotting.files import arrows_of, packing_of
 from mdsens.plotting.geometry import contact_lines, images, nearest, window, wrapped
 
+NO_CONTACTS = {"contacts": np.zeros((0, 2), int), "bonds": np.zeros((0, 2)), "overlap": np.zeros(0)}
+
 
 def artist(figure: Figure, name: str) -> Any:
     """Return the artist with the given id."""
@@ -107,9 +109,8 @@ def test_arrow_lengths_stay_on_the_page_and_keep_their_direction(largest: float,
 def test_of_very_many_arrows_the_largest_are_drawn() -> None:
     generator = np.random.default_rng(0)
     n = MOST_ARROWS + 200
-    nothing = np.zeros((0, 2), dtype=int)
     position, still = generator.uniform(0, 30, (n, 2)), np.zeros(n, dtype=bool)
-    packing = Packing(position, np.ones(n), np.zeros(n, int), ("A",), 30 * np.eye(2), nothing, np.zeros(0), still)
+    packing = Packing(position, np.ones(n), np.zeros(n, int), ("A",), 30 * np.eye(2), **NO_CONTACTS, rattlers=still)
     arrows = Arrows("a.sigma", "length", generator.normal(size=(n, 2)), 1e-12, np.zeros((2, 2)))
     figure = draw_packing(packing, arrows)
     drawn = np.asarray(artist(figure, "arrows").get_array())
@@ -166,7 +167,7 @@ def test_a_sheared_box_keeps_nearest_contacts() -> None:
 
 
 def test_a_free_cluster_has_no_box_and_no_images(packing: Packing) -> None:
-    free = dataclasses.replace(packing, box=np.zeros((2, 0)), contacts=np.zeros((0, 2), int), overlap=np.zeros(0))
+    free = dataclasses.replace(packing, box=np.zeros((2, 0)), **NO_CONTACTS)
     figure = draw_packing(free)
     assert not any(child.get_gid() == "box" for child in figure.axes[0].get_children())
     assert len(artist(figure, "discs").get_offsets()) == (~free.rattlers).sum()
@@ -174,9 +175,7 @@ def test_a_free_cluster_has_no_box_and_no_images(packing: Packing) -> None:
 
 
 def test_an_unjammed_packing_is_drawn_as_rattlers_only(packing: Packing) -> None:
-    loose = dataclasses.replace(
-        packing, contacts=np.zeros((0, 2), int), overlap=np.zeros(0), rattlers=np.ones(packing.n_particles, dtype=bool)
-    )
+    loose = dataclasses.replace(packing, **NO_CONTACTS, rattlers=np.ones(packing.n_particles, dtype=bool))
     figure = draw_packing(loose)
     assert len(artist(figure, "discs").get_offsets()) == 0
     assert len(artist(figure, "rattlers").get_offsets()) >= packing.n_particles
