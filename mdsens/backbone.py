@@ -81,7 +81,7 @@ def contact_network(state: State) -> Network:
     if not isinstance(potential, PairPotential):
         nothing = np.zeros(0, dtype=int)
         # a row of the Hessian vanishes if, and almost surely only if, its product with a random vector does
-        stiff = np.any(random_product(state)[1] != 0.0, axis=1)
+        stiff = np.any(random_product(state)[1] != 0.0, axis=1) | (n == 1)  # one alone only moves as a whole
         return Network(nothing, nothing, np.zeros((state.configuration.dimension, 0), int), stiff, one_sided=False)
     pairs, mask = state.pairs, np.asarray(state.pairs.mask)
     i, j, shift = (np.asarray(index)[..., mask] for index in (pairs.i, pairs.j, pairs.shift))

@@ -145,6 +145,7 @@ class _Candidates(NamedTuple):
 
 def _all_candidates(n: int) -> _Candidates:
     low, high = (np.append(index, 0) if n == 1 else index for index in np.triu_indices(n, k=1))
+    low, high = low.astype(np.int32), high.astype(np.int32)
     return _Candidates(low, high, np.full(len(low), n > 1), None)
 
 
