@@ -237,7 +237,7 @@ class State(eqx.Module):
 
     @classmethod
     def unlisted(cls, configuration: Configuration, potential: Potential, params: PyTree) -> State:
-        """Return a state whose pairs are not listed yet."""
+        """Return a state whose pairs are not listed yet: a law of pairs has no energy there."""
         return cls(configuration, potential, params, no_pairs(configuration.dimension))
 
     @property

@@ -44,8 +44,8 @@ _SENTENCES = {
         "The box grew without bound, for at this pressure the system has no minimum: raise it or start denser."
     ),
     Verdict.BOX_TOO_SMALL: (
-        "The box shrank below twice the interaction range, where a particle would feel two images of another: take "
-        "more particles, a shorter cutoff or a lower pressure."
+        "The box shrank below twice the range of an energy that sees nearest images only: take more particles, a lower "
+        "pressure, or write it as a pair law."
     ),
     Verdict.STRAINED: (
         "The stress differs from the pressure asked for after the last step of the box: raise max_box_steps, or look "

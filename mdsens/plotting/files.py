@@ -223,7 +223,7 @@ def packing_of(run: StoredRun) -> Packing:
     box = np.zeros((dimension, 0)) if run.box_matrix is None else run.box_matrix
     i, j = run.contacts.reshape(-1, 2).T
     images = run.contact_images[:, : box.shape[1]] @ box.T
-    bonds = run.position[j] + images - run.position[i] if box.shape[1] else run.position[j] - run.position[i]
+    bonds = run.position[j] + images - run.position[i]
     return Packing(
         position=run.position,
         diameter=np.where(np.isfinite(run.diameters), run.diameters, _dot(run.position)),

@@ -143,7 +143,8 @@ def relax(
     for more than 300 particles) Newton steps try to finish from there. Unless the backbone stays
     as it is, the Hessian is positive and they converge, the attempt is forgotten and the minimiser goes on, as if
     nothing had happened, to a third of the force (a tenth for small systems, in which a step is cheaper than an
-    attempt).
+    attempt). Where a particle starts a hundred boxes away or farther, all are replaced by their images inside the box:
+    out there the digits of a coordinate do not suffice for a small force.
 
     Args:
         potential: The law.
