@@ -63,7 +63,7 @@ class Network:
 @jax.jit
 def _relative_overlaps(state: State) -> Float[Array, " m"]:
     assert isinstance(state.potential, PairPotential)
-    reach = state.potential.reach(state.configuration, state.params, state.pairs)
+    reach = state.potential.reach(state.configuration, state.pairs)
     return 1.0 - pair_distances(state.configuration, state.pairs) / reach
 
 

@@ -8,24 +8,55 @@ function does with the box it is given.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse as sp
 from jaxtyping import Array, Float, PyTree
 
 from mdsens.energy import Locality, Potential
 from mdsens.errors import UserError
 from mdsens.neighbors import PairList, check_range, jax_md_neighbors, neighbor_pairs, smallest_height
+from mdsens.parameters import field_name
 from mdsens.types import Box, Configuration, PeriodicBox, Position, Scalar, replaced
+from mdsens.units import NONE, Powers, unit_text
 
+Units = tuple[tuple[str, str], ...]
 Displacement = Callable[..., Float[Array, "d"]]
 _NOISE = 0.03  # of the mean spacing: particles are moved off places where forces cancel by symmetry
 _AGREEMENT = 1e-6  # relative difference of a doubled cell's energy from twice the cell's: sums over waves are no better
 _FAR = 1e4  # box edges at which jax-md's laws are evaluated for a particle with itself, where they count nothing
+
+
+def as_params(params: PyTree) -> PyTree:
+    """Return parameters as float64 JAX arrays.
+
+    Raises:
+        ValueError: For arrays of single precision, whose digits are lost already.
+    """
+
+    def converted(leaf: Any) -> Any:
+        if not isinstance(leaf, bool | int | float | np.ndarray | np.generic | jax.Array):
+            return leaf  # tracers, shapes
+        kind = np.asarray(leaf).dtype if not isinstance(leaf, jax.Array) else leaf.dtype
+        if kind.kind == "f" and kind != np.float64:
+            raise ValueError(
+                f"the parameter {leaf!r} has {kind} and lost digits: make it a float64 array "
+                "(jnp.asarray(value, dtype=float))."
+            )
+        return leaf if kind == np.float64 and isinstance(leaf, jax.Array) else jnp.asarray(leaf, dtype=float)
+
+    return jax.tree.map(converted, params)
+
+
+def as_units(units: Mapping[str, Powers] | Units) -> Units:
+    """Return units by name as sorted pairs of names and texts."""
+    given = dict(units)
+    return tuple(sorted((name, unit if isinstance(unit, str) else unit_text(unit)) for name, unit in given.items()))
 
 
 class EnergyFunction(Potential):
@@ -33,26 +64,37 @@ class EnergyFunction(Potential):
 
     Attributes:
         function: ``function(position, params, box) -> energy``, any JAX function of real coordinates.
+        params: Its parameters, a pytree of float64 arrays; plain numbers are made such.
         name: Prefix of parameter paths.
         locality: How far the influence of a particle reaches: with it the Hessian is sparse. It is checked.
+        units: Units of parameters by name as ``mdsens.units.unit_text`` has them, for the scale identities; pairs.
         parts_places: Whether it takes two particles at one place for one: such starts are refused.
     """
 
     function: Callable[..., Scalar] = eqx.field(static=True)
+    params: PyTree = eqx.field(converter=as_params, default_factory=dict)
     name: str = eqx.field(static=True, default="energy_function")
     locality: Locality = eqx.field(static=True, default=Locality())
+    units: Any = eqx.field(static=True, converter=as_units, default=())
     parts_places: bool = eqx.field(static=True, default=False)
-    units: ClassVar[dict[str, str]] = {}
 
-    def energy(self, configuration: Configuration, params: PyTree, pairs: PairList) -> Scalar:
+    def energy(self, configuration: Configuration, pairs: PairList) -> Scalar:
         """Return the function's energy; the pair list is not used."""
-        return self.function(configuration.position, params, configuration.box)
+        return self.function(configuration.position, self.params, configuration.box)
 
-    def follows_box(self, configuration: Configuration, params: PyTree, pairs: PairList) -> bool:
+    def unit_of(self, keys: tuple[Any, ...]) -> str:
+        """Return the unit that was given for a parameter."""
+        return dict(self.units).get(field_name(keys[1:]), NONE)
+
+    def coupling(self, configuration: Configuration) -> sp.csr_array | None:
+        """Return who is coupled by the declared locality."""
+        return self.locality.coupling(configuration)
+
+    def follows_box(self, configuration: Configuration, pairs: PairList) -> bool:
         """Return whether the function does anything with the box that it is given."""
-        return _uses_box(self, configuration, params, pairs)
+        return _uses_box(self, configuration, pairs)
 
-    def check_cell(self, configuration: Configuration, params: PyTree) -> None:
+    def check_cell(self, configuration: Configuration) -> None:
         """Refuse a periodic cell in which the function counts nearest images only although others are near.
 
         Raises:
@@ -63,7 +105,7 @@ class EnergyFunction(Potential):
             _refuse_one_place(configuration)
         if self.locality.is_known and not _is_small(configuration.box, self.locality.cutoff):
             return
-        _check_doubled(self, configuration, params)
+        _check_doubled(self, configuration)
 
 
 class NeighborEnergyFunction(Potential):
@@ -72,41 +114,52 @@ class NeighborEnergyFunction(Potential):
     Attributes:
         function: ``function(configuration, params, pairs) -> energy``; the list holds every pair within the cutoff,
             images included (``pair_components`` gives their vectors), some beyond it, and padding (``pairs.mask``).
+        params: Its parameters, as those of ``EnergyFunction``.
         locality: How far the influence of a particle reaches; its cutoff, finite, is that of the list.
         name: Prefix of parameter paths.
+        units: Units of parameters by name, as for ``EnergyFunction``.
         nearest_only: Whether the function knows nearest images only, so that boxes below two cutoffs are refused.
         has_box: Whether its derivative in the box is meant: not where the function keeps its box in a closure.
     """
 
     function: Callable[..., Scalar] = eqx.field(static=True)
+    params: PyTree = eqx.field(converter=as_params, default_factory=dict)
     locality: Locality = eqx.field(static=True, default=Locality())
     name: str = eqx.field(static=True, default="energy_function")
+    units: Any = eqx.field(static=True, converter=as_units, default=())
     nearest_only: bool = eqx.field(static=True, default=False)
     has_box: bool = eqx.field(static=True, default=True)
-    units: ClassVar[dict[str, str]] = {}
 
     def __check_init__(self) -> None:
         if not self.locality.is_known:
             raise ValueError("an energy function of neighbours needs a finite cutoff: give Locality(cutoff, hops).")
 
-    def energy(self, configuration: Configuration, params: PyTree, pairs: PairList) -> Scalar:
+    def energy(self, configuration: Configuration, pairs: PairList) -> Scalar:
         """Return the function's energy over the listed pairs."""
-        return self.function(configuration, params, pairs)
+        return self.function(configuration, self.params, pairs)
+
+    def unit_of(self, keys: tuple[Any, ...]) -> str:
+        """Return the unit that was given for a parameter."""
+        return dict(self.units).get(field_name(keys[1:]), NONE)
+
+    def coupling(self, configuration: Configuration) -> sp.csr_array | None:
+        """Return who is coupled by the declared locality."""
+        return self.locality.coupling(configuration)
 
     @property
     def lists_pairs(self) -> bool:
         """Whether the energy is a function of listed pairs: it is."""
         return True
 
-    def list_range(self, configuration: Configuration, params: PyTree) -> float:
+    def list_range(self, configuration: Configuration) -> float:
         """Return the cutoff of the list."""
         return self.locality.cutoff
 
-    def follows_box(self, configuration: Configuration, params: PyTree, pairs: PairList) -> bool:
+    def follows_box(self, configuration: Configuration, pairs: PairList) -> bool:
         """Return whether the function has a derivative in the box."""
-        return self.has_box and _uses_box(self, configuration, params, pairs)
+        return self.has_box and _uses_box(self, configuration, pairs)
 
-    def check_cell(self, configuration: Configuration, params: PyTree) -> None:
+    def check_cell(self, configuration: Configuration) -> None:
         """Refuse a cell below two cutoffs to a function of nearest images.
 
         Raises:
@@ -117,17 +170,22 @@ class NeighborEnergyFunction(Potential):
 
 
 def from_jax_md(
-    energy_fn: Callable[..., Scalar], *, name: str = "jax_md", locality: Locality | None = None
+    energy_fn: Callable[..., Scalar],
+    params: Mapping[str, Any],
+    *,
+    name: str = "jax_md",
+    locality: Locality | None = None,
+    units: Mapping[str, Powers] | None = None,
 ) -> EnergyFunction:
     """Adapt a jax-md energy function as it is, at fixed box: its box stands in a closure.
 
     Args:
-        energy_fn: ``energy_fn(position, sigma=..., epsilon=..., ...)`` as made by ``jax_md.energy.*_pair``; ``params``
-            is then the dictionary of the keyword arguments to differentiate in. Its space must take real coordinates
-            (not ``fractional_coordinates=True``, which makes derivatives L times too large). jax-md casts Python and
-            NumPy floats to float32, so ``params`` must hold JAX float64 arrays (``State`` checks it).
+        energy_fn: ``energy_fn(position, sigma=..., epsilon=..., ...)`` as made by ``jax_md.energy.*_pair``. Its space
+            must take real coordinates (not ``fractional_coordinates=True``, which makes derivatives L times too large).
+        params: The keyword arguments to differentiate in.
         name: Prefix of parameter paths.
         locality: How far the influence of a particle reaches; not known if left out.
+        units: Units of parameters by name as powers, for the scale identities.
 
     Returns:
         A potential that refuses pressure, strain and box; ``from_jax_md_displacement`` makes one that has them.
@@ -141,11 +199,16 @@ def from_jax_md(
     def function(position: Position, params: PyTree, box: Box) -> Scalar:
         return energy_fn(position, **params)
 
-    return EnergyFunction(function, name, locality or Locality())
+    return EnergyFunction(function, params, name, locality or Locality(), units or {})
 
 
 def from_jax_md_displacement(
-    make: Callable[[Displacement], Callable[..., Scalar]], *, name: str = "jax_md", locality: Locality | None = None
+    make: Callable[[Displacement], Callable[..., Scalar]],
+    params: Mapping[str, Any],
+    *,
+    name: str = "jax_md",
+    locality: Locality | None = None,
+    units: Mapping[str, Powers] | None = None,
 ) -> EnergyFunction:
     """Adapt a jax-md energy function that is made from a displacement, so that it follows the box.
 
@@ -154,8 +217,10 @@ def from_jax_md_displacement(
             ``lambda displacement: jax_md.energy.morse_pair(displacement, alpha=5.0)``. The displacement is ours,
             between nearest images in the box of the state; of a particle from itself it is long, so that no law is
             evaluated at the distance zero.
+        params: The keyword arguments to differentiate in.
         name: Prefix of parameter paths.
         locality: How far the influence of a particle reaches; not known if left out.
+        units: Units of parameters by name as powers, for the scale identities.
 
     Returns:
         A potential with pressure, strain derivatives and elastic moduli.
@@ -177,11 +242,12 @@ def from_jax_md_displacement(
 
         return make(displacement)(position, **params)
 
-    return EnergyFunction(function, name, locality or Locality(), parts_places=True)
+    return EnergyFunction(function, params, name, locality or Locality(), units or {}, parts_places=True)
 
 
 def from_jax_md_neighbors(
     energy_fn: Callable[..., Scalar],
+    params: Mapping[str, Any],
     locality: Locality,
     *,
     max_neighbors: int,
@@ -193,6 +259,7 @@ def from_jax_md_neighbors(
     Args:
         energy_fn: ``energy_fn(position, neighbor, **params)``, the second of the two functions that
             ``jax_md.energy.*_neighbor_list(..., format=partition.Dense)`` return, in real coordinates.
+        params: The keyword arguments to differentiate in.
         locality: Its cutoff, and how many of them the influence of a particle travels.
         max_neighbors: Most neighbours of a particle within the cutoff; where there are more, energy and forces
             are NaN.
@@ -208,10 +275,10 @@ def from_jax_md_neighbors(
         # a factor, because the derivative of a chosen NaN would be zero
         return jnp.where(fits, 1.0, jnp.nan) * energy_fn(configuration.position, neighbors, **params)
 
-    return NeighborEnergyFunction(function, locality, name, nearest_only=True, has_box=False)
+    return NeighborEnergyFunction(function, params, locality, name, nearest_only=True, has_box=False)
 
 
-def _uses_box(potential: Potential, configuration: Configuration, params: PyTree, pairs: PairList) -> bool:
+def _uses_box(potential: Potential, configuration: Configuration, pairs: PairList) -> bool:
     """Return whether the box's matrix enters any operation of the energy."""
     box = configuration.box
     if not isinstance(box, PeriodicBox):
@@ -220,7 +287,7 @@ def _uses_box(potential: Potential, configuration: Configuration, params: PyTree
     def along(matrix: Array) -> Scalar:
         # values do not matter, and those of a state that is being traced must stay where they are
         shapes = replaced(configuration, {"box": replaced(box, {"matrix": matrix})})
-        return potential.energy(shapes, params, pairs)
+        return potential.energy(shapes, pairs)
 
     closed = jax.make_jaxpr(along)(jax.ShapeDtypeStruct(box.matrix.shape, box.matrix.dtype))
     return _enters(closed.jaxpr, closed.jaxpr.invars[0])
@@ -247,7 +314,7 @@ def _is_small(box: Box, cutoff: float) -> bool:
     return isinstance(box, PeriodicBox) and smallest_height(box) < 2 * cutoff
 
 
-def _check_doubled(potential: EnergyFunction, configuration: Configuration, params: PyTree) -> None:
+def _check_doubled(potential: EnergyFunction, configuration: Configuration) -> None:
     """Compare a cell, its particles moved a little, with two of it side by side, along every axis.
 
     Outer fields and energies of a fixed list of particles have no doubled cell; they are let pass.
@@ -259,7 +326,7 @@ def _check_doubled(potential: EnergyFunction, configuration: Configuration, para
     spacing = (abs(np.linalg.det(matrix)) / n) ** (1 / d)
     noise = _NOISE * spacing * np.random.default_rng(0).standard_normal((n, d))
     position = np.asarray(configuration.position) + noise
-    height, slope = _value_and_slope(potential, params, position, matrix)
+    height, slope = _value_and_slope(potential, position, matrix)
     size = np.abs(slope).sum()
     if not np.isfinite(height + size) or np.linalg.norm(slope.sum(axis=0)) > _AGREEMENT * size:
         return
@@ -267,9 +334,7 @@ def _check_doubled(potential: EnergyFunction, configuration: Configuration, para
         image = matrix.copy()
         image[:, axis] *= 2
         try:
-            twice, slopes = _value_and_slope(
-                potential, params, np.concatenate([position, position + matrix[:, axis]]), image
-            )
+            twice, slopes = _value_and_slope(potential, np.concatenate([position, position + matrix[:, axis]]), image)
         except (TypeError, ValueError, IndexError) as error:
             logging.getLogger(__name__).debug("no doubled cell: %s", error)
             return
@@ -294,14 +359,12 @@ def _refuse_one_place(configuration: Configuration) -> None:
         )
 
 
-def _value_and_slope(
-    potential: EnergyFunction, params: PyTree, position: np.ndarray, matrix: np.ndarray
-) -> tuple[float, np.ndarray]:
-    value, slope = _compiled(potential, params, jnp.asarray(position), jnp.asarray(matrix))
+def _value_and_slope(potential: EnergyFunction, position: np.ndarray, matrix: np.ndarray) -> tuple[float, np.ndarray]:
+    value, slope = _compiled(potential, jnp.asarray(position), jnp.asarray(matrix))
     return float(value), np.asarray(slope)
 
 
 @jax.jit
-def _compiled(potential: EnergyFunction, params: PyTree, position: Position, matrix: Array) -> tuple[Scalar, Position]:
-    along = lambda x: potential.function(x, params, PeriodicBox(matrix))  # noqa: E731
+def _compiled(potential: EnergyFunction, position: Position, matrix: Array) -> tuple[Scalar, Position]:
+    along = lambda x: potential.function(x, potential.params, PeriodicBox(matrix))  # noqa: E731
     return jax.value_and_grad(along)(position)

@@ -16,7 +16,6 @@ from jaxtyping import Array, Float
 from mdsens.colouring import Colouring, assemble_blocks, coloured_blocks, full_colouring, star_colouring
 from mdsens.energy import State, gradient_at
 from mdsens.errors import UserError
-from mdsens.neighbors import neighbor_pairs
 
 MOST_ENTRIES = 10_000_000  # of an assembled matrix, 120 MB: 3000 unknowns that all feel each other
 _AGREEMENT = 1e-10  # relative difference of two products with H: rounding is 1e-14 or so
@@ -38,19 +37,10 @@ def random_product(state: State, seed: int = 0) -> tuple[np.ndarray, np.ndarray]
 def coupling_pattern(state: State) -> sp.csr_array:
     """Return which particles may have a mixed second derivative, shape (n, n), boolean, symmetric, diagonal stored.
 
-    By the declared locality: particles within the cutoff, and those joined by a chain of at most ``hops`` such steps.
+    As the potential declares it; all of them where it declares nothing.
     """
-    n, locality = state.configuration.n_particles, state.potential.locality
-    if not locality.is_known:
-        return sp.csr_array(np.ones((n, n), bool))
-    pairs = neighbor_pairs(state.position, state.configuration.box, locality.cutoff)
-    i, j, every = pairs.i[pairs.mask], pairs.j[pairs.mask], np.arange(n)
-    places = (np.concatenate([i, j, every]), np.concatenate([j, i, every]))
-    near = sp.csr_array((np.ones(len(places[0]), bool), places), shape=(n, n))
-    reached = near
-    for _ in range(locality.hops - 1):
-        reached = sp.csr_array(reached @ near)
-    return reached
+    n, known = state.configuration.n_particles, state.potential.coupling(state.configuration)
+    return sp.csr_array(np.ones((n, n), bool)) if known is None else known
 
 
 def is_assembled(state: State) -> bool:
@@ -58,7 +48,8 @@ def is_assembled(state: State) -> bool:
     n, d = state.position.shape
     if n * n * d * d <= MOST_ENTRIES:
         return True
-    return state.potential.locality.is_known and coupling_pattern(state).nnz * d * d <= MOST_ENTRIES
+    known = state.potential.coupling(state.configuration)
+    return known is not None and known.nnz * d * d <= MOST_ENTRIES
 
 
 def coloured_hessian(state: State) -> sp.csc_array:
@@ -92,9 +83,8 @@ def _check_locality(state: State, matrix: sp.csc_array) -> None:
     vector, image = random_product(state)
     difference = np.linalg.norm(matrix @ vector.ravel() - image.ravel())
     if difference > _AGREEMENT * np.linalg.norm(image):
-        locality = state.potential.locality
         raise UserError(
-            f"the energy couples particles farther apart than declared (cutoff {locality.cutoff:.6g}, hops "
-            f"{locality.hops}): its Hessian misses {difference / np.linalg.norm(image):.1e} of a product. Raise the "
-            "cutoff or the hops of its Locality (2 for three-body terms and embedded atoms), or leave it out."
+            f"the energy {state.potential.name!r} couples particles farther apart than declared: its Hessian misses "
+            f"{difference / np.linalg.norm(image):.1e} of a product. Raise the cutoff or the hops of its Locality (2 "
+            "for three-body terms and embedded atoms), or leave it out."
         )

@@ -21,7 +21,7 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Array, Bool, Float
 
-from mdsens.energy import PairPotential, State, energy_at
+from mdsens.energy import PairPotential, State, energy_at, harmless
 from mdsens.errors import UserError
 from mdsens.factor import (
     Factor,
@@ -158,11 +158,11 @@ def pair_stiffness(state: State) -> Float[Array, "m d d"]:
     assert isinstance(potential, PairPotential)
     separation = jnp.stack(pair_components(configuration, pairs), axis=-1)
     distance = jnp.linalg.norm(separation, axis=-1)
-    params = at_pairs(state.params, configuration.species, pairs.i, pairs.j)
-    safe = jnp.where(pairs.mask, distance, potential.cutoff * potential.pair_length(params))
+    law = at_pairs(potential, configuration.species, pairs.i, pairs.j)
+    safe = harmless(law, distance, pairs)
 
     def total(r: Array) -> Array:
-        return jnp.sum(potential.pair_energy(r, params))  # pair k feels r_k alone
+        return jnp.sum(law.pair_energy(r))  # pair k feels r_k alone
 
     first, second = jax.jvp(jax.grad(total), (safe,), (jnp.ones_like(safe),))
     normal = separation / distance[:, None]

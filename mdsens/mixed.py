@@ -21,11 +21,11 @@ import scipy.sparse as sp
 from jaxtyping import Array, Float, Int
 
 from mdsens.derivatives import mixed
-from mdsens.energy import PairPotential, State
+from mdsens.energy import PairPotential, State, harmless
 from mdsens.factor import PairBlocks, assemble, merged
 from mdsens.hessian import pair_stiffness
 from mdsens.neighbors import pair_components
-from mdsens.parameters import PairParameter, Parameters, at_pairs, is_pair_parameter
+from mdsens.parameters import Entries, PairParameter, Parameters, at_pairs, is_entries
 from mdsens.types import Position
 
 Terms = tuple[Float[Array, "m d d"], tuple[Float[Array, "m d"], ...], Float[Array, "f n d"]]
@@ -70,14 +70,14 @@ def _terms(state: State) -> Terms:
     assert isinstance(potential, PairPotential)
     separation = jnp.stack(pair_components(configuration, pairs), axis=-1)
     distance = jnp.linalg.norm(separation, axis=-1)
-    expanded = at_pairs(state.params, configuration.species, pairs.i, pairs.j)
-    safe = jnp.where(pairs.mask, distance, potential.cutoff * potential.pair_length(expanded))
+    expanded = at_pairs(potential, configuration.species, pairs.i, pairs.j)
+    safe = harmless(expanded, distance, pairs)
     normal = jnp.where(pairs.mask[:, None], separation / distance[:, None], 0.0)
     leaves, structure = jax.tree.flatten(expanded)
 
     def slope(*values: Array) -> Array:
-        params = jax.tree.unflatten(structure, values)
-        return jax.grad(lambda r: jnp.sum(potential.pair_energy(r, params)))(safe)
+        law = jax.tree.unflatten(structure, values)
+        return jax.grad(lambda r: jnp.sum(law.pair_energy(r)))(safe)
 
     pushes = []
     for k, (leaf, is_pair) in enumerate(zip(leaves, _are_pair_parameters(state), strict=True)):
@@ -96,12 +96,12 @@ def _terms_drift(state: State, step: Position) -> Terms:
     return jax.jvp(lambda x: _terms(state.at(x, state.parameters)), (state.position,), (step,))[1]
 
 
-def _nodes(state: State) -> list[PairParameter | Array]:
-    return jax.tree.leaves(state.params, is_leaf=is_pair_parameter)
+def _nodes(state: State) -> list[Entries | Array]:
+    return jax.tree.leaves(state.potential, is_leaf=is_entries)
 
 
 def _are_pair_parameters(state: State) -> list[bool]:
-    return [is_pair_parameter(node) for node in _nodes(state)]
+    return [isinstance(node, PairParameter) for node in _nodes(state)]
 
 
 def _full_directions(state: State) -> Parameters:

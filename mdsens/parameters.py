@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import equinox as eqx
 import jax
@@ -22,6 +22,7 @@ from mdsens.types import Box, Species, is_concrete
 
 Index = Int[Array | np.ndarray, " m"]
 Mixing = Callable[[Array, Array], Array]
+Law = TypeVar("Law")
 
 
 def arithmetic_mean(a: Array, b: Array) -> Array:
@@ -34,14 +35,14 @@ def geometric_mean(a: Array, b: Array) -> Array:
     return jnp.sqrt(a * b)
 
 
-class PairParameter(eqx.Module):
-    """A positive parameter of a pair law, stored by its independent entries.
+class Entries(eqx.Module):
+    """A parameter of a law, stored by its independent entries.
 
     Attributes:
         values: The independent entries, shape () or (k,), in the parameter's own unit.
 
     Raises:
-        ValueError: When an entry is not finite and positive.
+        ValueError: When an entry is not finite.
     """
 
     values: eqx.AbstractVar[Float[Array, " *k"]]
@@ -50,9 +51,24 @@ class PairParameter(eqx.Module):
         if not is_concrete(self.values):
             return
         values = np.asarray(self.values)
-        if values.dtype.kind == "f" and not (np.isfinite(values) & (values > 0)).all():
-            wrong = values[~(np.isfinite(values) & (values > 0))]
-            raise ValueError(f"a parameter entry is {wrong[0]}; every one must be finite and greater than 0.")
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise ValueError(f"a parameter entry is {values[~np.isfinite(values)][0]}; every one must be finite.")
+
+    @abstractmethod
+    def labels(self, species_names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the label of every independent entry, such as ``[A,B]``; empty string for a single entry."""
+
+    @abstractmethod
+    def shape_for(self, n_species: int, n_particles: int) -> tuple[int, ...] | None:
+        """Return the shape that the entries must have for a system of so many species and particles; None for any."""
+
+    def reordered(self, order: Int[Array | np.ndarray, " n"]) -> Entries:
+        """Return the parameter for particles taken in another order."""
+        return self
+
+
+class PairParameter(Entries):
+    """A parameter of pairs: what a pair's value is follows from its two species or particles."""
 
     @abstractmethod
     def at(self, species: Species, i: Index, j: Index) -> Float[Array, " *m"]:
@@ -61,18 +77,6 @@ class PairParameter(eqx.Module):
     @abstractmethod
     def stencil(self, species: Species, i: Index, j: Index) -> tuple[Int[Array, "q m"], Float[Array, "q m"]]:
         """Return the independent entries that make a pair's value and the derivatives in them, both of shape (q, m)."""
-
-    @abstractmethod
-    def labels(self, species_names: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the label of every independent entry, such as ``[A,B]``; empty string for a single entry."""
-
-    @abstractmethod
-    def shape_for(self, n_species: int, n_particles: int) -> tuple[int, ...]:
-        """Return the shape that the entries must have for a system of so many species and particles."""
-
-    def reordered(self, order: Int[Array | np.ndarray, " n"]) -> PairParameter:
-        """Return the parameter for particles taken in another order."""
-        return self
 
 
 class Uniform(PairParameter):
@@ -215,11 +219,51 @@ def _mixture_stencil(
     return jnp.stack([first, second]), jnp.stack(slopes)
 
 
-class Parameters(eqx.Module):
-    """Everything a relaxed structure depends on: the potential's parameters and the box.
+class PerBond(Entries):
+    """One value per bond, angle or other group of a topology.
 
     Attributes:
-        potential: The potential's parameters, any pytree of float64 arrays.
+        values: One entry per group, shape (m,).
+    """
+
+    values: Float[Array, " m"]
+
+    def __init__(self, values: Float[Array, " m"] | np.ndarray | list[float]) -> None:
+        self.values = jnp.asarray(values, dtype=float)
+
+    def labels(self, species_names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return ``[0]``, ``[1]``, ..."""
+        return tuple(f"[{k}]" for k in range(self.values.shape[0]))
+
+    def shape_for(self, n_species: int, n_particles: int) -> None:
+        """Return None: the topology says how many there are."""
+
+
+class PerKind(Entries):
+    """One value per kind of bond, angle or other group of a topology.
+
+    Attributes:
+        values: One entry per kind, shape (t,).
+    """
+
+    values: Float[Array, " t"]
+
+    def __init__(self, values: Float[Array, " t"] | np.ndarray | list[float]) -> None:
+        self.values = jnp.asarray(values, dtype=float)
+
+    def labels(self, species_names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return ``[0]``, ``[1]``, ..."""
+        return tuple(f"[{k}]" for k in range(self.values.shape[0]))
+
+    def shape_for(self, n_species: int, n_particles: int) -> None:
+        """Return None: the topology says how many there are."""
+
+
+class Parameters(eqx.Module):
+    """Everything a relaxed structure depends on: the potential and the box.
+
+    Attributes:
+        potential: The potential, a pytree of its own parameters.
         box: The box; its matrix is a parameter like any other.
     """
 
@@ -227,44 +271,35 @@ class Parameters(eqx.Module):
     box: Box
 
 
-def check_entries(params: PyTree, n_species: int, n_particles: int) -> None:
-    """Refuse parameters with a wrong number of entries for a system.
-
-    Raises:
-        ValueError: When a ``PairParameter`` has more or fewer entries than its kind needs.
-    """
-    flat, _ = jax.tree_util.tree_flatten_with_path(params, is_leaf=is_pair_parameter)
-    for keys, node in flat:
-        if not isinstance(node, PairParameter):
-            continue
-        needed, found = node.shape_for(n_species, n_particles), jnp.shape(node.values)
-        if found != needed:
-            raise ValueError(
-                f"the parameter {field_name(keys)} ({type(node).__name__}) has entries of shape {found}; it must be "
-                f"{needed} for {n_species} species and {n_particles} particles."
-            )
+def is_entries(node: object) -> bool:
+    """Return whether a pytree node is one parameter's entries (for ``jax.tree`` functions' ``is_leaf``)."""
+    return isinstance(node, Entries)
 
 
 def field_name(keys: tuple[Any, ...]) -> str:
-    """Return the name of a field of the parameters from its keys in the pytree, such as ``sigma``."""
+    """Return the name of a parameter from its keys in the pytree, such as ``sigma``."""
     return ".".join(str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", key)))) for key in keys)
 
 
-def is_pair_parameter(node: object) -> bool:
-    """Return whether a pytree node is a ``PairParameter`` (for ``jax.tree`` functions' ``is_leaf``)."""
-    return isinstance(node, PairParameter)
+def at_pairs(law: Law, species: Species, i: Index, j: Index) -> Law:
+    """Return a law whose parameters are their values on the pairs (i, j); what is no ``PairParameter`` stays."""
+    expanded = lambda node: node.at(species, i, j) if isinstance(node, PairParameter) else node  # noqa: E731
+    return cast(Law, jax.tree.map(expanded, law, is_leaf=is_entries))
 
 
-def at_pairs(params: PyTree, species: Species, i: Index, j: Index) -> PyTree:
-    """Expand every ``PairParameter`` in ``params`` to its values on the pairs (i, j); leave everything else alone."""
-    expanded = lambda node: node.at(species, i, j) if is_pair_parameter(node) else node  # noqa: E731
-    return jax.tree.map(expanded, params, is_leaf=is_pair_parameter)
+def at_groups(law: Law, kinds: Int[Array, " m"]) -> Law:
+    """Return a law whose parameters are their values on the groups of a topology, shape (m,) or ()."""
+
+    def expanded(node: Any) -> Any:
+        return node.values[kinds] if isinstance(node, PerKind) else node.values if is_entries(node) else node
+
+    return cast(Law, jax.tree.map(expanded, law, is_leaf=is_entries))
 
 
-def reordered(params: PyTree, order: Int[Array | np.ndarray, " n"]) -> PyTree:
-    """Return the parameters for particles taken in another order: particle k is the one that was ``order[k]``."""
-    taken = lambda node: node.reordered(order) if is_pair_parameter(node) else node  # noqa: E731
-    return jax.tree.map(taken, params, is_leaf=is_pair_parameter)
+def reordered(law: Law, order: Int[Array | np.ndarray, " n"]) -> Law:
+    """Return the law for particles taken in another order: particle k is the one that was ``order[k]``."""
+    taken = lambda node: node.reordered(order) if is_entries(node) else node  # noqa: E731
+    return cast(Law, jax.tree.map(taken, law, is_leaf=is_entries))
 
 
 def flattened(directions: PyTree) -> Float[np.ndarray, "k p"]:

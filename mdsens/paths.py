@@ -18,17 +18,10 @@ import scipy.sparse as sp
 
 from mdsens.energy import State
 from mdsens.errors import UserError
-from mdsens.parameters import (
-    PairParameter,
-    Parameters,
-    PerPair,
-    field_name,
-    flattened,
-    is_pair_parameter,
-    unflattened,
-)
+from mdsens.parameters import Entries, Parameters, PerPair, flattened, unflattened
 from mdsens.strain import strain_basis, voigt_places
 from mdsens.types import PeriodicBox
+from mdsens.units import unit_powers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +31,7 @@ class Selection:
     Attributes:
         paths: Name of every entry, length k.
         values: Value of every entry, shape (k,).
-        units: "length", "energy" or "none" for every entry.
+        units: Unit of every entry in words, as ``mdsens.units.unit_text`` has them.
         directions: Directions dp as rows over the parameters' numbers, leaf after leaf, shape (k, P), sparse.
         parameters: The parameters themselves, for their shapes.
     """
@@ -75,7 +68,7 @@ class Entry:
     Attributes:
         path: Its name.
         value: Its value, in its own unit.
-        unit: "length", "energy" or "none".
+        unit: Its unit in words.
         places: Where its direction is not zero among the parameters' numbers, leaf after leaf, shape (q,).
         weights: The direction there, shape (q,).
         symmetric: Whether its two labels may be exchanged.
@@ -130,16 +123,14 @@ def select(state: State, patterns: Sequence[str] | None = None) -> Selection:
 
 
 def scaling_direction(state: State, unit: str) -> Parameters:
-    """Return the direction that scales every parameter of a unit ("length" or "energy") by itself; the box is a length.
+    """Return the direction that scales every parameter by its power of "length" or "energy"; the box is a length.
 
     Used by the scale identities: along the direction of all lengths dx = x - mean(x), dP = -d P; along that of all
     energies dx = 0, dP = P.
     """
-    flat, structure = jax.tree_util.tree_flatten_with_path(state.params, is_leaf=is_pair_parameter)
-    scaled = [
-        node if state.potential.units.get(field_name(keys)) == unit else jax.tree.map(jnp.zeros_like, node)
-        for keys, node in flat
-    ]
+    leaves, structure = jax.tree.flatten(state.potential)
+    powers = [float(unit_powers(node.unit).get(unit, 0)) for node in state.potential.nodes()]
+    scaled = [power * leaf for power, leaf in zip(powers, leaves, strict=True)]
     box = state.configuration.box
     return Parameters(
         jax.tree.unflatten(structure, scaled), box if unit == "length" else jax.tree.map(jnp.zeros_like, box)
@@ -173,18 +164,13 @@ def entries(state: State) -> Iterator[Entry]:
     the symmetric strains ``box.strain[i,j]`` from where it is (engineering shears); a free system has none, nor has an
     energy that does not follow the box.
     """
-    names = state.configuration.species_names
-    prefix = state.potential.name
-    flat, _ = jax.tree_util.tree_flatten_with_path(state.params, is_leaf=is_pair_parameter)
-    before = 0
-    for keys, node in flat:
-        field = field_name(keys)
-        values = np.asarray(node.values if isinstance(node, PairParameter) else node)
-        labels = node.labels(names) if isinstance(node, PairParameter) else _index_labels(values.shape)
-        unit = state.potential.units.get(field, "none")
+    names, before = state.configuration.species_names, 0
+    for path, unit, node in state.potential.nodes():
+        values = np.asarray(node.values if isinstance(node, Entries) else node)
+        labels = node.labels(names) if isinstance(node, Entries) else _index_labels(values.shape)
         pairs = isinstance(node, PerPair)
         for k, (label, value) in enumerate(zip(labels, values.ravel(), strict=True)):
-            yield Entry(f"{prefix}.{field}{label}", float(value), unit, np.array([before + k]), np.ones(1), pairs)
+            yield Entry(path + label, float(value), unit, np.array([before + k]), np.ones(1), pairs)
         before += values.size
     yield from _box_entries(state, before)
 
@@ -193,7 +179,7 @@ def _box_entries(state: State, before: int) -> Iterator[Entry]:
     box = state.configuration.box
     if not isinstance(box, PeriodicBox):
         return
-    if not state.potential.follows_box(state.configuration, state.params, state.pairs):
+    if not state.potential.follows_box(state.configuration, state.pairs):
         return
     matrix = np.asarray(box.matrix)
     length = float(np.linalg.det(matrix) ** (1 / len(matrix)))

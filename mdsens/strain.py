@@ -26,7 +26,7 @@ def strained(state: State, strain: Float[Array | np.ndarray, "d d"]) -> State:
     box = periodic_box(state)
     check_box_followed(state)
     gradient = jnp.eye(box.dimension) + strain
-    deformed = Parameters(state.params, PeriodicBox(gradient @ box.matrix))
+    deformed = Parameters(state.potential, PeriodicBox(gradient @ box.matrix))
     return state.at(state.position @ gradient.T, deformed)
 
 

@@ -197,24 +197,115 @@ class FreeBox(Box):
         return separation
 
 
+class Groups(eqx.Module):
+    """Particles that belong together: bonds, angles; the members of a group, their images and its kind.
+
+    Attributes:
+        index: Particles of every group, shape (m, k), k >= 2.
+        shift: Image counts of the further members, shape (m, k - 1, d): member a lies at x_a + B S_a.
+        kind: Kind of every group, shape (m,), from 0.
+
+    Raises:
+        ValueError: When shapes disagree, or a group holds one particle (image and all) twice.
+    """
+
+    index: Int[Array, "m k"]
+    shift: Int[Array, "m k-1 d"]
+    kind: Int[Array, " m"]
+
+    def __init__(self, index: object, shift: object, kind: object = None) -> None:
+        self.index, self.shift = _integers(index), _integers(shift)
+        self.kind = _integers(np.zeros(len(self.index), int) if kind is None else kind)
+
+    def __check_init__(self) -> None:
+        m, k = self.index.shape if self.index.ndim == 2 else (-1, -1)
+        if m < 0 or k < 2 or self.shift.shape[:-1] != (m, k - 1) or self.kind.shape != (m,):
+            raise ValueError(
+                f"groups have index {self.index.shape}, shift {self.shift.shape} and kind {self.kind.shape}; these "
+                "must be (m, k), (m, k - 1, d) and (m,) with k >= 2."
+            )
+        if not is_concrete(self.index, self.shift, self.kind):
+            return
+        index, shift = np.asarray(self.index), np.asarray(self.shift)
+        places = np.concatenate([np.zeros((m, 1, shift.shape[-1]), int), shift], axis=1)
+        places = np.concatenate([index[..., None], places], axis=-1)
+        for a in range(k):
+            for b in range(a):
+                same = np.flatnonzero((places[:, a] == places[:, b]).all(axis=-1))
+                if same.size:
+                    raise ValueError(
+                        f"group {same[0]} holds particle {index[same[0], a]} twice; its members must differ."
+                    )
+        if (np.asarray(self.kind) < 0).any():
+            raise ValueError("the kind of a group is negative; kinds are numbered from 0.")
+
+    @classmethod
+    def nearest(cls, index: object, position: object, box: Box, kind: object = None) -> Groups:
+        """Return groups whose further members are the nearest images to their first ones.
+
+        Args:
+            index: Particles of every group, shape (m, k).
+            position: Real coordinates, shape (n, d), units of length.
+            box: The space they live in.
+            kind: Kind of every group, shape (m,); 0 by default.
+
+        Raises:
+            ValueError: When a group names a particle that does not exist, or as for the class.
+        """
+        members, x = np.asarray(index), np.asarray(position)
+        _check_members(members, len(x))
+        apart = x[members[:, :1]] - x[members[:, 1:]]
+        counts = box.images(tuple(jnp.asarray(np.moveaxis(apart, -1, 0))))
+        return cls(members, np.stack([np.asarray(count) for count in counts], axis=-1).astype(int), kind)
+
+    def vectors(self, configuration: Configuration) -> tuple[Components, ...]:
+        """Return x_0 - x_a - B S_a from every further member to the first one, components of shape (m,)."""
+        x, box = configuration.position, configuration.box
+        found = []
+        for a in range(1, self.index.shape[1]):
+            apart = x[self.index[:, 0]] - x[self.index[:, a]]
+            if isinstance(box, PeriodicBox):
+                apart = apart - self.shift[:, a - 1].astype(float) @ box.matrix.T
+            found.append(tuple(apart.T))
+        return tuple(found)
+
+
+def _integers(values: object) -> Int[Array, "*m"]:
+    array = values if isinstance(values, jax.Array) else np.asarray(values)
+    if np.dtype(array.dtype).kind not in "iu":
+        raise ValueError(f"groups are numbered by integers, not {array.dtype}.")
+    return jnp.asarray(array, dtype=int)
+
+
+def _check_members(index: np.ndarray, n: int) -> None:
+    if index.size and (index.min() < 0 or index.max() >= n):
+        group = int(np.argmax(((index < 0) | (index >= n)).any(axis=1)))
+        raise ValueError(
+            f"group {group} holds the particles {index[group].tolist()}, but there are {n}, numbered from 0."
+        )
+
+
 class Configuration(eqx.Module):
-    """Where the particles are, what they are, and the box around them.
+    """Where the particles are, what they are, how they are joined, and the box around them.
 
     Attributes:
         position: Real coordinates, shape (n, d), units of length.
         species: Species index of every particle, shape (n,), 0 <= index < len(species_names).
         box: The space they live in.
         species_names: One name per species.
+        topology: Groups of particles by name, such as ``bonds``, for bonded terms.
 
     Raises:
-        ValueError: When shapes disagree, a coordinate is not finite, a species index has no name, or a name appears
-            twice or could not stand in a path such as ``soft_sphere.sigma[A,B]``.
+        ValueError: When shapes disagree, a coordinate is not finite, a species index has no name, a name appears
+            twice or could not stand in a path such as ``soft_sphere.sigma[A,B]``, or a group names a particle that does
+            not exist.
     """
 
     position: Position
     species: Species
     box: Box
     species_names: tuple[str, ...] = eqx.field(static=True, default=("A",))
+    topology: dict[str, Groups] = eqx.field(default_factory=dict)
 
     def __check_init__(self) -> None:
         require_x64()
@@ -228,6 +319,11 @@ class Configuration(eqx.Module):
             )
         if is_concrete(self.position, self.species):
             _check_values(np.asarray(self.position), np.asarray(self.species), len(self.species_names))
+        for groups in self.topology.values():
+            if is_concrete(groups):
+                _check_members(np.asarray(groups.index), shape[0])
+            if groups.shift.shape[-1] != shape[1]:
+                raise ValueError(f"groups have image counts of {groups.shift.shape[-1]} axes in {shape[1]} dimensions.")
 
     @property
     def n_particles(self) -> int:

@@ -254,10 +254,10 @@ def scale_identities(response: LinearResponse) -> list[ScaleIdentity]:
               \sum_k \epsilon_k\frac{dP}{d\epsilon_k} = P
 
     Returns:
-        The identities that apply (none for a potential that does not declare its units).
+        The identities that apply (none for a potential whose lengths and energies are not all parameters).
     """
     state = response.state
-    if not {"length", "energy"} <= set(state.potential.units.values()):
+    if not state.potential.scales:
         return []
     held = response.network.backbone
     by_length, by_energy = (scaling_direction(state, unit) for unit in ("length", "energy"))
@@ -291,14 +291,14 @@ def scale_identities_at_pressure(found: PressureRelaxation) -> list[ScaleIdentit
               \sum_k \epsilon_k\frac{dV}{d\epsilon_k} + P \frac{dV}{dP} = 0
 
     Returns:
-        The identities that apply: none for a potential that does not declare its units, or where the box is not free
-        to change its size along every edge.
+        The identities that apply: none for a potential whose lengths and energies are not all parameters, or where the
+        box is not free to change its size along every edge.
     """
     state = found.relaxation.state
     d = state.configuration.dimension
     basis = found.strains.reshape(len(found.strains), -1)
     whole = basis.T @ np.linalg.lstsq(basis.T, np.eye(d).ravel(), rcond=None)[0]
-    if not {"length", "energy"} <= set(state.potential.units.values()) or not np.allclose(whole, np.eye(d).ravel()):
+    if not state.potential.scales or not np.allclose(whole, np.eye(d).ravel()):
         return []
     # the box relaxes: it is no parameter
     held = jax.tree.map(jnp.zeros_like, state.configuration.box)

@@ -25,7 +25,7 @@ from jaxtyping import Array, Float
 
 from mdsens.energy import Potential, State
 from mdsens.errors import UserError
-from mdsens.parameters import PerParticle, at_pairs, is_pair_parameter
+from mdsens.parameters import PerParticle, at_pairs, is_entries
 from mdsens.types import PeriodicBox, Scalar
 from potentials.lennard_jones import LennardJones
 
@@ -61,9 +61,9 @@ def _volume(state: State) -> Scalar:
 def _sum_over_pairs(state: State, weight: float) -> Scalar:
     r"""Return :math:`\sum_{ij} \epsilon\sigma^3 [w (\sigma/r_c)^9 - (\sigma/r_c)^3]`, units of energy times volume."""
     i, j, times = _representatives(state)
-    expanded = at_pairs(state.params, state.configuration.species, i, j)
     assert isinstance(state.potential, LennardJones)  # check_tail
-    ratio = expanded.sigma / jax.lax.stop_gradient(state.potential.cutoff * expanded.sigma)
+    expanded = at_pairs(state.potential, state.configuration.species, i, j)
+    ratio = expanded.sigma / jax.lax.stop_gradient(expanded.cutoff * expanded.sigma)
     law = expanded.epsilon * expanded.sigma**3 * (weight * ratio**9 - ratio**3)
     return jnp.sum(times * law)
 
@@ -72,7 +72,7 @@ def _representatives(state: State) -> tuple[Array, Array, Float[Array, " m"]]:
     """Return ordered pairs of particles that stand for all, and how many pairs each stands for."""
     configuration = state.configuration
     n, n_species = configuration.n_particles, len(configuration.species_names)
-    nodes = jax.tree.leaves(state.params, is_leaf=is_pair_parameter)
+    nodes = jax.tree.leaves(state.potential, is_leaf=is_entries)
     if any(isinstance(node, PerParticle) for node in nodes):
         first, counts = jnp.arange(n), jnp.ones(n)
     else:

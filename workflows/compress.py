@@ -102,7 +102,7 @@ def expected(stored: io.Tables, config: Config, members: Path) -> tuple[io.Expec
     again = []
     for record, member in zip(records, seeded(config), strict=True):
         problem = build_problem(member)
-        law = (problem.potential, problem.params, problem.configuration)
+        law = (problem.potential, problem.configuration)
         way = {name: record[name] for name in names} | {"pressure": np.array(config.compress.pressures)}
         again.append(followed_again(*law, way, with_rounding(problem)))
     leaves = io.tables_leaves("compress", tables(config, again), attributes(config))
@@ -136,7 +136,7 @@ def follow(config: Config, members: Path, provenance: io.Provenance, *, redo: bo
 
     def work(k: int) -> Record:
         problem = build_problem(configs[k])
-        law, start = (problem.potential, problem.params), problem.configuration
+        law, start = (problem.potential,), problem.configuration
         return followed(*law, start, config.compress.pressures, problem.settings)
 
     title = f"{len(configs)} packings through {len(config.compress.pressures)} pressures"

@@ -197,7 +197,7 @@ def refuse_what_cannot_work(config: Config) -> None:
 def unrelaxed(config: Config) -> State:
     """Return the first start as a state without pairs: enough to look names up."""
     problem = build_problem(config)
-    return State.unlisted(problem.configuration, problem.potential, problem.params)
+    return State.unlisted(problem.configuration, problem.potential)
 
 
 def with_diameter(config: Config, diameter: float) -> Config:
@@ -226,7 +226,7 @@ def run_starts(config: Config, steps: np.ndarray, place: Members) -> list[Record
     parameter, recorded = config.ensemble.parameter, steps.tolist()
 
     def work(problem: Problem) -> Record:
-        law, start = (problem.potential, problem.params), problem.configuration
+        law, start = (problem.potential,), problem.configuration
         return start_member(*law, start, problem.settings, parameter, recorded)
 
     configs = with_seeds(config, config.ensemble.n_starts)
@@ -239,7 +239,7 @@ def run_sweep(config: Config, place: Members) -> list[Record]:
     parameter, options = config.ensemble.parameter, config.sweep
 
     def work(problem: Problem) -> Record:
-        law, start = (problem.potential, problem.params), problem.configuration
+        law, start = (problem.potential,), problem.configuration
         return sweep_member(*law, start, problem.settings, parameter)
 
     title = f"{len(options.diameters)} diameters x {options.n_starts} starts"

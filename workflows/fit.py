@@ -100,7 +100,7 @@ def fitted_paths(config: Config) -> tuple[str, ...]:
     if config.fit.n_cases > 1 and not hasattr(config.system, "seed"):
         raise UserError(f'system.kind is "{config.system.kind}", which has no seed: set fit.n_cases to 1.')
     problem = build_problem(config)
-    target = Target(problem.configuration, problem.potential, problem.params, config.fit.parameters or None)
+    target = Target(problem.configuration, problem.potential, config.fit.parameters or None)
     return target.selection.paths
 
 
@@ -133,11 +133,11 @@ def expected(stored: io.Tables, config: Config, members: Path) -> tuple[io.Expec
         seed = config.seed + k
         problem = problem_of(config, seed)
         settings, patterns = problem.settings, config.fit.parameters or None
-        exact = Target(problem.configuration, problem.potential, problem.params, patterns, settings)
+        exact = Target(problem.configuration, problem.potential, patterns, settings)
         begun = perturbed(exact, config.fit.perturbation, seed)
         true.append(exact.selection.values)
         start.append(begun.selection.values)
-        fitted = dataclasses.replace(problem, params=with_values(begun, cases["fitted"][k]).params)
+        fitted = dataclasses.replace(problem, potential=with_values(begun, cases["fitted"][k]).potential)
         checks.append(at_rest(f"target of seed {seed}", problem, cases["target_position"][k]))
         checks.append(at_rest(f"fitted structure of seed {seed}", fitted, cases["fitted_position"][k]))
         undetermined.append("; ".join(identified_at(fitted, cases["fitted_position"][k], begun)))
@@ -167,8 +167,8 @@ _UNVERIFIED = {
 def first_structure(config: Config, cases: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return what the picture of the first case shows, as far as the cases say it."""
     problem = problem_of(config, config.seed)
-    start = Target(problem.configuration, problem.potential, problem.params, config.fit.parameters or None)
-    fitted = dataclasses.replace(problem, params=with_values(start, cases["fitted"][0]).params)
+    start = Target(problem.configuration, problem.potential, config.fit.parameters or None)
+    fitted = dataclasses.replace(problem, potential=with_values(start, cases["fitted"][0]).potential)
     position, configuration = cases["fitted_position"][0], problem.configuration
     return {
         "target": cases["target_position"][0],
@@ -205,7 +205,6 @@ def run_seed(config: Config, seed: int, report: Callable[[int, Iteration], Any])
     options = config.fit
     return run_case(
         problem.potential,
-        problem.params,
         problem.configuration,
         problem.settings,
         options.settings(),

@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     folder = prepare_output(arguments.output)
     problem = deformed_problem(config)
     check_names(config.observables.names)
-    select(State.unlisted(problem.configuration, problem.potential, problem.params), config.observables.parameters)
+    select(State.unlisted(problem.configuration, problem.potential), config.observables.parameters)
     read_target(config.observables)
     found = relaxed(problem, config)
     path = folder / f"{config.output.name}.h5"

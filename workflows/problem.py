@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic
-from jaxtyping import PyTree
 
 import potentials
 import systems
 from mdsens.config import RegistrySection, RelaxationOptions, Section
-from mdsens.energy import Potential
+from mdsens.energy import Potential, Sum
 from mdsens.errors import UserError
 from mdsens.io import StoredRun, restored_params
 from mdsens.relax import MINIMIZERS, RelaxationSettings
@@ -50,14 +49,12 @@ class Problem:
     """What to relax.
 
     Attributes:
-        potential: The law.
-        params: Its parameters.
+        potential: What the particles feel.
         configuration: Where to start.
         settings: How to relax.
     """
 
     potential: Potential
-    params: PyTree
     configuration: Configuration
     settings: RelaxationSettings
 
@@ -71,10 +68,8 @@ def build_problem(sections: ProblemSections) -> Problem:
     refuse_too_large(getattr(sections.system, "n_particles", 0))
     begin = systems.REGISTRY[sections.system.kind].build(sections.system)
     n_species = len(begin.configuration.species_names)
-    potential, params = potentials.REGISTRY[sections.potential.kind].build(
-        sections.potential, begin.diameters, n_species
-    )
-    return Problem(potential, params, begin.configuration, relaxation_settings(sections.relaxation))
+    potential = potentials.REGISTRY[sections.potential.kind].build(sections.potential, begin.diameters, n_species)
+    return Problem(potential, begin.configuration, relaxation_settings(sections.relaxation))
 
 
 def refuse_too_large(n_particles: int) -> None:
@@ -111,14 +106,18 @@ def stored_problem(stored: StoredRun) -> Problem:
     Raises:
         UserError: When the law is none of the library's own.
     """
-    module = potentials.REGISTRY.get(stored.potential)
-    if module is None:
-        raise UserError(
-            f"the potential {stored.potential!r} cannot be made from the file: it is none of "
-            f"{', '.join(potentials.REGISTRY)}."
-        )
-    law, params = module.Law(**stored.potential_fields), module.Params(**restored_params(stored))
-    return Problem(law, params, stored.configuration, stored_settings(stored.settings))
+    laws = {}
+    for term in stored.terms:
+        module = potentials.REGISTRY.get(term.law)
+        if module is None:
+            raise UserError(
+                f"the potential {term.law!r} cannot be made from the file: it is none of "
+                f"{', '.join(potentials.REGISTRY)}."
+            )
+        laws[term.name] = module.Law(**term.fields, **restored_params(stored, term))
+    (name, law), *others = laws.items()
+    potential = law if not others and name == law.name else Sum(laws)
+    return Problem(potential, stored.configuration, stored_settings(stored.settings))
 
 
 def stored_settings(stored: Mapping[str, Any]) -> RelaxationSettings:

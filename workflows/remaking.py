@@ -7,6 +7,7 @@ import importlib
 import re
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -100,7 +101,7 @@ def with_rounding(problem: Problem) -> RelaxationSettings:
 def judged_at(problem: Problem, position: np.ndarray) -> Relaxation:
     """Judge the state of a problem at other positions as it is."""
     configuration = replaced(problem.configuration, {"position": jnp.asarray(position)})
-    return taken_as_relaxed(problem.potential, problem.params, configuration, with_rounding(problem))
+    return taken_as_relaxed(problem.potential, configuration, with_rounding(problem))
 
 
 def taken(stored: io.StoredRun, problem: Problem, config: StateSections | None) -> tuple[Found, list[Check]]:
@@ -182,10 +183,11 @@ def against_configuration(stored: io.StoredRun, problem: Problem, config: StateS
             )
         ]
     rule = start.settings.rule(len(stored.position))
-    ours, theirs = (jax.tree.leaves(each.params) for each in (problem, start))
+    laws = problem.potential, start.potential
+    ours, theirs = (jax.tree.leaves(law) for law in laws)
     species = np.asarray(start.configuration.species)
     agree = {
-        "law": bool(problem.potential == start.potential),
+        "law": bool(eqx.tree_equal(*(jax.tree.map(jnp.zeros_like, law) for law in laws))),
         "parameters": len(ours) == len(theirs) and all(map(np.array_equal, ours, theirs)),
         "species": start.configuration.species_names == stored.species_names
         and np.array_equal(species, stored.species),

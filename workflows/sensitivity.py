@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = loaded.config
     folder = prepare_output(arguments.output)
     problem = deformed_problem(config)
-    refuse_unknown_names(State.unlisted(problem.configuration, problem.potential, problem.params), config.sensitivity)
+    refuse_unknown_names(State.unlisted(problem.configuration, problem.potential), config.sensitivity)
     found = relaxed(problem, config)
     path = folder / f"{config.output.name}.h5"
     begun = time.perf_counter()

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     folder = prepare_output(arguments.output)
     problem = deformed_problem(config)
     if options.parameters is not None:
-        select(State.unlisted(problem.configuration, problem.potential, problem.params), options.parameters)
+        select(State.unlisted(problem.configuration, problem.potential), options.parameters)
     found = relaxed(problem, config)
     check(found.verdict)
     found_out = answer(found, config)

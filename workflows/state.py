@@ -119,13 +119,13 @@ def deformed_problem(sections: StateSections) -> Problem:
         raise UserError(f"deformation.gradient must have {d} rows of {d} numbers for a system in {d} dimensions.")
     if np.linalg.det(np.eye(d) + np.array(gradient)) <= 0:
         raise UserError("deformation.gradient turns the box inside out: its determinant with 1 must be positive.")
-    state = State.unlisted(problem.configuration, problem.potential, problem.params)
+    state = State.unlisted(problem.configuration, problem.potential)
     return dataclasses.replace(problem, configuration=strained(state, np.array(gradient)).configuration)
 
 
 def relaxed(problem: Problem, sections: StateSections) -> Found:
     """Relax at fixed box, or at constant pressure where the configuration has one, with progress."""
-    law = (problem.potential, problem.params, problem.configuration)
+    law = (problem.potential, problem.configuration)
     if sections.pressure is None:
         with relaxation_progress() as progress:
             return Found(relax(*law, problem.settings, progress=progress), None, PressureSettings())

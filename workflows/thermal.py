@@ -169,7 +169,7 @@ def build_task(config: Config) -> Task:
         UserError: When a parameter or an observable is unknown, or tail corrections are not meant for the system.
     """
     problem, options = build_problem(config), config.thermal
-    state = State.unlisted(problem.configuration, problem.potential, problem.params)
+    state = State.unlisted(problem.configuration, problem.potential)
     tail = None
     if options.tail_correction:
         check_tail(problem.potential, state)

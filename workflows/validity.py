@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = loaded.config
     folder = prepare_output(arguments.output)
     problem = deformed_problem(config)
-    unrelaxed = State.unlisted(problem.configuration, problem.potential, problem.params)
+    unrelaxed = State.unlisted(problem.configuration, problem.potential)
     chosen(unrelaxed, config)
     found = relaxed(problem, config)
     check(found.verdict)

@@ -50,8 +50,8 @@ class Units(eqx.Module):
 def units(stack: Stack) -> Units:
     """Return the units of every member, without a skin."""
     b = positions(stack).shape[0]
-    length, energy = jax.vmap(lambda params: scales(stack.potential, params))(stack.params)
-    reach = jax.vmap(lambda state: largest_reach(state.potential, state.configuration, state.params))(stack)
+    length, energy = jax.vmap(scales)(stack.potential)
+    reach = jax.vmap(lambda state: largest_reach(state.potential, state.configuration))(stack)
     ones = jnp.ones(b)
     return Units(length * ones, energy * ones, reach, jnp.zeros(b))
 

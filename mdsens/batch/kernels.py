@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int
 
 from mdsens.batch.stack import Stack
 from mdsens.energy import PairPotential, State
@@ -26,18 +26,18 @@ _WORD = 32  # bits of a word of flags
 
 
 class Lists(NamedTuple):
-    """The partners of every particle and the law's parameters on these pairs.
+    """The partners of every particle and the law on these pairs.
 
     Attributes:
         j: Partner, shape (b, k, n); the particle itself in padding.
-        params: The law's parameters expanded to the pairs, leaves (b, k, n) or (b,).
+        law: The law expanded to the pairs, leaves (b, k, n) or (b,).
         shift: What x_i - x_j lacks to the nearest image, components (b, k, n): particles are not wrapped while a list
             is used; padding is shifted beyond every range.
         overflow: Whether a particle of a member has more partners than fit, shape (b,).
     """
 
     j: Int[Array, "b k n"]
-    params: PyTree
+    law: PairPotential
     shift: Components
     overflow: Bool[Array, " b"]
 
@@ -63,19 +63,19 @@ def list_pairs(stack: Stack, position: Fields, skin: Float[Array, " b"], capacit
         chosen, overflow = _first_partners(_near(state, x, extra), capacity)
         own = jnp.arange(x.shape[1], dtype=jnp.int32)
         j = jnp.where(chosen < len(own), chosen, own)
-        params = expanded(state, state.params, j)
+        own_law = expanded(state, law(state), j)
         raw = tuple(c - c[j] for c in x)
         shift = tuple(a - c for a, c in zip(state.configuration.box.nearest(raw), raw, strict=True))
-        far = jnp.where(j == own, 2.0 * law(state).cutoff * law(state).pair_length(params), shift[0])
-        return Lists(j, params, (far, *shift[1:]), overflow)
+        far = jnp.where(j == own, 2.0 * own_law.cutoff * own_law.pair_length, shift[0])
+        return Lists(j, own_law, (far, *shift[1:]), overflow)
 
     return jax.vmap(one)(stack, position, skin)
 
 
-def expanded(state: State, params: PyTree, j: Int[Array, "k n"]) -> PyTree:
-    """Return the parameters on the pairs of one member, leaves (k, n) or ()."""
+def expanded(state: State, potential: PairPotential, j: Int[Array, "k n"]) -> PairPotential:
+    """Return the law on the pairs of one member, leaves (k, n) or ()."""
     own = jnp.broadcast_to(jnp.arange(j.shape[1], dtype=j.dtype), j.shape)
-    flat = at_pairs(params, state.configuration.species, own.ravel(), j.ravel())
+    flat = at_pairs(potential, state.configuration.species, own.ravel(), j.ravel())
     return jax.tree.map(lambda leaf: leaf.reshape(j.shape) if leaf.ndim else leaf, flat)
 
 
@@ -90,7 +90,7 @@ def _near(state: State, x: Float[Array, "d n"], skin: Array) -> Bool[Array, "n n
     separation = state.configuration.box.nearest(tuple(c[:, None] - c[None, :] for c in x))
     i, j = (index.ravel() for index in jnp.indices((n, n), dtype=jnp.int32))
     everything = numbered_pairs(i, j, len(x))
-    own = law(state).reach(state.configuration, state.params, everything).reshape(n, n)
+    own = law(state).reach(state.configuration, everything).reshape(n, n)
     return (sum(c * c for c in separation) < (own + skin) ** 2) & ~jnp.eye(n, dtype=bool)
 
 
@@ -144,13 +144,13 @@ def gather(flat: Array, index: Int[Array, "b k n"]) -> Array:
 
 def interaction_range(stack: Stack, lists: Lists) -> Values:
     """Return the range of every pair."""
-    reach = law(stack).cutoff * law(stack).pair_length(lists.params)
+    reach = lists.law.cutoff * lists.law.pair_length
     return jnp.broadcast_to(reach[:, None, None] if reach.ndim == 1 else reach, lists.j.shape)
 
 
 def pair_energies(stack: Stack, distance: Values, lists: Lists) -> Values:
     """Return u(r) of every pair."""
-    return jax.vmap(law(stack).pair_energy)(distance, lists.params)
+    return jax.vmap(lambda own, r: own.pair_energy(r))(lists.law, distance)
 
 
 def pair_slopes(stack: Stack, distance: Values, lists: Lists) -> Values:

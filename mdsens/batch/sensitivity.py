@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mdsens.batch.algebra import Response, respond
 from mdsens.batch.fire import Units, units, with_skin
-from mdsens.batch.kernels import count_pairs, expanded, law, list_pairs
+from mdsens.batch.kernels import count_pairs, expanded, list_pairs
 from mdsens.batch.lapack import one_by_one
 from mdsens.batch.newton import Contacts, PairValues, backbone_hessian, contacts, pairs_at
 from mdsens.batch.relaxation import RelaxationBatch
@@ -248,21 +248,21 @@ class _Loaded(eqx.Module):
 
     def forces(self, x: Float[Array, "d n"], parameters: Parameters) -> Float[Array, " m"]:
         """Return the forces of the contacts, component by component."""
-        parts, distance, params = self._pairs(x, parameters)
-        slope = jax.grad(lambda r: jnp.sum(law(self.state).pair_energy(r, params)))(distance)
+        parts, distance, own = self._pairs(x, parameters)
+        slope = jax.grad(lambda r: jnp.sum(own.pair_energy(r)))(distance)
         tension = jnp.where(self.held, slope, 0.0) / distance
         return jnp.concatenate([-jnp.sum(tension * c, axis=0) for c in parts])
 
     def _pairs(self, x: Array, parameters: Parameters) -> tuple[tuple[Array, ...], Array, Any]:
-        params = expanded(self.state, parameters.potential, self.j)
+        own = expanded(self.state, parameters.potential, self.j)
         parts = parameters.box.nearest(tuple(c - c[self.j] for c in x))
         parts = (jnp.where(self.held, parts[0], 1.0), *(jnp.where(self.held, c, 0.0) for c in parts[1:]))
-        return parts, jnp.sqrt(sum(c * c for c in parts)), params
+        return parts, jnp.sqrt(sum(c * c for c in parts)), own
 
     def stiffness(self, x: Float[Array, "d n"]) -> Float[Array, "c k n"]:
         """Return the d d components of every contact's block."""
-        parts, distance, params = self._pairs(x, self.state.parameters)
-        slope = jax.grad(lambda r: jnp.sum(law(self.state).pair_energy(r, params)))
+        parts, distance, own = self._pairs(x, self.state.parameters)
+        slope = jax.grad(lambda r: jnp.sum(own.pair_energy(r)))
         first, second = jax.jvp(slope, (distance,), (jnp.ones_like(distance),))
         across = first / distance
         along = second - across

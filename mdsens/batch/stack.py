@@ -20,7 +20,6 @@ Stack = State  # every array leaf has a leading axis, one entry per member
 
 def stack_arrays(
     potential: Potential,
-    params: PyTree,
     position: Float[Array | np.ndarray, "b n d"],
     species: Int[Array | np.ndarray, "b n"],
     box: Box,
@@ -29,8 +28,7 @@ def stack_arrays(
     """Stack systems given as arrays; positions are not checked here, a member that holds a NaN gets its own verdict.
 
     Args:
-        potential: The law, shared by all members.
-        params: Its parameters, every leaf with a leading axis of length b.
+        potential: The law, every leaf with a leading axis of length b.
         position: Real coordinates, shape (b, n, d), units of length.
         species: Species index of every particle, shape (b, n).
         box: The boxes, every leaf with a leading axis of length b (``jax.vmap(PeriodicBox)(matrices)``).
@@ -44,32 +42,31 @@ def stack_arrays(
         raise UserError(f"{potential.name} is not a pair law: batches relax pair laws only; use mdsens.relax.relax.")
     pairs = on_device(no_pairs(box.dimension))
 
-    def one(x: Array, kinds: Array, space: Box, p: PyTree) -> State:
-        return State(Configuration(x, kinds, space, species_names), potential, p, pairs)
+    def one(x: Array, kinds: Array, space: Box, law: Potential) -> State:
+        return State(Configuration(x, kinds, space, species_names), law, pairs)
 
-    return jax.jit(jax.vmap(one))(jnp.asarray(position), jnp.asarray(species), box, params)
+    return jax.jit(jax.vmap(one))(jnp.asarray(position), jnp.asarray(species), box, potential)
 
 
-def stack_systems(potential: Potential, params: PyTree, configurations: Sequence[Configuration]) -> Stack:
+def stack_systems(potential: Potential | Sequence[Potential], configurations: Sequence[Configuration]) -> Stack:
     """Stack configurations of one size.
 
     Args:
-        potential: The law, shared by all members.
-        params: Its parameters, shared by all members; or a list with one entry per member.
+        potential: The law, shared by all members; or one per member, alike but for the parameters' values.
         configurations: One per member, with equal numbers of particles and species names and one kind of box.
 
     Raises:
         UserError: When there is none, sizes or boxes differ, or the list of parameters has another length.
     """
     first = _alike(configurations)
-    each = params if isinstance(params, list) else [params] * len(configurations)
+    each = [potential] * len(configurations) if isinstance(potential, Potential) else list(potential)
     if len(each) != len(configurations):
-        raise UserError(
-            f"{len(each)} sets of parameters for {len(configurations)} configurations: give one per member."
-        )
-    fields: list[Any] = [(c.position, c.species, c.box, p) for c, p in zip(configurations, each, strict=True)]
+        raise UserError(f"{len(each)} potentials for {len(configurations)} configurations: give one per member.")
+    if len({jax.tree.structure(law) for law in each}) > 1:
+        raise UserError("the potentials of a batch differ in more than their values: make one batch per law.")
+    fields: list[Any] = [(c.position, c.species, c.box, law) for c, law in zip(configurations, each, strict=True)]
     position, species, box, stacked = jax.tree.map(_stacked, *fields)
-    return stack_arrays(potential, stacked, position, species, box, first.species_names)
+    return stack_arrays(stacked, position, species, box, first.species_names)
 
 
 def _stacked(*leaves: Array) -> Array:

@@ -236,7 +236,7 @@ def _degrees_of_freedom(plan: Plan, template: State) -> int:
 def _force(plan: Plan, template: State, pairs: PairList, reference: Position) -> Callable[[Position], Position]:
     """Return the forces as a function of the position, pairs held."""
     if isinstance(template.potential, PairPotential):
-        evaluate = template.potential.along(template.configuration, template.params, pairs)
+        evaluate = template.potential.along(template.configuration, pairs)
         return lambda position: evaluate(position)[1]
     return lambda position: energy_and_forces(template.moved(position, pairs))[1]
 
@@ -248,9 +248,7 @@ def _listed(
     law, configuration = template.potential, template.configuration
 
     def within(pairs: PairList) -> Array:
-        if isinstance(law, PairPotential):
-            return law.reach(configuration, template.params, pairs) + conditions.skin
-        return jnp.full(pairs.mask.shape, conditions.longest + conditions.skin)
+        return law.pair_ranges(configuration, pairs) + conditions.skin
 
     reach = conditions.longest + conditions.skin
     pairs, n_found, lacking = compiled_pairs(

@@ -75,7 +75,7 @@ class ThermalPressure(eqx.Module):
         box = periodic_box(state)
 
         def scaled(factor: Scalar) -> Scalar:
-            larger = Parameters(state.params, PeriodicBox(box.matrix * factor))
+            larger = Parameters(state.potential, PeriodicBox(box.matrix * factor))
             return energy_at(state, state.position * factor, larger)
 
         # the derivative that mdsens.energy.pressure takes, but forwards: several times faster
@@ -144,9 +144,9 @@ def sampled_energy(state: State) -> Scalar:
     law, pairs = state.potential, state.pairs
     if not isinstance(law, PairPotential) or law.smoothness > 0:
         return energy(state)
-    expanded = at_pairs(state.params, state.configuration.species, pairs.i, pairs.j)
-    reach = jnp.broadcast_to(law.cutoff * law.pair_length(expanded), pairs.mask.shape)
-    edge = law.pair_energy(reach * _JUST_INSIDE, expanded)
+    expanded = at_pairs(law, state.configuration.species, pairs.i, pairs.j)
+    reach = jnp.broadcast_to(law.cutoff * expanded.pair_length, pairs.mask.shape)
+    edge = expanded.pair_energy(reach * _JUST_INSIDE)
     inside = pairs.mask & (pair_distances(state.configuration, pairs) < reach)
     return energy(state) - jnp.sum(jnp.where(inside, edge, 0.0))
 

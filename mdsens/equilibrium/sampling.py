@@ -107,7 +107,7 @@ def without_overlaps(state: State) -> State:
         NumericalError: When a force became infinite on the way.
     """
     settings = RelaxationSettings(max_force=_BEARABLE, max_steps=_DESCENT, newton=False)
-    relaxation = relax(state.potential, state.params, state.configuration, settings)
+    relaxation = relax(state.potential, state.configuration, settings)
     if relaxation.verdict is Verdict.NONFINITE:
         check(relaxation.verdict)
     return relaxation.state
@@ -121,7 +121,7 @@ def _planned(
     n_samples: int,
 ) -> tuple[State, Plan, Conditions]:
     """List the pairs of the start and choose how they are listed from then on: the reach, the grid, the room."""
-    longest = max_reach(state.potential, state.configuration, state.params)
+    longest = max_reach(state.potential, state.configuration)
     grid, capacity, skin = Grid((), (), 0), 1, 1.0
     if np.isfinite(longest):
         skin = max(settings.skin * longest, 2.0 * _FASTEST * settings.timestep * math.sqrt(settings.temperature))
@@ -194,7 +194,7 @@ def _refuse_unconserved(state: State) -> None:
     # away from symmetric places, where an outer field may push as much to the left as to the right
     moves = 0.01 * smallest_height(box) * np.random.default_rng(0).standard_normal(state.position.shape)
     moved = jnp.asarray(np.asarray(state.position) + moves)
-    longest = max_reach(state.potential, state.configuration, state.params)
+    longest = max_reach(state.potential, state.configuration)
     pairs, _ = find_pairs(state, moved, Reach(longest, 0.0, fitting_grid(state, moved, longest, 0.0)), 0)
     force = np.asarray(energy_and_forces(state.moved(moved, pairs))[1])
     if np.linalg.norm(force.sum(axis=0)) > _BALANCE * np.abs(force).sum():

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import PyTree
 
 from mdsens.energy import Potential
 from mdsens.fit.descent import descend
@@ -65,7 +64,6 @@ def _is_right(fit: Fit, true: np.ndarray) -> bool:
 
 def run_case(
     potential: Potential,
-    params: PyTree,
     configuration: Configuration,
     relaxation: RelaxationSettings,
     settings: FitSettings,
@@ -80,8 +78,7 @@ def run_case(
     """Make a target, perturb its parameters, and fit it in every way.
 
     Args:
-        potential: The law.
-        params: The true parameters.
+        potential: The potential with the true parameters.
         configuration: Where the relaxation of the target starts.
         relaxation: How to relax.
         settings: How to fit.
@@ -95,9 +92,9 @@ def run_case(
     Raises:
         NumericalError: When the target does not relax.
     """
-    truth = relax(potential, params, configuration, relaxation)
+    truth = relax(potential, configuration, relaxation)
     check(truth.verdict, what=f"target of seed {seed}")
-    start = Target(configuration, potential, params, None if patterns is None else tuple(patterns), relaxation)
+    start = Target(configuration, potential, None if patterns is None else tuple(patterns), relaxation)
     exact = start.at(truth.state.position)
     target, far = (perturbed(exact, size, seed) for size in (perturbation, force_perturbation))
     fit = fit_positions(target, settings, progress=progress)
@@ -124,7 +121,7 @@ def perturbed(target: Target, size: float, seed: int) -> Target:
 def with_values(target: Target, values: np.ndarray) -> Target:
     """Return the target with other starting values of the fitted parameters, shape (k,)."""
     parameters = target.parameters_at(np.log(np.abs(values)))
-    return dataclasses.replace(target, params=parameters.potential)
+    return dataclasses.replace(target, potential=parameters.potential)
 
 
 def case_arrays(cases: Sequence[Case]) -> dict[str, np.ndarray]:

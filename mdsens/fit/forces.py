@@ -60,11 +60,11 @@ def match_forces(target: Target, settings: FitSettings | None = None) -> np.ndar
 
 def _listed_wide(target: Target) -> State:
     """Return the target's state with every pair listed that may come into range."""
-    here = target.listed(Parameters(target.params, target.configuration.box))
+    here = target.listed(Parameters(target.potential, target.configuration.box))
     wide = Parameters(
         jax.tree.map(
             lambda leaf, rate: leaf * (1 + (_REACH - 1) * np.any(rate != 0)),
-            target.params,
+            target.potential,
             target.selection.tangents.potential,
         ),
         target.configuration.box,

@@ -8,7 +8,6 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
 
 from mdsens.derivatives import mixed, mixed_drift
 from mdsens.energy import Potential, State, max_reach
@@ -34,8 +33,7 @@ class Target:
 
     Attributes:
         configuration: The target's positions, species and box.
-        potential: The law.
-        params: Where the fit starts; entries that are not fitted keep these values.
+        potential: The potential where the fit starts; entries that are not fitted keep these values.
         patterns: The entries to fit, by path; every one of the potential's by default.
         settings: How to relax.
 
@@ -45,7 +43,6 @@ class Target:
 
     configuration: Configuration
     potential: Potential
-    params: PyTree
     patterns: tuple[str, ...] | None = None
     settings: RelaxationSettings = RelaxationSettings()
 
@@ -78,7 +75,7 @@ class Target:
 
     @property
     def _start(self) -> State:
-        return State.unlisted(self.configuration, self.potential, self.params)
+        return State.unlisted(self.configuration, self.potential)
 
     @property
     def position(self) -> np.ndarray:
@@ -88,7 +85,7 @@ class Target:
     @property
     def length(self) -> float:
         """The unit of length at the start."""
-        return float(scales(self.potential, self.params)[0])
+        return float(scales(self.potential)[0])
 
     def values_at(self, logarithms: np.ndarray) -> np.ndarray:
         """Return the parameters, shape (k,), from the logarithms of their magnitudes; signs are those of the start."""
@@ -99,7 +96,7 @@ class Target:
         change = np.sign(self.selection.values) * jnp.exp(jnp.asarray(logarithms)) - self.selection.values
         return jax.tree.map(
             lambda leaf, rate: leaf + jnp.tensordot(change, rate, axes=1),
-            Parameters(self.params, self.configuration.box),
+            Parameters(self.potential, self.configuration.box),
             self.selection.tangents,
         )
 
@@ -112,8 +109,8 @@ class Target:
 
     def listed(self, parameters: Parameters) -> State:
         """Return the state at the target's positions under other parameters."""
-        box, reach = self.configuration.box, max_reach(self.potential, self.configuration, parameters.potential)
-        state = State.unlisted(self.configuration, self.potential, parameters.potential)
+        box, reach = self.configuration.box, max_reach(parameters.potential, self.configuration)
+        state = State.unlisted(self.configuration, parameters.potential)
         return state.with_pairs(neighbor_pairs(self.position, box, reach)) if np.isfinite(reach) else state
 
 
@@ -168,7 +165,7 @@ def relaxed_at(target: Target, logarithms: np.ndarray, position: np.ndarray) -> 
     """Relax the parameters from given positions and compare with the target."""
     parameters = target.parameters_at(logarithms)
     start = replaced(target.configuration, {"position": jnp.asarray(position)})
-    relaxation = relax(target.potential, parameters.potential, start, target.settings)
+    relaxation = relax(parameters.potential, start, target.settings)
     held = relaxation.network.backbone
     if relaxation.verdict is not Verdict.CONVERGED:
         return Candidate(logarithms, relaxation, np.full(target.position.shape, np.nan), strayed=False)

@@ -15,9 +15,11 @@ import numpy as np
 
 from mdsens.io.hdf5 import write_attributes
 from mdsens.io.reading import attributes, child, damage, numbers, read_attributes
+from mdsens.types import Groups
 
 TRAJECTORY = "particles/trajectory"
 _PATH = "particles/path"
+_SHIFTS, _KINDS = "_images", "_kinds"  # added to the name of a topology
 _MOST_ARROWS = 64  # vector properties that a viewer's menu can hold; HDF5's back references grow with them, too
 
 
@@ -91,6 +93,38 @@ def write_observables(file: Any, values: Mapping[str, float]) -> None:
     shared = {name: position[name] for name in ("step", "time")}
     for name, value in values.items():
         _create_element(file.require_group("observables"), name, np.array([value]), shared)
+
+
+def write_connectivity(file: Any, topology: Mapping[str, Groups]) -> None:
+    """Write groups of particles as H5MD's ``/connectivity/<name>``, with images of further members and kinds."""
+    for name, groups in topology.items():
+        members = file.require_group("connectivity").create_dataset(name, data=np.asarray(groups.index))
+        members.attrs["particles_group"] = file[TRAJECTORY].ref
+        file["connectivity"].create_dataset(f"{name}{_SHIFTS}", data=np.asarray(groups.shift))
+        file["connectivity"].create_dataset(f"{name}{_KINDS}", data=np.asarray(groups.kind))
+
+
+def read_connectivity(file: Any, n_particles: int, dimension: int) -> dict[str, Groups]:
+    """Return the groups of particles by name.
+
+    Raises:
+        UserError: When an array is missing or holds something else.
+    """
+    if "connectivity" not in file:
+        return {}
+    group, found = child(file, "connectivity"), {}
+    for name in [name for name in group if not name.endswith((_SHIFTS, _KINDS))]:
+        index = numbers(group, name, (None, None), "i")
+        m, k = index.shape
+        if index.size and not 0 <= index.min() <= index.max() < n_particles:
+            raise damage(group, name, "a particle that is not there")
+        shift = numbers(group, f"{name}{_SHIFTS}", (m, k - 1, dimension), "i")
+        kind = numbers(group, f"{name}{_KINDS}", (m,), "i")
+        try:
+            found[name] = Groups(index, shift, kind)
+        except ValueError as error:
+            raise damage(group, name, str(error)) from None
+    return found
 
 
 def write_amber(file: Any, radii: np.ndarray, names: tuple[str, ...]) -> None:

@@ -7,19 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
 
-from mdsens.energy import PairPotential, State
+from mdsens.energy import PairPotential, Potential, State
 from mdsens.io import certified, h5md
 from mdsens.io.hdf5 import new_file, write_attributes, write_texts
 from mdsens.io.pressure import write_pressure
 from mdsens.io.provenance import Provenance, write_provenance
 from mdsens.io.tables import Groups, write_groups
 from mdsens.neighbors import numbered_pairs
-from mdsens.parameters import field_name, is_pair_parameter
+from mdsens.parameters import Entries
 from mdsens.paths import entries
 from mdsens.pressure import JointSensitivity, PressureRelaxation
 from mdsens.relax import Relaxation
@@ -98,6 +96,7 @@ def fill(file: Any, run: Run) -> None:
         species_names=configuration.species_names,
         step=len(relaxation.history.energy),
     )
+    h5md.write_connectivity(file, configuration.topology)
     file.create_group("sensitivity", track_order=True)
     names = certified.write_positions(file, run.positions, backbone)
     for observable in run.observables:
@@ -113,13 +112,14 @@ def fill(file: Any, run: Run) -> None:
 
 
 def particle_diameters(state: State) -> np.ndarray:
-    """Return the length (sigma) of every particle's pair with its like, shape (n,); NaN where there is none."""
+    """Return the length (sigma) of every particle's pair with its like, shape (n,); NaN where no term has one."""
     n = state.configuration.n_particles
-    if not isinstance(state.potential, PairPotential):
+    law = next((term for _, term in state.potential.terms() if isinstance(term, PairPotential)), None)
+    if law is None:
         return np.full(n, np.nan)
     everyone = jnp.arange(n)
     like = numbered_pairs(everyone, everyone, state.configuration.dimension)
-    return np.asarray(state.potential.reach(state.configuration, state.params, like)) / state.potential.cutoff
+    return np.asarray(law.reach(state.configuration, like)) / law.cutoff
 
 
 def _write_relaxation(file: Any, relaxation: Relaxation, verdict: Verdict) -> None:
@@ -142,28 +142,31 @@ def _write_relaxation(file: Any, relaxation: Relaxation, verdict: Verdict) -> No
 
 
 def _write_parameters(file: Any, state: State, diameters: np.ndarray) -> None:
-    """Store the potential's name and static fields, every parameter entry and the diameters as ``/parameters``."""
+    """Store the potential's terms, every parameter entry and the diameters as ``/parameters``."""
     group = file.create_group("parameters")
     known = list(entries(state))
     write_texts(group, "paths", [entry.path for entry in known])
     write_texts(group, "units", [entry.unit for entry in known])
     group["values"] = np.array([entry.value for entry in known])
     group["diameters"] = diameters
-    layout = list(stored_layout(state.params))
-    for name, column in zip(LAYOUT, zip(*layout, strict=True), strict=True):
-        write_texts(group, name, column)
-    write_attributes(group, {"potential": state.potential.name})
-    write_attributes(group.create_group("potential_fields"), _static_fields(state.potential))
+    terms = group.create_group("terms", track_order=True)
+    for name, term in state.potential.terms():
+        held = terms.create_group(name)
+        write_attributes(held, {"law": term.name, **_static_fields(term)})
+        layout = list(stored_layout(term))
+        for column, texts in zip(LAYOUT, zip(*layout, strict=True) if layout else ((),) * 3, strict=True):
+            write_texts(held, column, texts)
 
 
-def stored_layout(params: PyTree) -> Iterator[tuple[str, str, str]]:
-    """Yield name, type and mixing rule of every field of a potential's parameters, in the order of their entries."""
-    for keys, node in jax.tree_util.tree_flatten_with_path(params, is_leaf=is_pair_parameter)[0]:
+def stored_layout(term: Potential) -> Iterator[tuple[str, str, str]]:
+    """Yield name, type and mixing rule of every parameter of a term, in the order of their entries."""
+    for path, _, node in term.nodes():
         rule = getattr(node, "mixing", None)
-        yield field_name(keys), type(node).__name__, "" if rule is None else getattr(rule, "__name__", repr(rule))
+        words = "" if rule is None else getattr(rule, "__name__", repr(rule))
+        yield path.removeprefix(f"{term.name}."), type(node).__name__ if isinstance(node, Entries) else "array", words
 
 
-def _static_fields(potential: Any) -> dict[str, Any]:
+def _static_fields(potential: Potential) -> dict[str, Any]:
     fields = {field.name: getattr(potential, field.name) for field in dataclasses.fields(potential)}
     return {name: value for name, value in fields.items() if isinstance(value, bool | int | float | str)}
 

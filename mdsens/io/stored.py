@@ -22,7 +22,24 @@ from mdsens.io.tables import read_groups
 from mdsens.relax import History
 from mdsens.results import Verdict
 from mdsens.sensitivity.records import ObservableSensitivity, PositionSensitivity
-from mdsens.types import Box, Configuration, FreeBox, PeriodicBox
+from mdsens.types import Box, Configuration, FreeBox, Groups, PeriodicBox
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredTerm:
+    """One term of a stored potential.
+
+    Attributes:
+        name: Its name, with which its parameters' paths begin.
+        law: Name of the law.
+        fields: Its static fields.
+        layout: Name, type and mixing rule of every parameter, in their order.
+    """
+
+    name: str
+    law: str
+    fields: Mapping[str, Any]
+    layout: tuple[tuple[str, str, str], ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,12 +56,11 @@ class StoredRun:
         contacts: Backbone contacts (i, j), shape (c, 2).
         contact_images: Image counts S of their second particles: the vector is x_i - x_j - B S, shape (c, d).
         one_sided: Whether a backbone contact is within a relative 1e-9 of touching.
-        potential: Name of the potential.
-        potential_fields: Its static fields.
+        terms: The terms of the potential.
         parameter_paths: Name of every parameter entry: the potential's, in the order of its leaves, then the box's.
         parameter_values: Their values, same length.
         parameter_units: Their units: "length", "energy" or "none".
-        parameter_layout: Name, type and mixing rule of every field of the potential's parameters, in their order.
+        topology: Groups of particles by name.
         verdict: What became of the relaxation.
         energy: Potential energy, units of energy.
         max_force: Largest force, units of energy per length.
@@ -69,12 +85,11 @@ class StoredRun:
     contacts: np.ndarray
     contact_images: np.ndarray
     one_sided: bool
-    potential: str
-    potential_fields: Mapping[str, Any]
+    terms: tuple[StoredTerm, ...]
     parameter_paths: tuple[str, ...]
     parameter_values: np.ndarray
     parameter_units: tuple[str, ...]
-    parameter_layout: tuple[tuple[str, str, str], ...]
+    topology: Mapping[str, Groups]
     verdict: Verdict
     energy: float
     max_force: float
@@ -93,7 +108,9 @@ class StoredRun:
     def configuration(self) -> Configuration:
         """The relaxed configuration, bit for bit."""
         box: Box = FreeBox(self.position.shape[1]) if self.box_matrix is None else PeriodicBox(self.box_matrix)
-        return Configuration(jnp.asarray(self.position), jnp.asarray(self.species), box, self.species_names)
+        return Configuration(
+            jnp.asarray(self.position), jnp.asarray(self.species), box, self.species_names, dict(self.topology)
+        )
 
 
 def read_run(path: Path) -> StoredRun:
@@ -117,21 +134,22 @@ def read_run(path: Path) -> StoredRun:
         return _stored(file)
 
 
-def restored_params(stored: StoredRun) -> dict[str, Any]:
-    """Return the parameters of a stored run's potential by field, bit for bit.
+def restored_params(stored: StoredRun, term: StoredTerm) -> dict[str, Any]:
+    """Return the parameters of a term of a stored run by field, bit for bit.
 
     Args:
         stored: The run.
+        term: One of its terms.
 
     Returns:
-        ``PairParameter`` records and arrays by name: the arguments of the potential's ``Params``.
+        Entries by name: arguments of the law.
 
     Raises:
         UserError: When a field is of a type or mixing rule that is not the library's own.
     """
     found = {}
-    for field, kind, rule in stored.parameter_layout:
-        prefix = f"{stored.potential}.{field}"
+    for field, kind, rule in term.layout:
+        prefix = f"{term.name}.{field}"
         values = stored.parameter_values[[path.split("[")[0] == prefix for path in stored.parameter_paths]]
         if kind not in _PARAMETER_TYPES or rule not in _MIXING_RULES:
             raise UserError(
@@ -145,7 +163,14 @@ def restored_params(stored: StoredRun) -> dict[str, Any]:
 
 _PARAMETER_TYPES: Mapping[str, Any] = {
     kind.__name__: kind
-    for kind in (parameters.Uniform, parameters.PerSpecies, parameters.PerPair, parameters.PerParticle)
+    for kind in (
+        parameters.Uniform,
+        parameters.PerSpecies,
+        parameters.PerPair,
+        parameters.PerParticle,
+        parameters.PerKind,
+        parameters.PerBond,
+    )
 }
 _MIXING_RULES: Mapping[str, Any] = {
     "": None,
@@ -191,6 +216,7 @@ def _stored(file: Any) -> StoredRun:
         positions=certified.read_positions(file, (n, position.shape[1])) or nothing,
         observables={found.name: found for found in certified.read_observables(file)},
         provenance=read_provenance(file),
+        topology=h5md.read_connectivity(file, n, position.shape[1]),
         constant_pressure=read_pressure(file, (n, position.shape[1])),
         analyses=read_groups(file[ANALYSES], file[ANALYSES]) if ANALYSES in file else {},
         **_read_parameters(child(file, "parameters"), n),
@@ -200,14 +226,21 @@ def _stored(file: Any) -> StoredRun:
 
 def _read_parameters(group: Any, n_particles: int) -> dict[str, Any]:
     """Return the fields of ``StoredRun`` that say what the potential is."""
-    paths, fields = texts(group, "paths"), texts(group, LAYOUT[0])
-    layout = zip(fields, *(texts(group, name, len(fields)) for name in LAYOUT[1:]), strict=True)
+    paths, terms = texts(group, "paths"), child(group, "terms")
     return {
         "diameters": numbers(group, "diameters", (n_particles,)),
-        "potential": attributes(group, {"potential": ("U", ())})["potential"],
-        "potential_fields": read_attributes(child(group, "potential_fields")),
+        "terms": tuple(_read_term(child(terms, name), name) for name in terms),
         "parameter_paths": paths,
         "parameter_values": numbers(group, "values", (len(paths),), finite=True),
         "parameter_units": texts(group, "units", len(paths)),
-        "parameter_layout": tuple(layout),
     }
+
+
+def _read_term(group: Any, name: str) -> StoredTerm:
+    fields = texts(group, LAYOUT[0])
+    layout = zip(fields, *(texts(group, column, len(fields)) for column in LAYOUT[1:]), strict=True)
+    settings = read_attributes(group)
+    law = settings.pop("law", None)
+    if not isinstance(law, str):
+        raise damage(group, "@law", "there is no name")
+    return StoredTerm(name, law, settings, tuple(layout))

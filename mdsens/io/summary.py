@@ -68,11 +68,13 @@ def _state_lines(stored: StoredRun) -> Iterator[str]:
     n, d = stored.position.shape
     counts = np.bincount(stored.species, minlength=len(stored.species_names))
     made_of = ", ".join(f"{count} {name}" for count, name in zip(counts, stored.species_names, strict=True))
-    fields = ", ".join(f"{name} = {value}" for name, value in stored.potential_fields.items())
     history = stored.history
     newton = int(history.newton.sum())
     yield f"System        {n} particles in {d}D ({made_of}), {_box_words(stored)}"
-    yield f"Potential     {stored.potential}" + (f" ({fields})" if fields else "")
+    for k, term in enumerate(stored.terms):
+        fields = ", ".join(f"{name} = {value}" for name, value in term.fields.items())
+        law = term.law if term.name == term.law else f"{term.name}: {term.law}"
+        yield ("Potential     " if k == 0 else "            + ") + law + (f" ({fields})" if fields else "")
     yield f"Verdict       {stored.verdict.value}: {stored.verdict.sentence}"
     descent = f"{len(history.newton) - newton} {stored.settings['minimizer']} steps"
     yield f"Relaxation    {descent} and {newton} Newton steps in {stored.seconds:.2f} s"

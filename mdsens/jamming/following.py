@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
 
 from mdsens.energy import PairPotential, Potential
 from mdsens.errors import NumericalError, UserError
@@ -31,7 +30,6 @@ _NUMBERS = ("packing_fraction", "n_contacts", "n_backbone", "bulk_modulus", "she
 
 def followed(
     potential: Potential,
-    params: PyTree,
     configuration: Configuration,
     pressures: Sequence[float],
     settings: RelaxationSettings | None = None,
@@ -43,7 +41,6 @@ def followed(
 
     Args:
         potential: A purely repulsive law of finite range.
-        params: Its parameters.
         configuration: The start, in a periodic box, jammed or not.
         pressures: The way, k different pressures > 0, k >= 2, rising or falling; units of energy per volume.
         settings: How positions are relaxed in every box.
@@ -71,7 +68,7 @@ def followed(
     states = PressureSettings(box="isotropic", relaxation=settings or RelaxationSettings())
     here, rows, verdicts, seconds, places, boxes = configuration, [], [], [], [], []
     for pressure in pressures:
-        found = relax_at_pressure(potential, params, here, pressure, states)
+        found = relax_at_pressure(potential, here, pressure, states)
         verdict, numbers = _answer(found)
         rows.append(numbers)
         verdicts.append(verdict)
@@ -90,13 +87,12 @@ def followed(
 
 
 def followed_again(
-    potential: Potential, params: PyTree, configuration: Configuration, record: Record, settings: RelaxationSettings
+    potential: Potential, configuration: Configuration, record: Record, settings: RelaxationSettings
 ) -> Record:
     """Return the numbers of ``followed`` from the states that it stored; nothing is relaxed.
 
     Args:
         potential: The law.
-        params: Its parameters.
         configuration: The species; the positions and the box do not matter.
         record: From ``followed``.
         settings: How positions were relaxed.
@@ -105,7 +101,7 @@ def followed_again(
     for k, pressure in enumerate(np.asarray(record["pressure"])):
         position, box = jnp.asarray(record["position"][k]), PeriodicBox(np.asarray(record["box"][k]))
         place = Configuration(position, configuration.species, box, configuration.species_names)
-        state = taken_as_relaxed(potential, params, place, settings)
+        state = taken_as_relaxed(potential, place, settings)
         strains = free_strains(place.dimension, "isotropic", ())
         verdict, numbers = _answer(taken_as_relaxed_at_pressure(state, float(pressure), strains, 2e-12))
         stopped = verdict != Verdict.CONVERGED.value and str(record["verdict"][k]) != Verdict.CONVERGED.value

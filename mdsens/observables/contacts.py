@@ -47,7 +47,7 @@ def overlaps(state: State) -> Float[Array, " m"]:
     potential = state.potential
     if not (isinstance(potential, PairPotential) and potential.contact):
         raise UserError(f"overlaps are those of a law of contact, which {potential.name} is not.")
-    reach = potential.reach(state.configuration, state.params, state.pairs)
+    reach = potential.reach(state.configuration, state.pairs)
     return jnp.where(
         state.pairs.mask, jnp.maximum(1.0 - pair_distances(state.configuration, state.pairs) / reach, 0.0), 0.0
     )

@@ -26,6 +26,6 @@ def packing_fraction(state: State) -> Scalar:
             "a packing fraction needs a periodic box and a pair potential; leave it out of the observables."
         )
     own = jnp.arange(state.configuration.n_particles)
-    diameter = potential.reach(state.configuration, state.params, numbered_pairs(own, own, box.dimension))
+    diameter = potential.reach(state.configuration, numbered_pairs(own, own, box.dimension))
     unit_ball = jnp.pi / (4 if box.dimension == 2 else 6)
     return unit_ball * jnp.sum(diameter**box.dimension) / box.volume

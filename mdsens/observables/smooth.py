@@ -33,7 +33,7 @@ def pair_lengths(state: State, pairs: PairList) -> Float[Array, " m"]:
     potential = state.potential
     if not isinstance(potential, PairPotential):
         return jnp.ones(len(pairs.i))
-    return potential.reach(state.configuration, state.params, pairs) / potential.cutoff
+    return potential.reach(state.configuration, pairs) / potential.cutoff
 
 
 def scaled_distances(state: State, pairs: PairList) -> Float[Array, " m"]:
@@ -46,7 +46,7 @@ def longest_length(state: State) -> float:
     potential = state.potential
     if not isinstance(potential, PairPotential):
         return 1.0
-    return max_reach(potential, state.configuration, state.params) / potential.cutoff
+    return max_reach(potential, state.configuration) / potential.cutoff
 
 
 def pairs_within(state: State, reach: float) -> PairList:

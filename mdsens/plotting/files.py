@@ -272,10 +272,10 @@ def _contact_lengths(run: StoredRun, i: np.ndarray, j: np.ndarray) -> np.ndarray
     """Return sigma of every contact, shape (c,): an entry of its own for independent pairs, else the mean diameter."""
     lengths = 0.5 * (run.diameters[i] + run.diameters[j])
     values = dict(zip(run.parameter_paths, run.parameter_values, strict=True))
-    names = run.species_names
+    names, term = run.species_names, run.terms[0].name
     for a, first in enumerate(names):
         for b, second in enumerate(names):
-            value = values.get(f"{run.potential}.sigma[{first},{second}]", np.nan)
+            value = values.get(f"{term}.sigma[{first},{second}]", np.nan)
             pairs = ((run.species[i] == a) & (run.species[j] == b)) | ((run.species[i] == b) & (run.species[j] == a))
             lengths = np.where(pairs & np.isfinite(value), value, lengths)
     return np.asarray(lengths)

@@ -15,7 +15,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
 
 from mdsens.energy import PairPotential, Potential
 from mdsens.errors import NumericalError, UserError
@@ -96,7 +95,6 @@ class PressureRelaxation:
 
 def relax_at_pressure(
     potential: Potential,
-    params: PyTree,
     configuration: Configuration,
     pressure: float,
     settings: PressureSettings | None = None,
@@ -107,7 +105,6 @@ def relax_at_pressure(
 
     Args:
         potential: The law.
-        params: Its parameters.
         configuration: Where to start, in a periodic box.
         pressure: Pressure P, units of energy per volume.
         settings: What is free, and how far to go.
@@ -125,7 +122,7 @@ def relax_at_pressure(
     if not np.isfinite(pressure):
         raise UserError(f"the pressure is {pressure}; it must be finite.")
     strains = free_strains(configuration.dimension, settings.box, settings.fixed)
-    here = _Here.of(relax(potential, params, configuration, settings.relaxation), pressure, strains)
+    here = _Here.of(relax(potential, configuration, settings.relaxation), pressure, strains)
     first_volume, trust, trail, histories = here.volume, settings.max_strain, [here], [here.relaxation.history]
     tolerance = settings.stress_error * _stress_unit(here)
     verdict = Verdict.STRAINED
@@ -140,9 +137,7 @@ def relax_at_pressure(
             break
         step, moves, gain = _step(here, trust)
         try:
-            there = _Here.of(
-                relax(potential, params, _deformed(here, step, moves), settings.relaxation), pressure, strains
-            )
+            there = _Here.of(relax(potential, _deformed(here, step, moves), settings.relaxation), pressure, strains)
         except UserError:
             verdict = Verdict.BOX_TOO_SMALL
             break
@@ -233,9 +228,8 @@ def rerelaxed_at_pressure(
     if rates is not None:
         position = position + step * jnp.asarray(rates[0])
         box = PeriodicBox(periodic_box(state).matrix + step * jnp.asarray(rates[1]))
-    species, names = state.configuration.species, state.configuration.species_names
-    start = Configuration(position, species, box, names)
-    return relax_at_pressure(state.potential, moved.potential, start, found.pressure + step * by_pressure, settings)
+    start = replaced(state.configuration, {"position": position, "box": box})
+    return relax_at_pressure(moved.potential, start, found.pressure + step * by_pressure, settings)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,7 +265,7 @@ class _Here:
 def _stress_unit(here: _Here) -> float:
     """Return the unit epsilon/sigma^d of stress tolerances."""
     state = here.relaxation.state
-    length = float(scales(state.potential, state.params)[0])
+    length = float(scales(state.potential)[0])
     return here.relaxation.force_unit * length ** (1 - state.configuration.dimension)
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from mdsens.parameters import Parameters
 from mdsens.relax.relaxation import Relaxation, relax
 from mdsens.results import Verdict
-from mdsens.types import Configuration
+from mdsens.types import replaced
 
 _TIGHTEST = 1e-13
 
@@ -31,12 +31,12 @@ def rerelaxed(
     state = relaxation.state
     moved = jax.tree.map(lambda p, dp: p + step * dp, state.parameters, direction)
     position = state.position if rate is None else state.position + step * jnp.asarray(rate)
-    start = Configuration(position, state.configuration.species, moved.box, state.configuration.species_names)
+    start = replaced(state.configuration, {"position": position, "box": moved.box})
     tightest = _TIGHTEST * state.potential.stiffness  # stiff laws leave larger forces to rounding
     settings = dataclasses.replace(
         relaxation.settings, max_force=min(relaxation.settings.max_force, tightest), newton=True
     )
-    tight = relax(state.potential, moved.potential, start, settings)
+    tight = relax(moved.potential, start, settings)
     if tight.verdict is Verdict.CONVERGED:
         return tight
-    return relax(state.potential, moved.potential, start, dataclasses.replace(settings, max_force=1e-12))
+    return relax(moved.potential, start, dataclasses.replace(settings, max_force=1e-12))

@@ -65,10 +65,10 @@ class Reach(eqx.Module):
 
 
 def _surface(state: State) -> Surface:
-    length, unit = jax.lax.stop_gradient(scales(state.potential, state.params))
+    length, unit = jax.lax.stop_gradient(scales(state.potential))
     energy_and_force: Callable[[Position], tuple[Scalar, Position]]
     if isinstance(state.potential, PairPotential):
-        energy_and_force = state.potential.along(state.configuration, state.params, state.pairs)
+        energy_and_force = state.potential.along(state.configuration, state.pairs)
     else:
         energy_and_force = lambda x: energy_and_forces(state.at(x, state.parameters))  # noqa: E731
 
@@ -117,12 +117,10 @@ def fitting_grid(state: State, position: Position, longest: float | Scalar, skin
 
 
 def _list(state: State, position: Position, reach: Reach, capacity: int) -> tuple[PairList, Array, Array]:
-    law, configuration, params = state.potential, state.configuration, state.params
+    law, configuration = state.potential, state.configuration
 
     def within(pairs: PairList) -> Array:
-        if isinstance(law, PairPotential):
-            return law.reach(configuration, params, pairs) + reach.skin
-        return jnp.full(pairs.mask.shape, reach.longest + reach.skin)
+        return law.pair_ranges(configuration, pairs) + reach.skin
 
     return compiled_pairs(
         position,
@@ -166,7 +164,7 @@ def advance(
             a shallow basin or past a saddle. But rattlers fly on for thousands of steps.
     """
     state = template.moved(point.position, pairs)
-    _, unit = jax.lax.stop_gradient(scales(state.potential, state.params))
+    _, unit = jax.lax.stop_gradient(scales(state.potential))
     paired, measured = reach.grid.n_candidates > 0, measures_masses(state.potential)
 
     def relisted(segment: Segment) -> Segment:

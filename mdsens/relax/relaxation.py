@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
 
 from mdsens.backbone import Network, contact_network, with_contacts
 from mdsens.energy import PairPotential, Potential, State, energy, forces, max_reach, pressure
@@ -130,7 +129,6 @@ class Relaxation:
 
 def relax(
     potential: Potential,
-    params: PyTree,
     configuration: Configuration,
     settings: RelaxationSettings | None = None,
     *,
@@ -148,7 +146,6 @@ def relax(
 
     Args:
         potential: The law.
-        params: Its parameters.
         configuration: Where to start; no two particles at the same place.
         settings: How to relax; the defaults reach a max force of 1e-12 epsilon/sigma.
         progress: Called with (steps so far, largest force) after every segment.
@@ -161,13 +158,13 @@ def relax(
     """
     begun = time.perf_counter()
     settings = settings or RelaxationSettings()
-    length, unit = (float(scale) for scale in scales(potential, params))
+    length, unit = (float(scale) for scale in scales(potential))
     configuration = _near_the_box(configuration)
-    longest = _checked_reach(potential, params, configuration)
+    longest = _checked_reach(potential, configuration)
     order = _memory_order(potential, configuration, longest)
     back = np.argsort(order)
     recorder = _Recorder(progress, back)
-    given = State.unlisted(configuration, potential, params)
+    given = State.unlisted(configuration, potential)
     state = _taken_in_order(given, order)
     skin = settings.skin * longest
     reach = Reach(longest, skin, fitting_grid(state, state.position, longest, skin))
@@ -210,7 +207,6 @@ def relax(
 
 def taken_as_relaxed(
     potential: Potential,
-    params: PyTree,
     configuration: Configuration,
     settings: RelaxationSettings | None = None,
     *,
@@ -220,7 +216,6 @@ def taken_as_relaxed(
 
     Args:
         potential: The law.
-        params: Its parameters.
         configuration: The state; no two particles at the same place.
         settings: The tolerance ``max_force`` by which it counts as relaxed, and how pairs are listed and solved with.
         history: The way there, where it is known.
@@ -233,13 +228,13 @@ def taken_as_relaxed(
     """
     begun = time.perf_counter()
     settings = settings or RelaxationSettings()
-    longest = _checked_reach(potential, params, configuration)
-    given, skin = State.unlisted(configuration, potential, params), settings.skin * longest
+    longest = _checked_reach(potential, configuration)
+    given, skin = State.unlisted(configuration, potential), settings.skin * longest
     reach = Reach(longest, skin, fitting_grid(given, given.position, longest, skin))
     state = given.with_pairs(find_pairs(given, given.position, reach, 0)[0])
     _refuse_coincident(state, longest, np.arange(configuration.n_particles))
     largest = float(np.linalg.norm(np.asarray(_forces(state)), axis=1).max())
-    length, unit = (float(scale) for scale in scales(potential, params))
+    length, unit = (float(scale) for scale in scales(potential))
     relaxed = largest <= max(settings.max_force * unit / length, float(force_rounding(state)))
     stopped = Verdict.MAX_STEPS if np.isfinite(largest) else Verdict.NONFINITE
     if history is None:
@@ -347,7 +342,7 @@ def _judged(
     factor: Factor | None,
 ) -> Relaxation:
     loaded = with_contacts(state, network)
-    length, unit = (float(scale) for scale in scales(state.potential, state.params))
+    length, unit = (float(scale) for scale in scales(state.potential))
     height, value = (float(part) for part in _energy_and_pressure(state))
     if verdict is Verdict.CONVERGED:
         if _is_unjammed(state, network, value * length**state.configuration.dimension / unit):
@@ -383,10 +378,10 @@ def _backbone_factor(loaded: State, network: Network, settings: RelaxationSettin
     return factorise(loaded, network.backbone, solver=settings.linear_solver) if network.backbone.any() else None
 
 
-def _checked_reach(potential: Potential, params: PyTree, configuration: Configuration) -> float:
+def _checked_reach(potential: Potential, configuration: Configuration) -> float:
     """Return the interaction range after refusing cells for which the energy would be wrong."""
-    potential.check_cell(configuration, params)
-    return max_reach(potential, configuration, params)
+    potential.check_cell(configuration)
+    return max_reach(potential, configuration)
 
 
 def _near_the_box(configuration: Configuration) -> Configuration:
@@ -413,7 +408,7 @@ def _taken_in_order(state: State, order: np.ndarray) -> State:
     # on the host: JAX's indexing outside compiled code takes a millisecond
     changes = {name: jnp.asarray(np.asarray(getattr(configuration, name))[order]) for name in ("position", "species")}
     return replaced(
-        state, {"configuration": replaced(configuration, changes), "params": reordered(state.params, order)}
+        state, {"configuration": replaced(configuration, changes), "potential": reordered(state.potential, order)}
     )
 
 
@@ -436,6 +431,6 @@ _forces = jax.jit(forces)
 def _energy_and_pressure(state: State) -> tuple[Scalar, Scalar]:
     """Return the energy and the pressure, which is NaN for a free system and where the energy does not follow it."""
     has_pressure = isinstance(state.configuration.box, PeriodicBox) and state.potential.follows_box(
-        state.configuration, state.params, state.pairs
+        state.configuration, state.pairs
     )
     return energy(state), pressure(state) if has_pressure else jnp.full((), jnp.nan)

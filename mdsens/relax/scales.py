@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mdsens.energy import PairPotential, Potential, State
+from mdsens.energy import PairPotential, Potential, State, harmless
 from mdsens.generic import hessian_products
 from mdsens.neighbors import pair_distances
 from mdsens.parameters import at_pairs
@@ -25,13 +25,13 @@ _LEAST = 0.1  # of the mean over its species: a particle without neighbours will
 _SHARE = 1 / 6  # of the curvature felt is a mass: frequencies then stay below 3.5, and FIRE's time step below 0.57
 
 
-def scales(potential: Potential, params: Any) -> tuple[Scalar | float, Scalar | float]:
+def scales(potential: Potential) -> tuple[Scalar | float, Scalar | float]:
     """Return the length and energy units of a potential: the largest entry of each kind, 1 where none is declared."""
-    namespace: Any = np if is_concrete(params) else jnp  # on the host NumPy answers 50 times faster
+    namespace: Any = np if is_concrete(potential) else jnp  # on the host NumPy answers 50 times faster
 
     def largest(kind: str) -> Any:
-        fields = [name for name, unit in potential.units.items() if unit == kind]
-        leaves = [namespace.asarray(leaf).max() for name in fields for leaf in jax.tree.leaves(getattr(params, name))]
+        nodes = [node.value for node in potential.nodes() if node.unit == kind]
+        leaves = [namespace.asarray(leaf).max() for node in nodes for leaf in jax.tree.leaves(node)]
         return functools.reduce(namespace.maximum, leaves) if leaves else 1.0
 
     return largest("length"), largest("energy")
@@ -48,7 +48,7 @@ def softness(state: State) -> Float[Array, "n 1"]:
     With masses that follow the curvature one time step suits soft and stiff particles.
     """
     n, law = state.configuration.n_particles, state.potential
-    length, unit = jax.lax.stop_gradient(scales(law, state.params))
+    length, unit = jax.lax.stop_gradient(scales(law))
     declared = jnp.full((n, 1), length**2 / law.stiffness)
     if not measures_masses(law):
         return declared
@@ -65,10 +65,9 @@ def curvature_felt(state: State) -> Float[Array, " n"]:
     """Return the sum over every particle's pairs of the larger of |u''| and |u'|/r, units of energy per length^2."""
     law, configuration, pairs = state.potential, state.configuration, state.pairs
     assert isinstance(law, PairPotential)
-    params = at_pairs(state.params, configuration.species, pairs.i, pairs.j)
-    distance = pair_distances(configuration, pairs)
-    safe = jnp.where(pairs.mask, distance, law.cutoff * law.pair_length(params))
-    slope = jax.grad(lambda r: jnp.sum(law.pair_energy(r, params)))
+    expanded = at_pairs(law, configuration.species, pairs.i, pairs.j)
+    safe = harmless(expanded, pair_distances(configuration, pairs), pairs)
+    slope = jax.grad(lambda r: jnp.sum(expanded.pair_energy(r)))
     first, second = jax.jvp(slope, (safe,), (jnp.ones_like(safe),))
     felt = jnp.where(pairs.mask, jnp.maximum(jnp.abs(second), jnp.abs(first) / safe), 0.0)
     return jnp.zeros(configuration.n_particles).at[pairs.i].add(felt).at[pairs.j].add(felt)

@@ -17,7 +17,7 @@ from mdsens.neighbors import every_pair, layers_within, pair_distances
 from mdsens.parameters import Parameters
 from mdsens.relax import RelaxationSettings, relax
 from mdsens.results import Verdict, check
-from mdsens.types import Configuration, FreeBox, Position, is_concrete
+from mdsens.types import Configuration, FreeBox, Position, is_concrete, replaced
 
 
 def relaxed_condition(
@@ -38,10 +38,10 @@ def relaxed_condition(
     """
 
     def state_at(position: Position, parameters: Parameters) -> State:
-        start = Configuration(position, configuration.species, parameters.box, configuration.species_names)
+        start = replaced(configuration, {"position": position, "box": parameters.box})
         if potential.lists_pairs:
-            return State(start, potential, parameters.potential, every_pair(position, parameters.box, layers))
-        return State.unlisted(start, potential, parameters.potential)
+            return State(start, parameters.potential, every_pair(position, parameters.box, layers))
+        return State.unlisted(start, parameters.potential)
 
     def condition(position: Position, parameters: Parameters) -> Position:
         held = state_at(*jax.lax.stop_gradient((position, parameters)))
@@ -102,8 +102,8 @@ def relaxed_position(
 
     def on_host(position: Position, parameters: Parameters, *, strict: bool) -> np.ndarray:
         arrays = jax.tree.map(jnp.asarray, parameters)
-        start = Configuration(jnp.asarray(position), configuration.species, arrays.box, configuration.species_names)
-        reach = max_reach(potential, start, arrays.potential)
+        start = replaced(configuration, {"position": jnp.asarray(position), "box": arrays.box})
+        reach = max_reach(arrays.potential, start)
         needed = layers_within(arrays.box, reach) if np.isfinite(reach) else 0
         if needed > layers:
             if strict:
@@ -112,7 +112,7 @@ def relaxed_position(
                     f"layers={needed}."
                 )
             return np.full(position.shape, np.nan)
-        relaxation = relax(potential, arrays.potential, start, settings)
+        relaxation = relax(arrays.potential, start, settings)
         if strict:
             check(relaxation.verdict)
         if relaxation.verdict is not Verdict.CONVERGED:
@@ -132,7 +132,7 @@ def backbone(state: State) -> tuple[Bool[Array, " n"], Bool[Array, " m"]]:
     everybody = jnp.ones(n, bool)
     if not isinstance(potential, PairPotential):
         return everybody, jnp.asarray(pairs.mask)
-    reach = potential.reach(state.configuration, state.params, pairs)
+    reach = potential.reach(state.configuration, pairs)
     overlap = 1.0 - pair_distances(state.configuration, pairs) / reach
     touching = pairs.mask & (overlap > (TOUCH if potential.contact else 0.0))
     least = state.configuration.dimension + 1 if potential.contact else 1

@@ -47,7 +47,6 @@ class Iterates:
 
 def differentiate_iterates(
     potential: Potential,
-    params: PyTree,
     configuration: Configuration,
     tangent: Parameters,
     steps: Sequence[int],
@@ -59,7 +58,6 @@ def differentiate_iterates(
 
     Args:
         potential: The law, with pairwise range.
-        params: Its parameters.
         configuration: Where to start (the start does not depend on the parameter).
         tangent: Direction dp, shaped like the parameters.
         steps: Increasing step counts at which to record, >= 1.
@@ -67,8 +65,8 @@ def differentiate_iterates(
         skin: Extra reach of the pair list in units of the range.
     """
     fire = fire or Fire()
-    longest = max_reach(potential, configuration, params)
-    state = State.unlisted(configuration, potential, params)
+    longest = max_reach(potential, configuration)
+    state = State.unlisted(configuration, potential)
     reach = Reach(longest, skin * longest, fitting_grid(state, state.position, longest, skin * longest))
     state, reach = _listed(state, reach)
     point, change = _start_with_tangent(fire, state, tangent)

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import PyTree
 
 from mdsens.energy import Potential, energy
 from mdsens.observables import packing_fraction
@@ -32,7 +31,6 @@ _Entries = dict[str, np.ndarray | str]
 
 def start_member(
     potential: Potential,
-    params: PyTree,
     configuration: Configuration,
     settings: RelaxationSettings,
     path: str,
@@ -42,7 +40,6 @@ def start_member(
 
     Args:
         potential: The law.
-        params: Its parameters.
         configuration: The random start.
         settings: How to relax.
         path: The parameter entry to differentiate in.
@@ -54,14 +51,14 @@ def start_member(
         the unrolled and implicit derivatives at every iterate; L1 norms of the latter two. NaN where the state was
         refused.
     """
-    relaxation = relax(potential, params, configuration, settings)
+    relaxation = relax(potential, configuration, settings)
     record = _unanswered(len(steps), relaxation.state.position.shape) | _summary(relaxation)
     if relaxation.verdict is not Verdict.CONVERGED:
         return record
     response, selection, sensitivity, reference = _differentiated(relaxation, path)
     difference = compare_with_differences(response, relaxation, sensitivity, selection)[0]
     iterates = differentiate_iterates(
-        potential, params, configuration, selection.combined(np.ones(1)), steps, skin=settings.skin
+        potential, configuration, selection.combined(np.ones(1)), steps, skin=settings.skin
     )
     return record | {
         **_derivative(sensitivity, reference),
@@ -99,9 +96,7 @@ def _derivative(sensitivity: PositionSensitivity, reference: np.ndarray) -> _Ent
     return {"sensitivity": sensitivity.values[0], "reference_l1": np.array(np.abs(reference).sum())}
 
 
-def sweep_member(
-    potential: Potential, params: PyTree, configuration: Configuration, settings: RelaxationSettings, path: str
-) -> Record:
+def sweep_member(potential: Potential, configuration: Configuration, settings: RelaxationSettings, path: str) -> Record:
     r"""Relax one packing and take the slopes of its energy and the size of its position sensitivity.
 
     At a minimum the energy's slope is the partial one. At constant packing fraction the box follows the parameter:
@@ -114,7 +109,7 @@ def sweep_member(
         Energy, slope at fixed box, slope at constant packing fraction, dL/dtheta, mean over particles of |dx_i/dtheta|
         and L1 norm of dx/dtheta at fixed box; NaN where the state was refused.
     """
-    return sweep_state(relax(potential, params, configuration, settings), path)
+    return sweep_state(relax(potential, configuration, settings), path)
 
 
 def sweep_state(relaxation: Relaxation, path: str) -> Record:

@@ -128,7 +128,7 @@ def _scaled_rates(
 
     def scaled(x: Position, p: Parameters) -> Float[Array, " m"]:
         there = state.at(x, p)
-        reach = potential.reach(there.configuration, there.params, there.pairs)
+        reach = potential.reach(there.configuration, there.pairs)
         return pair_distances(there.configuration, there.pairs) / reach * potential.cutoff
 
     along = lambda dx, dp: jax.jvp(scaled, (state.position, state.parameters), (dx, dp))[1]  # noqa: E731

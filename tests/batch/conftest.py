@@ -11,15 +11,15 @@ def random_packings(n_members, **options):
     """Return law, parameters and random starts."""
     settings = {"n_particles": 32} | options
     starts = [bidisperse.build(bidisperse.Options(seed=seed, **settings)) for seed in range(n_members)]
-    law, params = soft_sphere.build(soft_sphere.Options(), starts[0].diameters, 2)
-    return law, params, [start.configuration for start in starts]
+    law = soft_sphere.build(soft_sphere.Options(), starts[0].diameters, 2)
+    return law, [start.configuration for start in starts]
 
 
 @pytest.fixture(scope="session")
 def jammed():
     """Five packings at a packing fraction of 0.90, some with rattlers, and their relaxed batch."""
-    law, params, starts = random_packings(5, packing_fraction=0.90)
-    return law, params, starts, relax_batch(stack_systems(law, params, starts))
+    law, starts = random_packings(5, packing_fraction=0.90)
+    return law, starts, relax_batch(stack_systems(law, starts))
 
 
 @pytest.fixture(scope="session")

@@ -26,10 +26,10 @@ def test_members_are_minima_to_the_last_digits(jammed):
 
 
 def test_members_are_judged_as_alone(jammed):
-    law, params, starts, batch = jammed
+    law, starts, batch = jammed
     assert batch.n_rattlers.sum() > 0  # so that the test sees some
     for k, start in enumerate(starts):
-        alone = relax(law, params, dataclasses.replace(start, position=batch.position[k]))
+        alone = relax(law, dataclasses.replace(start, position=batch.position[k]))
         assert alone.verdict is Verdict.CONVERGED
         np.testing.assert_array_equal(alone.network.backbone, batch.backbone[k])
         assert alone.network.n_contacts == batch.n_contacts[k]
@@ -38,22 +38,22 @@ def test_members_are_judged_as_alone(jammed):
 
 
 def test_unjammed_members_are_labelled_and_have_no_energy(packings):
-    law, params, starts = packings(2, packing_fraction=0.6)
-    batch = relax_batch(stack_systems(law, params, starts))
+    law, starts = packings(2, packing_fraction=0.6)
+    batch = relax_batch(stack_systems(law, starts))
     assert batch.verdicts == (Verdict.UNJAMMED, Verdict.UNJAMMED)
     assert np.isnan(batch.energy).all()
 
 
 def test_failures_do_not_touch_the_others(jammed):
-    law, params, _, batch = jammed
+    law, _, batch = jammed
     # one member is relaxed already, one is NaN, one is a start of its own
     position = np.array(batch.position[:3])
     position[1, 7] = np.nan
     position[2] += np.random.default_rng(0).normal(size=position[2].shape)
     boxes = jax.tree.map(lambda leaf: leaf[:3], batch.stack.configuration.box)
-    shared = jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), params)
+    shared = jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), law)
     species = batch.stack.configuration.species[:3]
-    found = relax_batch(stack_arrays(law, shared, position, species, boxes, ("A", "B")))
+    found = relax_batch(stack_arrays(shared, position, species, boxes, ("A", "B")))
     assert found.verdicts == (Verdict.CONVERGED, Verdict.NONFINITE, Verdict.CONVERGED)
     np.testing.assert_array_equal(found.position[0], batch.position[0])
     assert found.n_fire[0] == found.n_newton[0] == 0
@@ -61,31 +61,31 @@ def test_failures_do_not_touch_the_others(jammed):
 
 
 def test_a_member_at_its_last_step_is_labelled(packings):
-    law, params, starts = packings(2)
-    batch = relax_batch(stack_systems(law, params, starts), BatchSettings(max_steps=20))
+    law, starts = packings(2)
+    batch = relax_batch(stack_systems(law, starts), BatchSettings(max_steps=20))
     assert batch.verdicts == (Verdict.MAX_STEPS, Verdict.MAX_STEPS)
     assert (batch.n_fire == 20).all()
 
 
 def test_parameters_may_differ_between_members(packings):
-    law, params, starts = packings(1)
-    _, bigger, others = packings(1, diameters=(0.7, 1.0))
-    batch = relax_batch(stack_systems(law, [params, bigger], [starts[0], others[0]]))
+    law, starts = packings(1)
+    bigger, others = packings(1, diameters=(0.7, 1.0))
+    batch = relax_batch(stack_systems([law, bigger], [starts[0], others[0]]))
     assert batch.converged.all()
     assert not np.isclose(*batch.energy)
 
 
 def test_wrong_batches_are_refused(packings):
-    law, params, starts = packings(2)
-    _, _, larger = packings(1, n_particles=40)
+    law, starts = packings(2)
+    _, larger = packings(1, n_particles=40)
     with pytest.raises(UserError, match="configuration 2 differs from the first"):
-        stack_systems(law, params, [*starts, *larger])
+        stack_systems(law, [*starts, *larger])
     with pytest.raises(UserError, match="at least one configuration"):
-        stack_systems(law, params, [])
+        stack_systems(law, [])
     with pytest.raises(UserError, match="one per member"):
-        stack_systems(law, [params], starts)
+        stack_systems([law], starts)
     with pytest.raises(UserError, match="group is 0"):
         BatchSettings(group=0)
     small = dataclasses.replace(starts[0], box=PeriodicBox.cubic(1.5, 2))
     with pytest.raises(UserError, match="box is too small"):
-        relax_batch(stack_systems(law, params, [small]))
+        relax_batch(stack_systems(law, [small]))

@@ -25,9 +25,9 @@ PATHS = ["soft_sphere.sigma[A]", "box.length"]
 @pytest.fixture(scope="module")
 def alone(jammed):
     """The members' responses, each as a system of its own at the same minimum."""
-    law, params, starts, batch = jammed
+    law, starts, batch = jammed
     states = [dataclasses.replace(start, position=batch.position[k]) for k, start in enumerate(starts)]
-    return [linear_response(relax(law, params, state)) for state in states]
+    return [linear_response(relax(law, state)) for state in states]
 
 
 def test_positions_follow_as_those_of_one_system(jammed, alone):
@@ -67,13 +67,13 @@ def test_observables_follow_as_those_of_one_system(jammed, alone):
 
 
 def test_positions_follow_as_differences_of_re_relaxed_batches(jammed):
-    law, params, starts, batch = jammed
+    law, starts, batch = jammed
     h = 1e-6  # truncation of order h^2, noise 1e-13 / lambda / h; no contact changes
     relaxed = [dataclasses.replace(start, position=batch.position[k]) for k, start in enumerate(starts)]
     ends = []
     for theta in (0.6 + h, 0.6 - h):
-        changed = dataclasses.replace(params, sigma=PerSpecies([theta, 1.0]))
-        moved = relax_batch(stack_systems(law, changed, relaxed))
+        changed = dataclasses.replace(law, sigma=PerSpecies([theta, 1.0]))
+        moved = relax_batch(stack_systems(changed, relaxed))
         np.testing.assert_array_equal(moved.backbone, batch.backbone)
         np.testing.assert_array_equal(moved.n_contacts, batch.n_contacts)
         ends.append(np.asarray(moved.position))
@@ -85,9 +85,9 @@ def test_positions_follow_as_differences_of_re_relaxed_batches(jammed):
 
 
 def test_members_without_an_answer_are_nan_and_keep_their_verdict(packings):
-    law, params, jammed = packings(1)
-    _, _, loose = packings(1, packing_fraction=0.5)
-    batch = relax_batch(stack_systems(law, params, [*loose, *jammed]))
+    law, jammed = packings(1)
+    _, loose = packings(1, packing_fraction=0.5)
+    batch = relax_batch(stack_systems(law, [*loose, *jammed]))
     found = position_sensitivities(batch, PATHS[:1])
     np.testing.assert_array_equal(found.answered, [False, True])
     assert found.verdicts[0].value == "unjammed"

@@ -15,8 +15,8 @@ from systems import bidisperse
 @pytest.fixture(scope="module")
 def stack() -> Stack:
     starts = [bidisperse.build(bidisperse.Options(n_particles=24, seed=seed)) for seed in range(7)]
-    law, params = soft_sphere.build(soft_sphere.Options(), starts[0].diameters, 2)
-    return stack_systems(law, params, [start.configuration for start in starts])
+    law = soft_sphere.build(soft_sphere.Options(), starts[0].diameters, 2)
+    return stack_systems(law, [start.configuration for start in starts])
 
 
 def test_two_devices_find_what_one_finds(stack: Stack):

@@ -10,7 +10,7 @@ from mdsens.foreign import EnergyFunction
 from mdsens.neighbors import neighbor_pairs
 from mdsens.parameters import Uniform
 from mdsens.types import Configuration, FreeBox, PeriodicBox
-from potentials.soft_sphere import Params, SoftSphere
+from potentials.soft_sphere import SoftSphere
 
 
 def hexagonal(n_x=4, n_y=3, spacing=0.98):
@@ -25,7 +25,7 @@ def network(position, matrix, alpha=2.0, sigma=1.0):
     box = FreeBox(position.shape[1]) if matrix is None else PeriodicBox(matrix)
     configuration = Configuration(jnp.asarray(position), jnp.zeros(len(position), int), box)
     pairs = neighbor_pairs(position, box, 1.2)
-    return contact_network(State(configuration, SoftSphere(alpha), Params(Uniform(sigma), Uniform(1.0)), pairs))
+    return contact_network(State(configuration, SoftSphere(Uniform(sigma), Uniform(1.0), alpha=alpha), pairs))
 
 
 def test_a_crystal_is_all_backbone():
@@ -95,8 +95,8 @@ def test_networks_are_compared_by_particles_and_contacts():
 
 def test_elsewhere_a_rattler_is_a_particle_without_stiffness():
     # a spring between particles 0 and 1; particle 2 feels nothing
-    law = EnergyFunction(lambda x, p, box: p["k"] * (jnp.linalg.norm(x[0] - x[1]) - 1.0) ** 2, name="spring")
+    law = EnergyFunction(lambda x, p, box: p["k"] * (jnp.linalg.norm(x[0] - x[1]) - 1.0) ** 2, {"k": 1.0})
     configuration = Configuration(jnp.array([[0.0, 0.0], [1.0, 0.0], [5.0, 5.0]]), jnp.zeros(3, int), FreeBox(2))
-    found = contact_network(State.unlisted(configuration, law, {"k": jnp.asarray(1.0)}).with_every_pair())
+    found = contact_network(State.unlisted(configuration, law).with_every_pair())
     np.testing.assert_array_equal(found.backbone, [True, True, False])
     assert found.n_contacts == 0

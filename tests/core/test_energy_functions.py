@@ -13,7 +13,7 @@ from mdsens.response import linear_response
 from mdsens.results import Verdict
 from mdsens.sensitivity import gradient
 from mdsens.types import Configuration, FreeBox, PeriodicBox
-from potentials.soft_sphere import Params, SoftSphere
+from potentials.soft_sphere import SoftSphere
 
 N, DENSITY = 7, 0.3
 
@@ -33,7 +33,7 @@ def notebook():
         return jax_md.energy.soft_sphere_pair(displacement, sigma=sigma, alpha=jnp.full((N, N), 2.0))(position)
 
     configuration = Configuration(position, jnp.zeros(N, int), PeriodicBox.cubic(edge, 2))
-    return relax(from_jax_md(energy_fn), {"sigma": jnp.full((N, N), 2.0)}, configuration)
+    return relax(from_jax_md(energy_fn, {"sigma": jnp.full((N, N), 2.0)}), configuration)
 
 
 def test_the_energy_is_the_one_in_the_notebook_of_jax_md(notebook):
@@ -42,20 +42,20 @@ def test_the_energy_is_the_one_in_the_notebook_of_jax_md(notebook):
 
 
 def test_the_derivative_is_the_one_in_the_notebook_of_jax_md(notebook):
-    found = gradient(linear_response(notebook), energy).potential["sigma"][0]
+    found = gradient(linear_response(notebook), energy).potential.params["sigma"][0]
     printed = [0.0, 0.00297984, 0.00736627, 0.015354, 0.0, 0.015354, 0.00297984]
     np.testing.assert_allclose(found, printed, atol=5.1e-9)  # half a unit of the last printed digit
 
 
 def test_an_energy_function_has_no_range(notebook):
     state = notebook.state
-    assert max_reach(state.potential, state.configuration, state.params) == float("inf")
+    assert max_reach(state.potential, state.configuration) == float("inf")
 
 
 @pytest.fixture
 def free_pair():
     configuration = Configuration(jnp.array([[0.0, 0.0], [0.9, 0.0]]), jnp.zeros(2, int), FreeBox(2))
-    return State.unlisted(configuration, SoftSphere(), Params(Uniform(1.0), Uniform(1.0))).with_every_pair()
+    return State.unlisted(configuration, SoftSphere(Uniform(1.0), Uniform(1.0))).with_every_pair()
 
 
 def test_a_free_system_has_no_pressure(free_pair):

@@ -30,8 +30,8 @@ from systems import bidisperse
 def relaxation(request):
     options = bidisperse.Options(n_particles=40, dimension=request.param, packing_fraction=0.9)
     start = bidisperse.build(options)
-    law, params = soft_sphere.build(soft_sphere.Options(), start.diameters, 2)
-    return relax(law, params, start.configuration)
+    law = soft_sphere.build(soft_sphere.Options(), start.diameters, 2)
+    return relax(law, start.configuration)
 
 
 @pytest.fixture(scope="module", params=["banded", "sparse", "supernodal"])
@@ -65,8 +65,8 @@ def test_small_minima_get_a_band_and_others_a_sparse_factor(relaxation):
     assert isinstance(relaxation.factor, BandedCholesky)
     assert relaxation.factor.n_negative == 0
     start = bidisperse.build(bidisperse.Options(n_particles=SMALL // 2 + 1, seed=1))
-    law, params = soft_sphere.build(soft_sphere.Options(), start.diameters, 2)
-    large = relax(law, params, start.configuration)
+    law = soft_sphere.build(soft_sphere.Options(), start.diameters, 2)
+    large = relax(law, start.configuration)
     assert isinstance(large.factor, SupernodalFactor if pardiso.available() else SparseLU)
 
 
@@ -75,8 +75,8 @@ def test_tiny_minima_are_diagonalised(n, dimension):
     start = bidisperse.build(
         bidisperse.Options(n_particles=n, dimension=dimension, packing_fraction=1.05 - 0.1 * dimension, seed=1)
     )
-    law, params = soft_sphere.build(soft_sphere.Options(), start.diameters, 2)
-    relaxation = relax(law, params, start.configuration)
+    law = soft_sphere.build(soft_sphere.Options(), start.diameters, 2)
+    relaxation = relax(law, start.configuration)
     factor, loaded = relaxation.factor, (relaxation.loaded, relaxation.network.backbone)
     assert isinstance(factor, Spectrum)
     assert (factor.n_negative, factor.shift, int(factor.zero.sum())) == (0, 0.0, dimension)

@@ -23,8 +23,8 @@ from systems import bidisperse
 def relaxed(n=200, dimension=2, packing_fraction=0.9, seed=0, **settings):
     options = bidisperse.Options(n_particles=n, dimension=dimension, packing_fraction=packing_fraction, seed=seed)
     start = bidisperse.build(options)
-    law, params = soft_sphere.build(soft_sphere.Options(), start.diameters, 2)
-    relaxation = relax(law, params, start.configuration, RelaxationSettings(**settings))
+    law = soft_sphere.build(soft_sphere.Options(), start.diameters, 2)
+    relaxation = relax(law, start.configuration, RelaxationSettings(**settings))
     check(relaxation.verdict)
     return relaxation
 

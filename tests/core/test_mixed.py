@@ -1,12 +1,15 @@
 """The mixed derivative as a sparse matrix: against automatic differentiation, for every kind of parameter."""
 
+import functools
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mdsens.derivatives import mixed, mixed_drift
-from mdsens.energy import State, gradient_at, pressure
+from mdsens.energy import PairPotential, State, gradient_at, pressure
 from mdsens.hessian import hessian
 from mdsens.mixed import mixed_matrix, sparse_drifts
 from mdsens.neighbors import neighbor_pairs
@@ -29,17 +32,17 @@ KINDS = {
     "per particle, geometric": lambda size: PerParticle(size * np.linspace(0.9, 1.2, N), geometric_mean),
 }
 LAWS = {
-    "soft spheres": (soft_sphere.SoftSphere(2.5), soft_sphere.Params),
-    "Lennard-Jones": (lennard_jones.LennardJones(1.3, 1.6), lennard_jones.Params),
+    "soft spheres": functools.partial(soft_sphere.SoftSphere, alpha=2.5),
+    "Lennard-Jones": functools.partial(lennard_jones.LennardJones, onset=1.3, cutoff=1.6),
 }
 
 
-def state_of(law, params, box):
+def state_of(law, box):
     rng = np.random.default_rng(0)
     sites = np.stack(np.meshgrid(np.arange(6), np.arange(4), indexing="ij"), axis=-1).reshape(-1, 2)
     position = 0.95 * sites + 0.1 * rng.standard_normal((N, 2))
     start = Configuration(jnp.asarray(position), jnp.asarray(np.arange(N) % 2), box, ("A", "B"))
-    return State(start, law, params, neighbor_pairs(position, box, 1.9))
+    return State(start, law, neighbor_pairs(position, box, 1.9))
 
 
 BOXES = {"periodic": PeriodicBox(jnp.array([[5.7, 0.3], [0.0, 3.8]])), "free": FreeBox(2)}
@@ -50,8 +53,8 @@ CASES += [("Lennard-Jones", "per pair", "periodic"), ("soft spheres", "per parti
 
 @pytest.mark.parametrize(("law", "kind", "box"), CASES)
 def test_the_matrix_is_the_derivative_of_the_gradient(law, kind, box):
-    (law, params), kind = LAWS[law], KINDS[kind]
-    state = state_of(law, params(kind(1.0), kind(1.7)), BOXES[box])
+    kind = KINDS[kind]
+    state = state_of(LAWS[law](kind(1.0), kind(1.7)), BOXES[box])
     jacobian = jax.jit(jax.jacfwd(gradient_at, argnums=2))(state, state.position, state.parameters)
     leaves = [np.asarray(leaf).reshape(2 * N, -1) for leaf in jax.tree.leaves(jacobian)]
     expected = np.concatenate(leaves, axis=1)
@@ -62,8 +65,8 @@ def test_the_matrix_is_the_derivative_of_the_gradient(law, kind, box):
     ("law", "kind", "box"), [("soft spheres", "per species", "free"), ("Lennard-Jones", "per particle", "periodic")]
 )
 def test_the_drifts_are_those_along_single_directions(law, kind, box):
-    law, params = LAWS[law]
-    state = state_of(law, params(KINDS[kind](1.0), Uniform(1.7)), BOXES[box])
+    law = LAWS[law](KINDS[kind](1.0), 1.7)
+    state = state_of(law, BOXES[box])
     tangents = select(state, [f"{law.name}.sigma", f"{law.name}.epsilon"]).tangents
     rng = np.random.default_rng(1)
     responses = rng.standard_normal((len(flattened(tangents)), N, 2))
@@ -77,22 +80,21 @@ def test_the_drifts_are_those_along_single_directions(law, kind, box):
 
 
 def test_plain_arrays_have_full_columns():
-    class Bare(soft_sphere.SoftSphere):
-        def pair_energy(self, distance, params):
-            return params["strength"][0] * distance**2 + params["strength"][1] * distance**3
+    class Bare(PairPotential):
+        strength: jax.Array
+        contact: ClassVar[bool] = True
+        name, cutoff, smoothness, pair_length = "bare", 1.0, 1, 1.9
 
-        def pair_length(self, params):
-            return 1.9
+        def pair_energy(self, distance):
+            return self.strength[0] * distance**2 + self.strength[1] * distance**3
 
-    state = state_of(Bare(), {"strength": jnp.array([1.0, 2.0])}, FreeBox(2))
+    state = state_of(Bare(jnp.array([1.0, 2.0])), FreeBox(2))
     expected = np.asarray(mixed(state, select(state).tangents)).reshape(2, -1).T
     np.testing.assert_allclose(mixed_matrix(state).toarray(), expected, rtol=1e-12)
 
 
 def test_a_particles_value_pushes_it_and_its_contacts_alone():
-    state = state_of(
-        *[soft_sphere.SoftSphere(), soft_sphere.Params(KINDS["per particle"](1.0), Uniform(1.0))], FreeBox(2)
-    )
+    state = state_of(soft_sphere.SoftSphere(KINDS["per particle"](1.0)), FreeBox(2))
     touching = hessian(state).toarray().reshape(N, 2, N, 2).any(axis=(1, 3))
     pushed = mixed_matrix(state).toarray()[:, :N].reshape(N, 2, N).any(axis=1)
     np.testing.assert_array_equal(pushed, touching)
@@ -101,8 +103,8 @@ def test_a_particles_value_pushes_it_and_its_contacts_alone():
 @pytest.fixture(scope="module")
 def packing():
     start = polydisperse.build(polydisperse.Options(n_particles=80, polydispersity=0.2))
-    law, params = soft_sphere.build(soft_sphere.Options(), start.diameters, 1)
-    return linear_response(relax(law, params, start.configuration))
+    law = soft_sphere.build(soft_sphere.Options(), start.diameters, 1)
+    return linear_response(relax(law, start.configuration))
 
 
 def test_many_entries_are_answered_as_few_are(packing, monkeypatch):
@@ -135,8 +137,8 @@ def test_a_selection_of_all_particles_takes_no_square_of_their_number():
     n = 20_000
     diameters = jnp.ones(n)
     start = Configuration(jnp.asarray(np.arange(2.0 * n).reshape(n, 2)), jnp.zeros(n, int), FreeBox(2))
-    params = soft_sphere.Params(PerParticle(diameters), Uniform(1.0))
-    state = State(start, soft_sphere.SoftSphere(), params, neighbor_pairs(start.position, start.box, 3.0))
+    law = soft_sphere.SoftSphere(PerParticle(diameters))
+    state = State(start, law, neighbor_pairs(start.position, start.box, 3.0))
     selection = select(state, ["soft_sphere.sigma"])
     assert selection.directions.nnz == n
     np.testing.assert_array_equal(selection.part(slice(3, 5)).contract(state.parameters), [1.0, 1.0])

@@ -67,9 +67,9 @@ def test_a_tree_of_parameters_is_expanded_field_by_field():
 
 
 @pytest.mark.parametrize("make", [Uniform, lambda v: PerSpecies([1.0, v]), lambda v: PerPair([1.0, v, 1.0])])
-@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
-def test_entries_must_be_finite_and_positive(make, value):
-    with pytest.raises(ValueError, match="greater than 0"):
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_entries_must_be_finite(make, value):
+    with pytest.raises(ValueError, match="must be finite"):
         make(value)
 
 

@@ -11,20 +11,20 @@ from mdsens.foreign import EnergyFunction
 from mdsens.parameters import Parameters, PerPair, PerParticle, PerSpecies, Uniform
 from mdsens.paths import scaling_direction, select
 from mdsens.types import Configuration, FreeBox, PeriodicBox
-from potentials.soft_sphere import Params, SoftSphere
+from potentials.soft_sphere import SoftSphere
 
 BOX = PeriodicBox(np.array([[4.0, 1.0], [0.0, 5.0]]))
 
 
-def state(params, box=BOX, names=("A", "B")):
+def state(law, box=BOX, names=("A", "B")):
     position = jnp.asarray(np.random.default_rng(0).uniform(size=(4, 2)))
     species = jnp.arange(4) % len(names)
-    return State.unlisted(Configuration(position, species, box, names), SoftSphere(), params).with_every_pair()
+    return State.unlisted(Configuration(position, species, box, names), law).with_every_pair()
 
 
-PAIRS = state(Params(PerPair([0.6, 0.8, 1.0]), Uniform(2.0)))
-SPECIES = state(Params(PerSpecies([0.6, 1.0]), PerPair([1.0, 2.0, 3.0])))
-PARTICLES = state(Params(PerParticle(np.array([0.5, 0.6, 0.7, 0.8])), Uniform(1.0)))
+PAIRS = state(SoftSphere(PerPair([0.6, 0.8, 1.0]), Uniform(2.0)))
+SPECIES = state(SoftSphere(PerSpecies([0.6, 1.0]), PerPair([1.0, 2.0, 3.0])))
+PARTICLES = state(SoftSphere(PerParticle(np.array([0.5, 0.6, 0.7, 0.8])), Uniform(1.0)))
 
 
 def test_by_default_every_entry_of_the_potential_is_chosen():
@@ -121,10 +121,10 @@ def test_a_symmetric_pair_of_labels_may_be_named_in_either_order():
 
 
 def test_indices_of_arrays_keep_their_order():
-    params = {"site": jnp.array([[1.0, 2.0], [3.0, 4.0]])}
+    params = {"site": np.array([[1.0, 2.0], [3.0, 4.0]])}
     configuration = Configuration(jnp.zeros((2, 2)).at[1].set(1.0), jnp.zeros(2, int), FreeBox(2))
-    law = EnergyFunction(lambda x, p, box: jnp.sum(p["site"]) * jnp.sum(x**2), name="trap")
-    here = State.unlisted(configuration, law, params)
+    law = EnergyFunction(lambda x, p, box: jnp.sum(p["site"]) * jnp.sum(x**2), params, "trap")
+    here = State.unlisted(configuration, law)
     for path, value in (("trap.site[0,1]", 2.0), ("trap.site[1,0]", 3.0)):
         found = select(here, [path])
         assert (found.paths, found.values.tolist()) == ((path,), [value])
@@ -141,7 +141,7 @@ def test_choosing_nothing_is_refused():
 
 
 def test_a_free_system_has_no_box_entries():
-    free = state(Params(PerSpecies([0.6, 1.0]), Uniform(1.0)), box=FreeBox(2))
+    free = state(SoftSphere(PerSpecies([0.6, 1.0]), Uniform(1.0)), box=FreeBox(2))
     with pytest.raises(UserError, match=r"box\.length"):
         select(free, ["box.length"])
 
@@ -159,14 +159,18 @@ def test_scaling_directions_hold_the_entries_of_their_unit():
 def test_plain_arrays_are_named_by_their_index():
     params = {"sigma": jnp.array([1.0, 2.0]), "epsilon": jnp.asarray(1.0)}
     configuration = Configuration(jnp.zeros((2, 2)).at[1].set(1.0), jnp.zeros(2, int), FreeBox(2))
-    law = EnergyFunction(lambda x, p, box: p["epsilon"] * jnp.sum(p["sigma"]) * jnp.sum(x**2), name="toy")
-    selection = select(State.unlisted(configuration, law, params))
+    law = EnergyFunction(lambda x, p, box: p["epsilon"] * jnp.sum(p["sigma"]) * jnp.sum(x**2), params, "toy")
+    selection = select(State.unlisted(configuration, law))
     assert selection.paths == ("toy.epsilon", "toy.sigma[0]", "toy.sigma[1]")
 
 
-@pytest.mark.parametrize("value", [1.0, np.float64(1.0), jnp.asarray(1.0, dtype=jnp.float32)])
-def test_parameters_that_would_lose_digits_are_refused(value):
-    configuration = Configuration(jnp.zeros((2, 2)).at[1].set(1.0), jnp.zeros(2, int), FreeBox(2))
-    law = EnergyFunction(lambda x, p, box: p["epsilon"] * jnp.sum(x**2), name="toy")
-    with pytest.raises(ValueError, match="float64 JAX arrays"):
-        State.unlisted(configuration, law, {"epsilon": value})
+@pytest.mark.parametrize("value", [np.float32(1.0), jnp.asarray(1.0, dtype=jnp.float32), np.ones(3, np.float32)])
+def test_parameters_that_lost_digits_are_refused(value):
+    with pytest.raises(ValueError, match="float32 and lost digits"):
+        EnergyFunction(lambda x, p, box: p["epsilon"] * jnp.sum(x**2), {"epsilon": value})
+
+
+@pytest.mark.parametrize("value", [1, 1.0, np.float64(1.0), np.int64(1), jnp.asarray(1)])
+def test_numbers_become_float64_arrays(value):
+    law = EnergyFunction(lambda x, p, box: p["epsilon"] * jnp.sum(x**2), {"epsilon": value})
+    assert law.params["epsilon"].dtype == jnp.float64

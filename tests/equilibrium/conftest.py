@@ -15,8 +15,7 @@ from mdsens.foreign import EnergyFunction
 from mdsens.parameters import PerSpecies, Uniform
 from mdsens.types import Box, Configuration, FreeBox, PeriodicBox, Position, Scalar
 from potentials.lennard_jones import LennardJones
-from potentials.lennard_jones import Params as LennardJonesParams
-from potentials.soft_sphere import Params, SoftSphere
+from potentials.soft_sphere import SoftSphere
 
 
 def spring(position: Position, params: PyTree, box: Box) -> Scalar:
@@ -34,7 +33,7 @@ def mean_square() -> Callable[[State], Scalar]:
 def trap() -> State:
     """Eight particles in a harmonic trap in the plane, k = 2."""
     configuration = Configuration(jnp.zeros((8, 2)), jnp.zeros(8, int), FreeBox(2))
-    return State.unlisted(configuration, EnergyFunction(spring, "trap"), {"k": jnp.asarray(2.0)})
+    return State.unlisted(configuration, EnergyFunction(spring, {"k": 2.0}, "trap"))
 
 
 @pytest.fixture
@@ -42,7 +41,7 @@ def many_discs() -> State:
     """Twenty-five soft discs on a square lattice in a box of edge 5.5."""
     places = (np.stack(np.meshgrid(np.arange(5), np.arange(5)), axis=-1).reshape(-1, 2) + 0.25) * 1.1
     configuration = Configuration(jnp.asarray(places), jnp.zeros(25, int), PeriodicBox.cubic(5.5, 2))
-    return State.unlisted(configuration, SoftSphere(alpha=2.5), Params(PerSpecies([1.0]), Uniform(1.0)))
+    return State.unlisted(configuration, SoftSphere(PerSpecies([1.0]), Uniform(1.0), alpha=2.5))
 
 
 @pytest.fixture
@@ -50,7 +49,7 @@ def two_discs() -> State:
     """Two soft discs in a box of edge 2.2, far from each other."""
     box = PeriodicBox.cubic(2.2, 2)
     configuration = Configuration(jnp.array([[0.1, 0.2], [1.2, 1.3]]), jnp.zeros(2, int), box)
-    return State.unlisted(configuration, SoftSphere(alpha=2.5), Params(PerSpecies([1.0]), Uniform(1.0)))
+    return State.unlisted(configuration, SoftSphere(PerSpecies([1.0]), Uniform(1.0), alpha=2.5))
 
 
 def exact_pair(law: Callable[[Array], Array], reach: Array, edge: Array, temperature: float) -> tuple[Array, Array]:
@@ -85,8 +84,7 @@ def two_atoms() -> State:
     """Two Lennard-Jones particles in the plane, cut at 1.5 sigma, in a box of edge 3.2."""
     box = PeriodicBox.cubic(3.2, 2)
     configuration = Configuration(jnp.array([[0.1, 0.2], [1.7, 1.8]]), jnp.zeros(2, int), box)
-    law = LennardJones(cutoff=1.5, truncation="cut")
-    return State.unlisted(configuration, law, LennardJonesParams(PerSpecies([1.0]), Uniform(1.0)))
+    return State.unlisted(configuration, LennardJones(PerSpecies([1.0]), cutoff=1.5, truncation="cut"))
 
 
 @pytest.fixture

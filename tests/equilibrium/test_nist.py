@@ -16,9 +16,9 @@ from mdsens.equilibrium import (
     sample,
     thermal_observable,
 )
-from mdsens.parameters import PerSpecies, Uniform
+from mdsens.parameters import PerSpecies
 from mdsens.paths import select
-from potentials.lennard_jones import LennardJones, Params
+from potentials.lennard_jones import LennardJones
 from potentials.lennard_jones_tail import tail_energy, tail_pressure
 from systems import fcc
 
@@ -29,8 +29,8 @@ REFERENCE_ERRORS = np.array([4e-4, 0.0])  # as published; that of p is small bes
 
 def sampled(temperature, seed):
     start = fcc.build(fcc.Options(n_cells=(4, 4, 4), spacing=2 ** (1 / 6) * DENSITY ** (-1 / 3)))
-    law = LennardJones(cutoff=3.0, truncation="cut")
-    state = State.unlisted(start.configuration, law, Params(PerSpecies([1.0]), Uniform(1.0)))
+    law = LennardJones(PerSpecies([1.0]), cutoff=3.0, truncation="cut")
+    state = State.unlisted(start.configuration, law)
     tail = Tail(tail_energy, tail_pressure)
     observables = {name: thermal_observable(name, temperature, tail) for name in ("energy_per_particle", "pressure")}
     settings = ThermalSettings(

@@ -25,10 +25,10 @@ from mdsens.equilibrium import (
 )
 from mdsens.errors import NumericalError, UserError
 from mdsens.foreign import EnergyFunction
-from mdsens.parameters import PerSpecies, Uniform
+from mdsens.parameters import Uniform
 from mdsens.paths import select
 from mdsens.types import replaced
-from potentials.lennard_jones import LennardJones, Params
+from potentials.lennard_jones import LennardJones
 from systems import fcc
 
 FOUR = 4.0  # standard errors: exceeded once in 16 000 comparisons
@@ -147,9 +147,8 @@ def test_progress_is_reported_after_every_segment(trap, mean_square):
 
 def test_the_sampled_energy_of_a_law_that_jumps_is_the_shifted_one():
     start = fcc.build(fcc.Options(n_cells=(3, 3, 3), spacing=1.2, perturbation=0.1))
-    params = Params(PerSpecies([1.1]), Uniform(1.3))
     cut, shifted = (
-        State.unlisted(start.configuration, LennardJones(cutoff=2.0, truncation=name), params).with_every_pair()
+        State.unlisted(start.configuration, LennardJones(1.1, 1.3, cutoff=2.0, truncation=name)).with_every_pair()
         for name in ("cut", "shifted")
     )
     for state in (cut, shifted):  # the edge is taken one part in 1e12 inside
@@ -177,7 +176,7 @@ def test_a_timestep_that_is_too_large_is_a_sentence(trap, two_discs, mean_square
         sample(trap, {"x2": mean_square}, select(trap), settings, replica_keys(0, range(1)))
     overlapping = replaced(
         two_discs.moved(jnp.array([[0.1, 0.2], [0.3, 0.2]]), two_discs.pairs).with_every_pair(),
-        {"params": replaced(two_discs.params, {"epsilon": Uniform(1e4)})},
+        {"potential": replaced(two_discs.potential, {"epsilon": Uniform(1e4)})},
     )
     with pytest.raises(NumericalError, match=r"in one step than .* make thermal\.timestep smaller than 0\.1"):
         sample(overlapping, {"u": energy}, select(overlapping), few(), replica_keys(0, range(1)))
@@ -197,8 +196,8 @@ def test_what_cannot_be_sampled_is_refused(trap, two_discs, mean_square):
         sample(two_discs, {}, select(two_discs), few(), keys)
     with pytest.raises(UserError, match="keeps the angular momentum"):
         sample(trap, {"x2": mean_square}, select(trap), few(integrator="nose_hoover"), keys)
-    field = EnergyFunction(lambda x, params, box: params["a"] * jnp.sum(jnp.cos(2 * jnp.pi * x / 2.2)), "field")
-    pushed = replaced(two_discs, {"potential": field, "params": {"a": jnp.asarray(1.0)}})
+    field = EnergyFunction(lambda x, params, box: params["a"] * jnp.sum(jnp.cos(2 * jnp.pi * x / 2.2)), {"a": 1.0})
+    pushed = replaced(two_discs, {"potential": field})
     with pytest.raises(UserError, match="an outer field acts"):
         sample(pushed, {"x2": mean_square}, select(pushed), few(integrator="nose_hoover"), keys)
     with pytest.raises(UserError, match=r"no parameter 'soft_sphere\.sgma'"):

@@ -11,7 +11,7 @@ from mdsens.equilibrium import Tail, TailedEnergy, ThermalPressure
 from mdsens.errors import UserError
 from mdsens.parameters import PerPair, PerParticle, PerSpecies, Uniform, geometric_mean
 from mdsens.types import Configuration, FreeBox, PeriodicBox, replaced
-from potentials.lennard_jones import LennardJones, Params
+from potentials.lennard_jones import LennardJones
 from potentials.lennard_jones_tail import check_tail, tail_energy, tail_pressure
 from potentials.soft_sphere import SoftSphere
 
@@ -24,7 +24,7 @@ def mixture(sigma, epsilon):
     box = PeriodicBox.cubic(EDGE, 3)
     configuration = Configuration(places, jnp.array([0, 0, 1, 0, 1, 0, 0, 1]), box, ("A", "B"))
     return State.unlisted(
-        configuration, LennardJones(cutoff=CUTOFF, truncation="cut"), Params(sigma, epsilon)
+        configuration, LennardJones(sigma, epsilon, cutoff=CUTOFF, truncation="cut")
     ).with_every_pair()
 
 
@@ -41,7 +41,7 @@ def integrals(state, held):
     i, j = (index.ravel() for index in np.indices((8, 8)))
     sigma, epsilon = (
         np.broadcast_to(np.asarray(p.at(state.configuration.species, jnp.asarray(i), jnp.asarray(j))), i.shape)
-        for p in (state.params.sigma, state.params.epsilon)
+        for p in (state.potential.sigma, state.potential.epsilon)
     )
     volume, both = EDGE**3, np.zeros(2)
     for s, e, c in zip(sigma, epsilon, held.ravel(), strict=True):
@@ -62,14 +62,14 @@ PARAMETERS = {
 def test_the_tail_is_the_integral_beyond_the_cutoff_and_so_is_its_slope(kind):
     state = mixture(*PARAMETERS[kind])
     every = jnp.indices((8, 8)).reshape(2, -1)
-    held = CUTOFF * np.asarray(state.params.sigma.at(state.configuration.species, *every)).reshape(8, 8)
+    held = CUTOFF * np.asarray(state.potential.sigma.at(state.configuration.species, *every)).reshape(8, 8)
     got = [float(f(state)) for f in (tail_energy, tail_pressure)]
     np.testing.assert_allclose(got, integrals(state, held), rtol=1e-8)
 
     # all diameters scaled, cutoffs held
     def scaled(factor):
-        sigma = replaced(state.params.sigma, {"values": state.params.sigma.values * factor})
-        return replaced(state, {"params": replaced(state.params, {"sigma": sigma})})
+        sigma = replaced(state.potential.sigma, {"values": state.potential.sigma.values * factor})
+        return replaced(state, {"potential": replaced(state.potential, {"sigma": sigma})})
 
     h = 1e-4
     difference = (integrals(scaled(1 + h), held) - integrals(scaled(1 - h), held)) / (2 * h)
@@ -81,7 +81,7 @@ def test_the_tail_of_the_fluid_that_nist_published():
     # N = 500 at rho = 0.776, cut at 3: U_tail/N = (8/3) pi rho [1/3 3^-9 - 3^-3]
     state = mixture(PerSpecies([1.0, 1.0]), Uniform(1.0))
     density = 8 / EDGE**3
-    state = replaced(state, {"potential": LennardJones(cutoff=3.0, truncation="cut")})
+    state = replaced(state, {"potential": LennardJones(PerSpecies([1.0, 1.0]), cutoff=3.0, truncation="cut")})
     wanted = 8 * np.pi * density / 3 * (3.0**-9 / 3 - 3.0**-3)
     tail = Tail(tail_energy, tail_pressure)
     bare, tailed = (TailedEnergy(t, per_particle=True)(state) for t in (None, tail))
@@ -94,9 +94,9 @@ def test_systems_without_such_a_tail_are_refused():
     state = mixture(PerSpecies([1.0, 1.0]), Uniform(1.0))
     check_tail(state.potential, state)
     with pytest.raises(UserError, match='truncation = "cut"'):
-        check_tail(LennardJones(), state)
+        check_tail(LennardJones(1.0), state)
     with pytest.raises(UserError, match="lennard_jones"):
-        check_tail(SoftSphere(), state)
+        check_tail(SoftSphere(1.0), state)
     free = replaced(state, {"configuration": replaced(state.configuration, {"box": FreeBox(3)})})
     with pytest.raises(UserError, match="periodic box in three dimensions"):
         check_tail(state.potential, free)

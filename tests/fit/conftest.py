@@ -24,10 +24,10 @@ def exact(name, seed=0):
     """Return a target of 40 particles whose starting parameters are the answer."""
     module, options, system = LAWS[name]
     start = bidisperse.build(bidisperse.Options(n_particles=40, seed=seed, **system))
-    law, params = module.build(module.Options(mixing="independent", **options), start.diameters, 2)
-    relaxation = relax(law, params, start.configuration)
+    law = module.build(module.Options(mixing="independent", **options), start.diameters, 2)
+    relaxation = relax(law, start.configuration)
     positions = replaced(start.configuration, {"position": jnp.asarray(relaxation.state.position)})
-    return Target(positions, law, params)
+    return Target(positions, law)
 
 
 @pytest.fixture(scope="module", params=LAWS)

@@ -128,7 +128,7 @@ def test_some_parameters_can_be_fitted_alone(discs):
 )
 def test_what_cannot_be_fitted_is_refused(discs, patterns, words):
     with pytest.raises(UserError, match=words):
-        Target(discs.configuration, discs.potential, discs.params, patterns)
+        Target(discs.configuration, discs.potential, patterns)
 
 
 def test_a_target_with_another_number_of_particles_is_refused(discs):

@@ -14,7 +14,7 @@ from mdsens.relax import relax
 from mdsens.response.null_space import ZeroModes
 from mdsens.sensitivity.records import Certificate, ObservableSensitivity, PositionSensitivity
 from mdsens.types import Configuration, PeriodicBox
-from potentials.soft_sphere import Params, SoftSphere
+from potentials.soft_sphere import SoftSphere
 
 N = 32
 RESOLVED = 'seed = 3\n\n[system]\nkind = "packing" # µ\n'
@@ -49,7 +49,7 @@ def run(provenance: Provenance) -> Run:
     position = jax.random.uniform(jax.random.key(3), (N, 2)) * length
     species = jnp.repeat(jnp.arange(2), N // 2)
     start = Configuration(position, species, PeriodicBox.cubic(length, 2), ("A", "B"))
-    relaxation = relax(SoftSphere(), Params(PerSpecies([0.6, 1.0]), Uniform(1.0)), start)
+    relaxation = relax(SoftSphere(PerSpecies([0.6, 1.0]), Uniform(1.0)), start)
     paths = ("soft_sphere.sigma[A]", "soft_sphere.sigma[B]", "box.matrix[0,1]")
     values, units = np.array([0.6, 1.0, 0.0]), ("length", "length", "length")
     positions = PositionSensitivity(paths, values, units, random.standard_normal((3, N, 2)), certificate(random, 3))

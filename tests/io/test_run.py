@@ -10,7 +10,7 @@ from mdsens.errors import UserError
 from mdsens.io import Provenance, Run, kind_of, no_sensitivity, read_run, restored_params, summary, write_run
 from mdsens.io.hdf5 import SCHEMA_VERSION
 from mdsens.types import Configuration, FreeBox
-from potentials.soft_sphere import Params
+from potentials.soft_sphere import SoftSphere
 
 
 def assert_same(a: object, b: object) -> None:
@@ -50,7 +50,9 @@ def test_the_relaxation_comes_back_whole(run: Run, stored: Path) -> None:
     assert found.settings["max_force"] == relaxation.settings.max_force
     assert found.settings["minimizer"] == "FIRE"
     assert found.settings["minimizer.dt_max"] == relaxation.settings.rule(1).dt_max
-    assert (found.potential, found.potential_fields["alpha"]) == ("soft_sphere", 2.0)
+    assert [(term.name, term.law, term.fields) for term in found.terms] == [
+        ("soft_sphere", "soft_sphere", {"alpha": 2.0})
+    ]
 
 
 def test_sensitivities_come_back_with_every_field_of_their_certificates(run: Run, stored: Path) -> None:
@@ -74,10 +76,11 @@ def test_parameters_are_stored_by_path_and_restored_bit_for_bit(run: Run, stored
     table = dict(zip(found.parameter_paths, found.parameter_values, strict=True))
     assert (table["soft_sphere.sigma[A]"], table["soft_sphere.epsilon"]) == (0.6, 1.0)
     assert table["box.matrix[1,1]"] == found.box_matrix[1, 1]  # type: ignore[index]
-    assert jax.tree.all(jax.tree.map(np.array_equal, Params(**restored_params(found)), run.relaxation.state.params))
-    strange = dataclasses.replace(found, parameter_layout=(("sigma", "PerSpecies", "largest"),))
+    law = SoftSphere(**restored_params(found, found.terms[0]))
+    assert jax.tree.all(jax.tree.map(np.array_equal, law, run.relaxation.state.potential))
+    strange = dataclasses.replace(found.terms[0], layout=(("sigma", "PerSpecies", "largest"),))
     with pytest.raises(UserError, match="sigma cannot be made from the file"):
-        restored_params(strange)
+        restored_params(found, strange)
 
 
 def test_the_jacobian_is_a_virtual_dataset_with_its_certificate(run: Run, stored: Path) -> None:

@@ -23,8 +23,8 @@ FINE = (1e-3, 5e-4, 2e-4, 1e-4, 1e-5, 1e-6)
 def soft(packing_fraction=0.9, seed=0):
     options = bidisperse.Options(n_particles=N, diameters=(1.0, 1.4), packing_fraction=packing_fraction, seed=seed)
     start = bidisperse.build(options)
-    law, params = soft_sphere.build(soft_sphere.Options(), start.diameters, 2)
-    return law, params, start.configuration
+    law = soft_sphere.build(soft_sphere.Options(), start.diameters, 2)
+    return law, start.configuration
 
 
 @functools.cache
@@ -104,16 +104,16 @@ def test_pressures_that_are_no_way_are_refused(pressures, words):
 
 def test_a_law_without_contacts_is_refused():
     start = bidisperse.build(bidisperse.Options(n_particles=N))
-    law, params = lennard_jones.build(lennard_jones.Options(), start.diameters, 2)
+    law = lennard_jones.build(lennard_jones.Options(), start.diameters, 2)
     with pytest.raises(UserError, match="lennard_jones has no contacts to count"):
-        followed(law, params, start.configuration, COARSE)
+        followed(law, start.configuration, COARSE)
 
 
 def test_a_free_system_is_refused():
-    law, params, start = soft()
+    law, start = soft()
     free = Configuration(jnp.asarray(start.position), start.species, FreeBox(2), start.species_names)
     with pytest.raises(UserError, match="periodic box"):
-        followed(law, params, free, COARSE)
+        followed(law, free, COARSE)
 
 
 def test_records_of_different_ways_are_not_averaged():

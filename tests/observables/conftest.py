@@ -109,8 +109,8 @@ def target_of(configuration: Configuration) -> Configuration:
 
 def packing(options: dict, observables: tuple[str, ...]) -> System:
     start = bidisperse.build(bidisperse.Options(**options))
-    law, params = soft_sphere.build(soft_sphere.Options(epsilon=(1.0, 2.0)), start.diameters, 2)
-    relaxation = relax(law, params, start.configuration)
+    law = soft_sphere.build(soft_sphere.Options(epsilon=(1.0, 2.0)), start.diameters, 2)
+    relaxation = relax(law, start.configuration)
     paths = ("soft_sphere.sigma[A]", "soft_sphere.epsilon[B]", "box.length")
     target = target_of(relaxation.state.configuration)
     return System(relaxation, None, PressureSettings(), paths, observables, target)
@@ -119,8 +119,8 @@ def packing(options: dict, observables: tuple[str, ...]) -> System:
 def crystal_with_a_vacancy() -> System:
     # a smooth cutoff between shells, and a crystal that is not at rest: a strained one
     start = fcc.build(fcc.Options(n_cells=(4, 4, 4), spacing=1.08, vacancies=(5,)))
-    law, params = lennard_jones.build(lennard_jones.Options(onset=1.7, cutoff=2.1), start.diameters, 1)
-    relaxation = relax(law, params, start.configuration)
+    law = lennard_jones.build(lennard_jones.Options(onset=1.7, cutoff=2.1), start.diameters, 1)
+    relaxation = relax(law, start.configuration)
     paths = ("lennard_jones.sigma[A]", "lennard_jones.epsilon", "box.length")
     kept = [name for name in (*EVERYWHERE, *PERIODIC, *SOLID) if not name.startswith("partici")]
     target = target_of(relaxation.state.configuration)
@@ -129,8 +129,8 @@ def crystal_with_a_vacancy() -> System:
 
 def free_cluster() -> System:
     start = cluster.build(cluster.Options(shape="random", n_particles=12, seed=2))
-    law, params = lennard_jones.build(lennard_jones.Options(onset=8.0, cutoff=10.0), start.diameters, 1)
-    relaxation = relax(law, params, start.configuration)
+    law = lennard_jones.build(lennard_jones.Options(onset=8.0, cutoff=10.0), start.diameters, 1)
+    relaxation = relax(law, start.configuration)
     paths = ("lennard_jones.sigma[A]", "lennard_jones.epsilon")
     target = target_of(relaxation.state.configuration)
     return System(relaxation, None, PressureSettings(), paths, (*EVERYWHERE, "bond_order[4,1.2,1.5]"), target)
@@ -140,9 +140,9 @@ def binary_crystal() -> System:
     """Return an L1_2 crystal without one of its particles at constant pressure, its edges free."""
     start = l1_2.build(l1_2.Options(n_cells=(3, 3, 3), diameters=(1.0, 0.9), edge=1.5, vacancies=(1,)))
     options = lennard_jones.Options(onset=1.6, cutoff=2.0, epsilon=(1.0, 1.5, 0.8))
-    law, params = lennard_jones.build(options, start.diameters, 2)
+    law = lennard_jones.build(options, start.diameters, 2)
     settings = PressureSettings(box="orthorhombic")
-    found = relax_at_pressure(law, params, start.configuration, 0.5, settings)
+    found = relax_at_pressure(law, start.configuration, 0.5, settings)
     check(found.verdict)
     paths = ("lennard_jones.sigma[A]", "lennard_jones.sigma[B]", "lennard_jones.epsilon[A,B]")
     kept = [name for name in (*EVERYWHERE, *PERIODIC, *SOLID) if not name.startswith("partici")]

@@ -40,8 +40,8 @@ PACKINGS = {
 }
 
 
-def relaxed(potential, params, configuration):
-    relaxation = relax(potential, params, configuration)
+def relaxed(potential, configuration):
+    relaxation = relax(potential, configuration)
     check(relaxation.verdict)
     return relaxation
 
@@ -49,16 +49,16 @@ def relaxed(potential, params, configuration):
 @functools.cache
 def packing(name):
     start = bidisperse.build(bidisperse.Options(**PACKINGS[name]))
-    law, params = soft_sphere.build(soft_sphere.Options(epsilon=(1.0, 2.0)), start.diameters, 2)
-    return relaxed(law, params, start.configuration)
+    law = soft_sphere.build(soft_sphere.Options(epsilon=(1.0, 2.0)), start.diameters, 2)
+    return relaxed(law, start.configuration)
 
 
 @functools.cache
 def crystal():
     """Return the fcc Lennard-Jones crystal at zero pressure, cut at three sigma."""
     start = fcc.build(fcc.Options(n_cells=(4, 4, 4), spacing=1.546378969360933 / np.sqrt(2)))
-    law, params = lennard_jones.build(lennard_jones.Options(cutoff=3.0, truncation="cut"), start.diameters, 1)
-    return relaxed(law, params, start.configuration)
+    law = lennard_jones.build(lennard_jones.Options(cutoff=3.0, truncation="cut"), start.diameters, 1)
+    return relaxed(law, start.configuration)
 
 
 @pytest.fixture(scope="module", params=["2D with rattlers", "3D"])
@@ -84,7 +84,7 @@ def changed(relaxation, parameters, factor=1.0):
 
 def dilated(relaxation, factor):
     box = PeriodicBox(relaxation.state.configuration.box.matrix * factor)
-    return changed(relaxation, Parameters(relaxation.state.params, box), factor)
+    return changed(relaxation, Parameters(relaxation.state.potential, box), factor)
 
 
 def test_the_stress_is_symmetric_and_its_trace_is_the_pressure(relaxation):
@@ -97,7 +97,7 @@ def test_the_stress_is_symmetric_and_its_trace_is_the_pressure(relaxation):
 def test_the_tensor_is_that_of_jax_md(relaxation, tensor):
     state = relaxation.loaded
     configuration, d = state.configuration, state.configuration.dimension
-    sigma, epsilon = (np.asarray(state.params.sigma.values), np.asarray(state.params.epsilon.values))
+    sigma, epsilon = (np.asarray(state.potential.sigma.values), np.asarray(state.potential.epsilon.values))
     box = np.asarray(configuration.box.matrix)
     displacement, _ = space.periodic_general(jnp.asarray(box), fractional_coordinates=False)
     species = np.asarray(configuration.species)[relaxation.network.backbone]
@@ -135,7 +135,7 @@ def test_stress_strain_coefficients_are_those_of_relaxed_states(relaxation, tens
                 PeriodicBox(jnp.asarray(gradient @ matrix)),
                 configuration.species_names,
             )
-            again = relaxed(relaxation.state.potential, relaxation.state.params, start)
+            again = relaxed(relaxation.state.potential, start)
             stresses.append(np.asarray(stress_tensor(again.state)))
         expected = (stresses[0] - stresses[1]) / (2 * h)
         found = tensor.stress_strain[:, :, place[0], place[1]]
@@ -235,8 +235,8 @@ def test_an_isotropic_solid_has_one_average(d):
 def test_a_free_cluster_has_no_moduli():
     position = jnp.array([[0.0, 0], [1.12, 0], [0.56, 0.97]])
     start = Configuration(position, jnp.zeros(3, int), FreeBox(2), ("A",))
-    law, params = lennard_jones.build(lennard_jones.Options(onset=50.0, cutoff=60.0), jnp.ones(1), 1)
-    response = linear_response(relaxed(law, params, start))
+    law = lennard_jones.build(lennard_jones.Options(onset=50.0, cutoff=60.0), jnp.ones(1), 1)
+    response = linear_response(relaxed(law, start))
     with pytest.raises(UserError, match="a free system has no volume"):
         elastic_tensor(response)
 

@@ -40,8 +40,8 @@ from .conftest import built
 
 
 def unrelaxed(start, law=lennard_jones, **options):
-    potential, params = law.build(law.Options(**options), start.diameters, 1)
-    return State.unlisted(start.configuration, potential, params).with_every_pair()
+    potential = law.build(law.Options(**options), start.diameters, 1)
+    return State.unlisted(start.configuration, potential).with_every_pair()
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +109,8 @@ def test_partial_radial_distributions_add_up():
 
 def relaxed_cluster(n, shape="icosahedron"):
     start = cluster.build(cluster.Options(shape=shape, n_particles=n))
-    law, params = lennard_jones.build(lennard_jones.Options(onset=50.0, cutoff=60.0), start.diameters, 1)
-    return relax(law, params, start.configuration)
+    law = lennard_jones.build(lennard_jones.Options(onset=50.0, cutoff=60.0), start.diameters, 1)
+    return relax(law, start.configuration)
 
 
 def test_a_pair_vibrates_with_twice_its_curvature():

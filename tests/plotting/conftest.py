@@ -19,7 +19,7 @@ from mdsens.relax import Relaxation, relax
 from mdsens.response import linear_response
 from mdsens.sensitivity import observable_sensitivity, position_sensitivity
 from mdsens.types import Configuration, PeriodicBox
-from potentials.soft_sphere import Params, SoftSphere
+from potentials.soft_sphere import SoftSphere
 
 PATHS = ("soft_sphere.sigma[A]", "soft_sphere.epsilon", "box.length")
 
@@ -30,7 +30,7 @@ def relaxed(*, n: int, packing_fraction: float, seed: int) -> Relaxation:
     start = jax.random.uniform(jax.random.key(seed), (n, 2)) * length
     box = PeriodicBox.cubic(length, 2)
     configuration = Configuration(start, jnp.repeat(jnp.arange(2), n // 2), box, ("A", "B"))
-    return relax(SoftSphere(), Params(PerSpecies([0.6, 1.0]), Uniform(1.0)), configuration)
+    return relax(SoftSphere(PerSpecies([0.6, 1.0]), Uniform(1.0)), configuration)
 
 
 def stored(path: Path, relaxation: Relaxation) -> Path:

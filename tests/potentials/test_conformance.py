@@ -71,14 +71,14 @@ def build(kind, d, settings, polydisperse, seed=0):
         n = per_side**d
         species = jnp.asarray(rng.integers(0, 2, n))
         diameters = jnp.asarray(rng.uniform(0.8, 1.1, n) if polydisperse else np.array([0.8, 1.0]))
-        law, params = module.build(module.Options(kind=kind, **settings), diameters, 2)
+        law = module.build(module.Options(kind=kind, **settings), diameters, 2)
         grid = np.stack(np.meshgrid(*[np.arange(per_side)] * d, indexing="ij"), axis=-1).reshape(-1, d)
         position = jnp.asarray((grid + rng.uniform(-0.2, 0.2, (n, d))) * spacing)
         box = PeriodicBox.cubic(per_side * spacing, d)
         configuration = Configuration(position, species, box, ("A", "B"))
-        reach = max_reach(law, configuration, params)
+        reach = max_reach(law, configuration)
         per_side = max(per_side, int(np.ceil(2.05 * reach / spacing)))
-    state = State.unlisted(configuration, law, params).with_every_pair()
+    state = State.unlisted(configuration, law).with_every_pair()
     pairs = neighbor_pairs(position, box, 1.05 * reach, capacity=3 * n * n)  # plenty of padding
     assert not bool(pairs.mask.all())
     listed = state.with_pairs(pairs)
@@ -151,7 +151,7 @@ def test_pressure_is_minus_the_energy_slope_under_scaling_of_everything(case):
 
     def scaled(factor):
         box = PeriodicBox(state.configuration.box.matrix * factor)
-        return float(jitted_energy(state, state.position * factor, Parameters(state.params, box)))
+        return float(jitted_energy(state, state.position * factor, Parameters(state.potential, box)))
 
     slope = (scaled(1 + STEP) - scaled(1 - STEP)) / (2 * STEP)
     assert float(case.by_list.pressure) == pytest.approx(-slope / (d * volume), rel=1e-6)
@@ -203,14 +203,12 @@ def test_padding_cannot_reach_a_derivative(case):
 def law_derivatives(state, distance):
     """Return u and its derivatives up to one beyond the declared smoothness at a distance, for the pair (0, 1)."""
     index = jnp.zeros(1, int)
-    params = at_pairs(state.params, state.configuration.species, index, index + 1)
-    scalar = jax.tree.map(lambda leaf: leaf.ravel()[0], params)
-    functions = [lambda r: state.potential.pair_energy(r, scalar)]
+    law = at_pairs(state.potential, state.configuration.species, index, index + 1)
+    scalar = jax.tree.map(lambda leaf: leaf.ravel()[0], law)
+    functions = [scalar.pair_energy]
     for _ in range(state.potential.smoothness + 1):
         functions.append(jax.grad(functions[-1]))
-    return [float(function(jnp.asarray(distance))) for function in functions], float(
-        state.potential.pair_length(scalar)
-    )
+    return [float(function(jnp.asarray(distance))) for function in functions], float(scalar.pair_length)
 
 
 @in_the_plane
@@ -229,15 +227,15 @@ def test_the_law_is_as_smooth_at_its_cutoff_as_declared(case):
 @in_the_plane
 def test_a_position_gradient_is_finite_at_the_cutoff_itself(case):
     state = case.state
-    law, params = state.potential, state.params
-    reach = float(law.reach(state.configuration, params, numbered_pairs(np.array([0]), np.array([1]), 2))[0])
+    law = state.potential
+    reach = float(law.reach(state.configuration, numbered_pairs(np.array([0]), np.array([1]), 2))[0])
     position = jnp.zeros((2, 2)).at[1, 0].set(reach)
-    if any(leaf.shape == (state.configuration.n_particles,) for leaf in jax.tree.leaves(params)):
-        params = jax.tree.map(lambda leaf: leaf[:2] if leaf.ndim else leaf, params)
+    if any(leaf.shape == (state.configuration.n_particles,) for leaf in jax.tree.leaves(law)):
+        law = jax.tree.map(lambda leaf: leaf[:2] if leaf.ndim else leaf, law)
     pair = eqx.tree_at(
-        lambda s: (s.configuration.position, s.configuration.species, s.params, s.pairs),
+        lambda s: (s.configuration.position, s.configuration.species, s.potential, s.pairs),
         state,
-        (position, state.configuration.species[:2], params, every_pair(position, state.configuration.box)),
+        (position, state.configuration.species[:2], law, every_pair(position, state.configuration.box)),
     )
     assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(evaluate(pair)))
     assert np.isfinite(hessian(pair).toarray()).all()

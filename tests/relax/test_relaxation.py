@@ -7,21 +7,20 @@ import pytest
 from mdsens.energy import energy, forces, max_force
 from mdsens.errors import NumericalError, UserError
 from mdsens.hessian import hessian
-from mdsens.parameters import Uniform
 from mdsens.relax import RelaxationSettings, relax
 from mdsens.results import Verdict, check
 from mdsens.types import Configuration, FreeBox, PeriodicBox
 from potentials import soft_sphere
-from potentials.soft_sphere import Params, SoftSphere
+from potentials.soft_sphere import SoftSphere
 from systems import bidisperse, fcc, hexagonal, polydisperse
 
-ONE = Params(Uniform(1.0), Uniform(1.0))
+ONE = SoftSphere(1.0)
 
 
 def problem(start, **options):
     n_species = len(start.configuration.species_names)
-    law, params = soft_sphere.build(soft_sphere.Options(**options), start.diameters, n_species)
-    return law, params, start.configuration
+    law = soft_sphere.build(soft_sphere.Options(**options), start.diameters, n_species)
+    return law, start.configuration
 
 
 def discs(**options):
@@ -91,13 +90,13 @@ def test_newton_steps_come_last_and_never_raise_the_energy(relaxed):
 
 
 def test_neither_skin_nor_a_restart_changes_the_minimum():
-    law, params, configuration = PROBLEMS["harmonic 2D"]()
-    settled = relax(law, params, configuration)
+    law, configuration = PROBLEMS["harmonic 2D"]()
+    settled = relax(law, configuration)
     x = np.asarray(settled.state.position)
     nudge = 1e-4 * np.random.default_rng(0).standard_normal(x.shape)
     nudged = Configuration(jnp.asarray(x + nudge), configuration.species, configuration.box, ("A", "B"))
     for skin in (0.1, 0.8):
-        again = relax(law, params, nudged, RelaxationSettings(skin=skin))
+        again = relax(law, nudged, RelaxationSettings(skin=skin))
         check(again.verdict)
         moved = np.asarray(again.state.position) - x
         held = settled.network.backbone & again.network.backbone
@@ -107,9 +106,9 @@ def test_neither_skin_nor_a_restart_changes_the_minimum():
 
 
 def test_fire_alone_reaches_the_same_minimum():
-    law, params, configuration = PROBLEMS["harmonic 2D"]()
-    quick = relax(law, params, configuration)
-    slow = relax(law, params, configuration, RelaxationSettings(newton=False, max_force=1e-11))
+    law, configuration = PROBLEMS["harmonic 2D"]()
+    quick = relax(law, configuration)
+    slow = relax(law, configuration, RelaxationSettings(newton=False, max_force=1e-11))
     check(slow.verdict)
     assert not slow.history.newton.any()
     assert slow.energy == pytest.approx(quick.energy, rel=1e-11)
@@ -119,8 +118,8 @@ def test_a_triclinic_box_relaxes():
     start = discs(n_particles=40)
     matrix = start.configuration.box.matrix @ jnp.array([[1.0, 0.3], [0.0, 1.0]])
     skewed = Configuration(start.configuration.position, start.configuration.species, PeriodicBox(matrix), ("A", "B"))
-    law, params, _ = problem(start)
-    found = relax(law, params, skewed)
+    law, _ = problem(start)
+    found = relax(law, skewed)
     check(found.verdict)
     everything = found.state.with_every_pair()
     assert float(max_force(forces(everything))) <= 1.1e-12
@@ -167,7 +166,7 @@ def test_newton_steps_do_not_end_on_a_saddle_when_there_are_rattlers():
 def test_a_symmetric_unstable_arrangement_is_a_saddle():
     # a square lattice of equal discs: every force vanishes by symmetry, but it shears into a hexagonal one
     lattice = np.stack(np.meshgrid(np.arange(6), np.arange(6)), axis=-1).reshape(-1, 2) * 0.9
-    found = relax(SoftSphere(), ONE, alike(lattice, 5.4))
+    found = relax(ONE, alike(lattice, 5.4))
     assert found.verdict is Verdict.SADDLE
     with pytest.raises(NumericalError, match="negative eigenvalue"):
         check(found.verdict)
@@ -179,17 +178,17 @@ def test_particles_at_the_same_place_are_refused(n, edge):
     position = np.random.default_rng(0).uniform(size=(n, 2)) * 3
     position[-1] = position[0]
     with pytest.raises(UserError, match=rf"particles 0 and {n - 1} lie at the same place.*move one"):
-        relax(SoftSphere(), ONE, alike(position, edge))
+        relax(ONE, alike(position, edge))
 
 
 def test_images_at_the_same_place_are_refused():
     with pytest.raises(UserError, match="same place"):
-        relax(SoftSphere(), ONE, alike([[0.1, 0.1], [3.1, 0.1], [1.5, 1.5]], 3.0))
+        relax(ONE, alike([[0.1, 0.1], [3.1, 0.1], [1.5, 1.5]], 3.0))
 
 
 def test_a_particle_may_touch_its_own_images():
     # four contacts, of which two are pairs; the force balances, and the box is as stiff as two springs
-    found = relax(SoftSphere(), ONE, alike([[0.1, 0.1]], 0.9))
+    found = relax(ONE, alike([[0.1, 0.1]], 0.9))
     assert found.verdict is Verdict.CONVERGED
     assert found.energy == pytest.approx(2 * 0.5 * 0.1**2, rel=1e-14)
     assert found.pressure == pytest.approx(2 * 0.9 * 0.1 / (2 * 0.9**2), rel=1e-14)
@@ -201,7 +200,7 @@ def test_a_particle_may_touch_its_own_images():
 @pytest.mark.parametrize("edge", [3.0, 0], ids=["periodic", "free"])
 def test_tiny_systems_fly_apart_and_are_unjammed(n, edge):
     position = 0.3 * np.array([[0.0, 0.0], [1.0, 0.0], [0.2, 0.9]])[:n]
-    found = relax(SoftSphere(), ONE, alike(position, edge))
+    found = relax(ONE, alike(position, edge))
     assert found.verdict is Verdict.UNJAMMED
     assert found.energy == 0.0
 
@@ -225,11 +224,11 @@ def test_progress_reports_steps_and_forces():
 def test_the_result_scales_with_the_units():
     # lengths times 3, energies times 7: the same steps, so the same state up to rounding
     start = discs(n_particles=40)
-    law, params, configuration = problem(start)
-    small = relax(law, params, configuration)
-    scaled = Params(type(params.sigma)(params.sigma.values * 3.0), Uniform(7.0))
+    law, configuration = problem(start)
+    small = relax(law, configuration)
+    scaled = SoftSphere(type(law.sigma)(law.sigma.values * 3.0), 7.0)
     box = PeriodicBox(configuration.box.matrix * 3.0)
-    large = relax(law, scaled, Configuration(configuration.position * 3.0, configuration.species, box, ("A", "B")))
+    large = relax(scaled, Configuration(configuration.position * 3.0, configuration.species, box, ("A", "B")))
     check(large.verdict)
     assert large.energy == pytest.approx(7 * small.energy, rel=1e-9)
     assert large.max_force <= 1e-12 * 7 / 3

@@ -19,22 +19,22 @@ TOLERANT = RelaxationSettings(max_force=1.1e-12)
 
 def packing(**options):
     start = bidisperse.build(bidisperse.Options(n_particles=32, **options))
-    return *soft_sphere.build(soft_sphere.Options(), start.diameters, 2), start.configuration
+    return soft_sphere.build(soft_sphere.Options(), start.diameters, 2), start.configuration
 
 
 def free_cluster():
     start = cluster.build(cluster.Options(n_particles=13))
-    return *lennard_jones.build(lennard_jones.Options(cutoff=50.0, onset=40.0), start.diameters, 1), start.configuration
+    return lennard_jones.build(lennard_jones.Options(cutoff=50.0, onset=40.0), start.diameters, 1), start.configuration
 
 
 @pytest.mark.parametrize(
     "made", [lambda: packing(seed=0), lambda: packing(packing_fraction=0.86, seed=2), free_cluster]
 )
 def test_it_is_judged_as_relax_judges_it(made):
-    law, params, start = made()
+    law, start = made()
     settings = dataclasses.replace(TOLERANT, max_force=1e-11)
-    relaxed = relax(law, params, start, settings)
-    found = taken_as_relaxed(law, params, relaxed.state.configuration, settings)
+    relaxed = relax(law, start, settings)
+    found = taken_as_relaxed(law, relaxed.state.configuration, settings)
     assert found.verdict is relaxed.verdict is Verdict.CONVERGED
     np.testing.assert_array_equal(found.state.position, relaxed.state.position)
     assert found.network.same_as(relaxed.network)
@@ -48,25 +48,25 @@ def test_it_is_judged_as_relax_judges_it(made):
 
 
 def test_a_state_that_is_not_at_rest_is_said_not_to_be():
-    law, params, start = packing(seed=0)
-    here = relax(law, params, start).state.configuration
+    law, start = packing(seed=0)
+    here = relax(law, start).state.configuration
     moved = dataclasses.replace(here, position=here.position.at[0, 0].add(1e-6))
-    assert taken_as_relaxed(law, params, moved, TOLERANT).verdict is Verdict.MAX_STEPS
+    assert taken_as_relaxed(law, moved, TOLERANT).verdict is Verdict.MAX_STEPS
 
 
 def test_particles_at_one_place_are_refused():
-    law, params, start = packing(seed=0)
+    law, start = packing(seed=0)
     together = dataclasses.replace(start, position=jnp.broadcast_to(start.position[:1], start.position.shape))
     with pytest.raises(UserError, match="lie at the same place"):
-        taken_as_relaxed(law, params, together)
+        taken_as_relaxed(law, together)
 
 
 def test_at_constant_pressure_it_is_judged_as_relax_at_pressure_judges_it():
-    law, params, start = packing(seed=1)
-    relaxed = relax_at_pressure(law, params, start, 0.05, PressureSettings(box="triclinic"))
+    law, start = packing(seed=1)
+    relaxed = relax_at_pressure(law, start, 0.05, PressureSettings(box="triclinic"))
     assert relaxed.verdict is Verdict.CONVERGED
     strains = free_strains(2, "triclinic", ())
-    state = taken_as_relaxed(law, params, relaxed.relaxation.state.configuration, TOLERANT)
+    state = taken_as_relaxed(law, relaxed.relaxation.state.configuration, TOLERANT)
     found = taken_as_relaxed_at_pressure(state, 0.05, strains, 2e-12)
     assert found.verdict is Verdict.CONVERGED
     np.testing.assert_allclose(found.enthalpy, relaxed.enthalpy, rtol=1e-13)

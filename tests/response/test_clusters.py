@@ -42,8 +42,8 @@ SIGMA, EPSILON = 1.3, 2.0
 def cluster(request):
     start, value, n_rotations = CLUSTERS[request.param]
     configuration = Configuration(jnp.asarray(SIGMA * start), jnp.zeros(len(start), int), FreeBox(3))
-    params = {"sigma": jnp.asarray(SIGMA), "epsilon": jnp.asarray(EPSILON)}
-    relaxation = relax(EnergyFunction(lennard_jones, "lj"), params, configuration)
+    law = EnergyFunction(lennard_jones, {"sigma": SIGMA, "epsilon": EPSILON}, "lj")
+    relaxation = relax(law, configuration)
     check(relaxation.verdict)
     return relaxation, value, n_rotations
 

@@ -23,8 +23,8 @@ def packing(system, potential, paths):
     kind = polydisperse if "polydispersity" in system else bidisperse
     start = kind.build(kind.Options(**system))
     n_species = len(start.configuration.species_names)
-    law, params = soft_sphere.build(soft_sphere.Options(**potential), start.diameters, n_species)
-    relaxation = relax(law, params, start.configuration)
+    law = soft_sphere.build(soft_sphere.Options(**potential), start.diameters, n_species)
+    relaxation = relax(law, start.configuration)
     check(relaxation.verdict)
     return relaxation, paths
 

@@ -17,7 +17,7 @@ from mdsens.response import known_zero_modes, linear_response
 from mdsens.response.null_space import project_out
 from mdsens.results import check
 from mdsens.sensitivity import observable_sensitivity, position_sensitivity
-from mdsens.types import Configuration, FreeBox, PeriodicBox
+from mdsens.types import Configuration, FreeBox, PeriodicBox, replaced
 
 CUTOFF = 1.75
 STEP = 1e-5  # relative: truncation 1e-10, noise 1e-13 / 1e-5
@@ -34,9 +34,8 @@ def vacancy():
     def function(position, sigma, epsilon):
         return jax_md_energy.morse_pair(displacement, sigma=sigma, epsilon=epsilon, r_onset=1.2, r_cutoff=1.6)(position)
 
-    potential = from_jax_md(function, locality=Locality(1.6))
-    params = {"sigma": jnp.asarray(1.0), "epsilon": jnp.asarray(0.02)}  # curvatures of order one
-    return potential, params, position, PeriodicBox.cubic(3 * edge, 3)
+    params = {"sigma": 1.0, "epsilon": 0.02}  # curvatures of order one
+    return from_jax_md(function, params, locality=Locality(1.6)), position, PeriodicBox.cubic(3 * edge, 3)
 
 
 def cluster():
@@ -57,18 +56,18 @@ def cluster():
         )
         return energy_fn(position, neighbor)
 
-    potential = from_jax_md_neighbors(function, Locality(CUTOFF, hops=2), max_neighbors=20, with_self=True)
-    params = {"strength": jnp.asarray(1.5), "repulsion": jnp.asarray(2.0)}
+    params, locality = {"strength": 1.5, "repulsion": 2.0}, Locality(CUTOFF, hops=2)
+    potential = from_jax_md_neighbors(function, params, locality, max_neighbors=20, with_self=True)
     position = np.stack(np.meshgrid(*[np.arange(3.0)] * 2, np.arange(2.0)), axis=-1).reshape(-1, 3)
     position += 0.05 * np.random.default_rng(0).standard_normal(position.shape)
-    return potential, params, position, FreeBox(3)
+    return potential, position, FreeBox(3)
 
 
 @pytest.fixture(scope="module", params=[vacancy, cluster])
 def relaxation(request):
-    potential, params, position, box = request.param()
+    potential, position, box = request.param()
     start = Configuration(jnp.asarray(position), jnp.zeros(len(position), int), box)
-    found = relax(potential, params, start)
+    found = relax(potential, start)
     check(found.verdict)
     return found
 
@@ -77,11 +76,11 @@ def relaxation(request):
 def differences(relaxation):
     """Return dx/dp and dU/dp for every parameter from re-relaxed states."""
     state, settings, found = relaxation.state, RelaxationSettings(max_force=1e-13), {}
-    for name, value in state.params.items():
+    for name, value in state.potential.params.items():
         ends = []
         for sign in (1, -1):
-            params = {**state.params, name: value * (1 + sign * STEP)}
-            ends.append(relax(state.potential, params, state.configuration, settings))
+            params = {**state.potential.params, name: value * (1 + sign * STEP)}
+            ends.append(relax(replaced(state.potential, {"params": params}), state.configuration, settings))
         step = 2 * STEP * float(value)
         found[f"jax_md.{name}"] = (
             np.asarray(ends[0].state.position - ends[1].state.position) / step,
@@ -96,7 +95,7 @@ def response(request, relaxation):
         patch.setattr("mdsens.hessian.SMALL", 0)
         if request.param == "matrix-free":
             patch.setattr(generic, "MOST_ENTRIES", 0)
-        again = relax(relaxation.state.potential, relaxation.state.params, relaxation.state.configuration)
+        again = relax(relaxation.state.potential, relaxation.state.configuration)
         response = linear_response(again)
     assert isinstance(response.factor, MatrixFree) == (request.param == "matrix-free")
     return response

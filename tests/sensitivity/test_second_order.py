@@ -22,8 +22,8 @@ STEP = 3e-6  # smaller than any gap of these packings over its rate: the network
 @pytest.fixture(scope="module", params=[2.0, 2.5], ids=["harmonic", "Hertzian"])
 def relaxation(request):
     start = bidisperse.build(bidisperse.Options(n_particles=40))
-    law, params = soft_sphere.build(soft_sphere.Options(alpha=request.param), start.diameters, 2)
-    found = relax(law, params, start.configuration)
+    law = soft_sphere.build(soft_sphere.Options(alpha=request.param), start.diameters, 2)
+    found = relax(law, start.configuration)
     assert found.network.n_rattlers == 0
     return found
 

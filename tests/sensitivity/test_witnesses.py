@@ -18,8 +18,8 @@ from systems import bidisperse, hexagonal
 
 def packing(settings=None, potential=None, **options):
     start = bidisperse.build(bidisperse.Options(**options))
-    law, params = soft_sphere.build(soft_sphere.Options(**(potential or {})), start.diameters, 2)
-    return relax(law, params, start.configuration, settings)
+    law = soft_sphere.build(soft_sphere.Options(**(potential or {})), start.diameters, 2)
+    return relax(law, start.configuration, settings)
 
 
 def test_differentiating_an_unrolled_descent_gives_the_same():
@@ -50,8 +50,8 @@ def test_differentiating_an_unrolled_descent_gives_the_same():
 def test_a_hexagonal_crystal_has_the_closed_form(alpha):
     r, sigma, epsilon = 0.93, 1.05, 1.7
     start = hexagonal.build(hexagonal.Options(n_cells=(4, 3), spacing=r, diameter=sigma))
-    law, params = soft_sphere.build(soft_sphere.Options(alpha=alpha, epsilon=epsilon), start.diameters, 1)
-    relaxation = relax(law, params, start.configuration)
+    law = soft_sphere.build(soft_sphere.Options(alpha=alpha, epsilon=epsilon), start.diameters, 1)
+    relaxation = relax(law, start.configuration)
     check(relaxation.verdict)
     # P = sqrt(3) epsilon (1 - r/sigma)^(alpha - 1) / (sigma r): six neighbours, area sqrt(3)/2 r^2 per disc
     strain = 1 - r / sigma

@@ -17,26 +17,26 @@ STEPS = [1, 5, 20]
 
 def problem(**options):
     start = bidisperse.build(bidisperse.Options(**{"n_particles": 32, **options}))
-    law, params = soft_sphere.build(soft_sphere.Options(), start.diameters, 2)
-    return law, params, start.configuration
+    law = soft_sphere.build(soft_sphere.Options(), start.diameters, 2)
+    return law, start.configuration
 
 
 @pytest.fixture(scope="module")
 def swept():
-    law, params, configuration = problem()
-    relaxation = relax(law, params, configuration)
+    law, configuration = problem()
+    relaxation = relax(law, configuration)
     check(relaxation.verdict)
-    return relaxation, sweep_member(law, params, configuration, RelaxationSettings(), PATH)
+    return relaxation, sweep_member(law, configuration, RelaxationSettings(), PATH)
 
 
 def energy_at(relaxation, theta, *, box_follows):
     """Relax again from x* with another diameter of A, scaled with a box at the same packing fraction or in the same."""
-    law, params, configuration = problem(diameters=(theta, 1.0))
+    law, configuration = problem(diameters=(theta, 1.0))
     before = relaxation.state.configuration
     box = configuration.box if box_follows else before.box
     position = before.position * (box.length / before.box.length)
     start = dataclasses.replace(configuration, position=position, box=box)
-    moved = relax(law, params, start, RelaxationSettings(max_force=1e-13))
+    moved = relax(law, start, RelaxationSettings(max_force=1e-13))
     check(moved.verdict)
     assert moved.network.same_as(relaxation.network)
     return moved.energy

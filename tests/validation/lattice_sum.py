@@ -11,18 +11,16 @@ cutoff grows because the difference is smooth. A plain cut leaves the surface of
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
 
-from mdsens.energy import Potential
+from mdsens.energy import Node, Potential
 from mdsens.neighbors import PairList
-from mdsens.parameters import Uniform, at_pairs
+from mdsens.parameters import at_pairs
 from mdsens.types import Configuration, PeriodicBox, Scalar
-from potentials.lennard_jones import LennardJones, Params
+from potentials.lennard_jones import LennardJones
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(60)
 
@@ -36,9 +34,7 @@ class LatticeSum(Potential):
         uniform: Whether the rest is added as that of a uniform density.
     """
 
-    units: ClassVar[dict[str, str]] = LennardJones.units
-
-    law: LennardJones = eqx.field(static=True)
+    law: LennardJones
     images: int = eqx.field(static=True)
     uniform: bool = eqx.field(static=True, default=True)
 
@@ -46,21 +42,24 @@ class LatticeSum(Potential):
     def name(self) -> str:
         return self.law.name
 
+    def nodes(self) -> list[Node]:
+        return self.law.nodes()
+
     @property
     def stiffness(self) -> float:
         return self.law.stiffness
 
-    def energy(self, configuration: Configuration, params: PyTree, pairs: PairList) -> Scalar:
+    def energy(self, configuration: Configuration, pairs: PairList) -> Scalar:
         box, n, first = configuration.box, configuration.n_particles, jnp.zeros(1, int)
         assert isinstance(box, PeriodicBox)
-        equal = at_pairs(params, configuration.species, first, first)
+        equal = at_pairs(self.law, configuration.species, first, first)
         i, j = np.triu_indices(n)
         axis = jnp.arange(-self.images, self.images + 1.0)
         boxes = jnp.stack(jnp.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3) @ box.matrix.T
         square = jnp.sum(((configuration.position[i] - configuration.position[j])[:, None] + boxes) ** 2, axis=-1)
         itself = square == 0
         distance = jnp.sqrt(jnp.where(itself, 1.0, square))  # the root's slope is infinite at zero
-        shells = jnp.sum(jnp.where(itself, 0.0, self.law.pair_energy(distance, equal)), axis=1)
+        shells = jnp.sum(jnp.where(itself, 0.0, equal.pair_energy(distance)), axis=1)
         listed = jnp.sum(jnp.where(i == j, 0.5, 1.0) * shells)
         if not self.uniform:
             return listed
@@ -71,10 +70,10 @@ class LatticeSum(Potential):
 def _switched_off(law: LennardJones) -> Scalar:
     r"""Return :math:`\int_0^\infty (u_\infty - u)\, r^2\, dr` for epsilon = sigma = 1."""
     middle, half = 0.5 * (law.cutoff + law.onset), 0.5 * (law.cutoff - law.onset)
-    distance, unit = middle + half * jnp.asarray(_NODES), Params(Uniform(1.0), Uniform(1.0))
-    first = jnp.zeros(1, int)
-    equal = at_pairs(unit, first, first, first)
-    bare = LennardJones(cutoff=law.cutoff + 1.0, truncation="cut")
-    difference = bare.pair_energy(distance, equal) - law.pair_energy(distance, equal)
+    distance, first = middle + half * jnp.asarray(_NODES), jnp.zeros(1, int)
+    bare = LennardJones(1.0, cutoff=law.cutoff + 1.0, truncation="cut")
+    ended = LennardJones(1.0, onset=law.onset, cutoff=law.cutoff, truncation=law.truncation)
+    bare, ended = (at_pairs(one, first, first, first) for one in (bare, ended))
+    difference = bare.pair_energy(distance) - ended.pair_energy(distance)
     beyond = 4.0 * (law.cutoff**-9 / 9 - law.cutoff**-3 / 3)
     return half * jnp.sum(_WEIGHTS * difference * distance**2) + beyond

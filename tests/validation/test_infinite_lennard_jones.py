@@ -9,11 +9,10 @@ import pytest
 from mdsens.energy import State
 from mdsens.neighbors import neighbor_pairs
 from mdsens.observables import elastic_tensor, energy, pressure
-from mdsens.parameters import Uniform
 from mdsens.pressure import relax_at_pressure
 from mdsens.response import linear_response
 from mdsens.results import check
-from potentials.lennard_jones import LennardJones, Params
+from potentials.lennard_jones import LennardJones
 from potentials.lennard_jones_tail import check_tail, tail_energy, tail_pressure
 from systems import fcc
 
@@ -24,7 +23,6 @@ pytestmark = pytest.mark.validation
 # lattice sums: a^6 = 8 (2 A12/A6), E = -A6^2/(2 A12), B = 8 |E|/v; C as stored to seven digits
 EDGE, ENERGY, BULK = 1.5417373827362991, -8.61020015670378, 75.1851407176
 C11, C12 = 105.18207, 60.18667
-UNIT = Params(Uniform(1.0), Uniform(1.0))
 
 
 def cell(edge, n_cells=1):
@@ -37,7 +35,7 @@ def images(cutoff):
 
 def summed(law):
     """Return the crystal at rest, one cubic cell, its images summed as far as the law reaches."""
-    return State.unlisted(cell(EDGE), LatticeSum(law, images(law.cutoff), uniform=False), UNIT).with_every_pair()
+    return State.unlisted(cell(EDGE), LatticeSum(law, images(law.cutoff), uniform=False)).with_every_pair()
 
 
 @jax.jit
@@ -51,8 +49,8 @@ def beyond(state):
 
 
 def test_a_sum_over_images_is_a_sum_over_listed_pairs():
-    configuration, law = cell(EDGE, 4), LennardJones(cutoff=3.0, truncation="cut")
-    listed = State(configuration, law, UNIT, neighbor_pairs(configuration.position, configuration.box, 3.0))
+    configuration, law = cell(EDGE, 4), LennardJones(1.0, cutoff=3.0, truncation="cut")
+    listed = State(configuration, law, neighbor_pairs(configuration.position, configuration.box, 3.0))
     (one, one_pressure), (many, many_pressure) = (measured(state) for state in (summed(law), listed))
     assert float(one) / 4 == pytest.approx(float(many) / 256, rel=1e-13)
     assert float(one_pressure) == pytest.approx(float(many_pressure), rel=1e-12)
@@ -62,8 +60,8 @@ def test_a_sum_over_images_is_a_sum_over_listed_pairs():
 # grows as its radius: u(r_c) r_c falls as the fifth power
 @pytest.mark.parametrize("cutoff", [6.0, 12.0, 24.0])
 def test_tail_corrections_lead_to_infinite_range(cutoff):
-    law = LennardJones(cutoff=cutoff, truncation="cut")
-    state = State.unlisted(cell(EDGE), law, UNIT).with_every_pair()
+    law = LennardJones(1.0, cutoff=cutoff, truncation="cut")
+    state = State.unlisted(cell(EDGE), law).with_every_pair()
     check_tail(law, state)
     whole, force = (float(one + rest) for one, rest in zip(measured(summed(law)), beyond(state), strict=True))
     assert abs(whole / 4 - ENERGY) < 20.0 * cutoff**-5
@@ -79,8 +77,8 @@ def test_tail_corrections_lead_to_infinite_range(cutoff):
     ],
 )
 def test_a_growing_cutoff_leads_to_infinite_range(cutoff, edge, cohesion, bulk, moduli):
-    potential = LatticeSum(LennardJones(onset=cutoff / 2, cutoff=cutoff), images(cutoff))
-    found = relax_at_pressure(potential, UNIT, cell(1.002 * EDGE), 0.0)
+    potential = LatticeSum(LennardJones(1.0, onset=cutoff / 2, cutoff=cutoff), images(cutoff))
+    found = relax_at_pressure(potential, cell(1.002 * EDGE), 0.0)
     check(found.verdict)
     tensor = elastic_tensor(linear_response(found.relaxation))
     assert float(found.volumes[-1]) ** (1 / 3) == pytest.approx(EDGE, rel=edge)

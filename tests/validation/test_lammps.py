@@ -25,8 +25,8 @@ pytestmark = [
 ]
 
 
-def relaxed(law, params, configuration, pressure, settings=None):
-    found = relax_at_pressure(law, params, configuration, pressure, settings)
+def relaxed(law, configuration, pressure, settings=None):
+    found = relax_at_pressure(law, configuration, pressure, settings)
     check(found.verdict)
     return found, elastic_tensor(linear_response(found.relaxation)).bulk_modulus
 
@@ -50,8 +50,8 @@ def compare(found, bulk, start, step, *, volume, modulus):
 @pytest.mark.parametrize("pressure", [0.0, 2.0])
 def test_a_lennard_jones_crystal_is_that_of_lammps(pressure):
     built = fcc.build(fcc.Options(n_cells=(4, 4, 4), spacing=1.55 / np.sqrt(2)))
-    law, params = lennard_jones.build(lennard_jones.Options(cutoff=3.0, truncation="cut"), built.diameters, 1)
-    found, bulk = relaxed(law, params, built.configuration, pressure)
+    law = lennard_jones.build(lennard_jones.Options(cutoff=3.0, truncation="cut"), built.diameters, 1)
+    found, bulk = relaxed(law, built.configuration, pressure)
     start = start_of(built.configuration, "pair_style lj/cut 3.0\npair_coeff 1 1 1.0 1.0")
     # truncation (step/B)^2 is a few 1e-9, rounding 1e-13 B/step
     compare(found, bulk, start, 1e-3, volume=1e-11, modulus=1e-6)
@@ -75,10 +75,10 @@ def harmonic_discs(diameters):
 )
 def test_a_packing_is_that_of_lammps(options):
     built = bidisperse.build(bidisperse.Options(**options))
-    law, params = soft_sphere.build(soft_sphere.Options(), built.diameters, 2)
+    law = soft_sphere.build(soft_sphere.Options(), built.diameters, 2)
     # a skin of all pairs: one length of list, so that one set of programs is compiled
     settings = PressureSettings(relaxation=RelaxationSettings(skin=5.0))
-    found, bulk = relaxed(law, params, built.configuration, 0.02, settings)
+    found, bulk = relaxed(law, built.configuration, 0.02, settings)
     exact = start_of(found.relaxation.state.configuration, harmonic_discs(built.diameters))
     # another program finds the same minimum only from nearby
     shaken = exact.position + 1e-4 * np.random.default_rng(0).standard_normal(exact.position.shape)

@@ -20,8 +20,8 @@ EDGE, ENERGY, C11, C12 = 1.546378969360933, -8.305026504316, 101.0533899, 57.277
 def response():
     start = fcc.build(fcc.Options(n_cells=(4, 4, 4), diameter=SIGMA, spacing=1.001 * EDGE * SIGMA / np.sqrt(2)))
     options = lennard_jones.Options(cutoff=3.0, truncation="cut", epsilon=EPSILON)
-    law, params = lennard_jones.build(options, start.diameters, 1)
-    found = relax_at_pressure(law, params, start.configuration, 0.0)
+    law = lennard_jones.build(options, start.diameters, 1)
+    found = relax_at_pressure(law, start.configuration, 0.0)
     check(found.verdict)
     return pressure_response(found)
 

@@ -15,7 +15,7 @@ from mdsens.paths import select
 from mdsens.relax import relax
 from mdsens.response import linear_response
 from mdsens.sensitivity import position_sensitivity
-from potentials.soft_sphere import Params, SoftSphere
+from potentials.soft_sphere import SoftSphere
 
 DATA = Path(__file__).parents[2] / "data"
 
@@ -24,7 +24,7 @@ DATA = Path(__file__).parents[2] / "data"
 def relaxation():
     """Start from the file; it is relaxed already."""
     configuration, _ = read_configuration(DATA / "seed_packing.npz")
-    return relax(SoftSphere(), Params(PerSpecies([0.6, 1.0]), Uniform(1.0)), configuration)
+    return relax(SoftSphere(PerSpecies([0.6, 1.0]), Uniform(1.0)), configuration)
 
 
 @pytest.mark.validation

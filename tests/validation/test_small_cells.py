@@ -8,18 +8,16 @@ from mdsens.energy import Locality, energy
 from mdsens.foreign import NeighborEnergyFunction
 from mdsens.neighbors import pair_distances
 from mdsens.observables.elasticity import elastic_tensor
-from mdsens.parameters import Uniform
 from mdsens.paths import select
 from mdsens.pressure import PressureSettings, joint_sensitivity, pressure_response, relax_at_pressure
 from mdsens.relax import RelaxationSettings
 from mdsens.response import linear_response
 from mdsens.results import Verdict
 from mdsens.types import Configuration, PeriodicBox
-from potentials.lennard_jones import LennardJones, Params
+from potentials.lennard_jones import LennardJones
 
 pytestmark = pytest.mark.validation
 
-UNIT = Params(Uniform(1.0), Uniform(1.0))
 EDGE, ENERGY = 1.546378969360933, -8.305026504316  # plain cutoff at 3 sigma: see the physics notes
 C11, C12, C44 = 101.0533899, 57.2772009, 57.2772009
 PRIMITIVE = 0.5 * np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
@@ -55,9 +53,9 @@ EACH = [
 @pytest.fixture(scope="module", params=EACH)
 def found(request):
     n_cells, change = request.param
-    law = LennardJones(cutoff=3.0, truncation="cut")
+    law = LennardJones(1.0, cutoff=3.0, truncation="cut")
     settings = RelaxationSettings(max_force=1e-10, skin=0.1)
-    return relax_at_pressure(law, UNIT, crystal(1.55, n_cells, change), 0.0, PressureSettings(relaxation=settings))
+    return relax_at_pressure(law, crystal(1.55, n_cells, change), 0.0, PressureSettings(relaxation=settings))
 
 
 def test_the_lattice_constant_is_the_known_one(found):
@@ -103,10 +101,10 @@ def sutton_chen():
         sums = jnp.zeros(n).at[pairs.i].add(density).at[pairs.j].add(density)
         return params["epsilon"] * (jnp.sum(repulsion) - params["c"] * jnp.sum(jnp.sqrt(sums)))
 
-    return NeighborEnergyFunction(total, Locality(7.0, hops=2), "sutton_chen")
+    return NeighborEnergyFunction(total, COPPER, Locality(7.0, hops=2), "sutton_chen")
 
 
-COPPER = {"epsilon": jnp.asarray(1.2382e-2), "a": jnp.asarray(3.61), "c": jnp.asarray(39.432)}
+COPPER = {"epsilon": 1.2382e-2, "a": 3.61, "c": 39.432}
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +114,7 @@ def copper():
     for n_cells, change in ((0, None), (1, SHEARED), (2, None)):
         settings = RelaxationSettings(max_force=1e-10, skin=0.1)
         found = relax_at_pressure(
-            sutton_chen(), COPPER, crystal(3.61, n_cells, change), 0.0, PressureSettings(relaxation=settings)
+            sutton_chen(), crystal(3.61, n_cells, change), 0.0, PressureSettings(relaxation=settings)
         )
         assert found.verdict is Verdict.CONVERGED
         state = found.relaxation.state

@@ -36,8 +36,8 @@ PATHS = ("soft_sphere.sigma[A]", "box.length", "box.strain[0,1]")
 @functools.cache
 def packing():
     start = bidisperse.build(bidisperse.Options(n_particles=64, seed=1))
-    law, params = soft_sphere.build(soft_sphere.Options(), start.diameters, 2)
-    found = relax(law, params, start.configuration, RelaxationSettings(max_force=1e-13))
+    law = soft_sphere.build(soft_sphere.Options(), start.diameters, 2)
+    found = relax(law, start.configuration, RelaxationSettings(max_force=1e-13))
     check(found.verdict)
     return found
 
@@ -54,9 +54,9 @@ def predictions():
 @functools.cache
 def at_pressure():
     start = bidisperse.build(bidisperse.Options(n_particles=64, packing_fraction=0.95, seed=1))
-    law, params = soft_sphere.build(soft_sphere.Options(), start.diameters, 2)
+    law = soft_sphere.build(soft_sphere.Options(), start.diameters, 2)
     settings = PressureSettings(box="triclinic", relaxation=RelaxationSettings(max_force=1e-13))
-    found = relax_at_pressure(law, params, start.configuration, 0.05, settings)
+    found = relax_at_pressure(law, start.configuration, 0.05, settings)
     check(found.verdict)
     selection = select(found.relaxation.state, ["soft_sphere.sigma[A]"])
     response = pressure_response(found)
@@ -144,7 +144,7 @@ def test_predictions_hold_at_constant_pressure_in_parameter_and_pressure():
         assert sign * seen == pytest.approx(change.step, rel=0.15)
         # what is left is curvature: a thousandth of the way the gap has closed by a thousandth of itself
         start, near = (_distance(at(part * sign * change.step), change.pair) for part in (0.0, 1e-3))
-        diameters = np.asarray(found.relaxation.state.params.sigma.values)
+        diameters = np.asarray(found.relaxation.state.potential.sigma.values)
         species = np.asarray(found.relaxation.state.configuration.species)[list(change.pair)]
         grown = 1e-3 * sign * change.step * (1 - k) * np.mean(species == 0)  # of the mean diameter, which is A's
         length = np.mean(diameters[species])
@@ -154,8 +154,8 @@ def test_predictions_hold_at_constant_pressure_in_parameter_and_pressure():
 
 def test_a_smooth_law_has_no_kink_and_needs_a_unit_of_steps():
     start = cluster.build(cluster.Options(shape="random", n_particles=8, seed=1))
-    law, params = lennard_jones.build(lennard_jones.Options(onset=8.0, cutoff=9.0), start.diameters, 1)
-    relaxation = relax(law, params, start.configuration)
+    law = lennard_jones.build(lennard_jones.Options(onset=8.0, cutoff=9.0), start.diameters, 1)
+    relaxation = relax(law, start.configuration)
     response, selection = linear_response(relaxation), select(relaxation.state, ["lennard_jones.sigma[A]"])
     positions = position_sensitivity(response, selection)
     prediction = predict(relaxation.state, response, selection, positions)[0]
@@ -171,9 +171,9 @@ def test_a_smooth_law_has_no_kink_and_needs_a_unit_of_steps():
 
 def test_where_a_cut_law_jumps_is_a_kink_like_any_other():
     start = fcc.build(fcc.Options(n_cells=(3, 3, 3), spacing=1.0955, vacancies=(5,)))
-    law, params = lennard_jones.build(lennard_jones.Options(cutoff=1.9, truncation="cut"), start.diameters, 1)
+    law = lennard_jones.build(lennard_jones.Options(cutoff=1.9, truncation="cut"), start.diameters, 1)
     assert law.kinks == (1.9,)
-    relaxation = relax(law, params, start.configuration)
+    relaxation = relax(law, start.configuration)
     check(relaxation.verdict)
     response, selection = linear_response(relaxation), select(relaxation.state, ["box.length"])
     positions = position_sensitivity(response, selection)

@@ -39,8 +39,8 @@ PATHS = ("soft_sphere.sigma[A]", "box.matrix[0,1]")
 def case(request) -> Case:
     system, potential = request.param
     start = bidisperse.build(bidisperse.Options(**system))
-    law, params = soft_sphere.build(soft_sphere.Options(**potential), start.diameters, 2)
-    relaxation = relax(law, params, start.configuration)
+    law = soft_sphere.build(soft_sphere.Options(**potential), start.diameters, 2)
+    relaxation = relax(law, start.configuration)
     check(relaxation.verdict)
     response, selection = linear_response(relaxation), select(relaxation.state, PATHS)
     return Case(relaxation, response, selection, position_sensitivity(response, selection))
@@ -50,7 +50,7 @@ def case(request) -> Case:
 def planar() -> Case:
     """A packing of discs without rattlers, and one parameter."""
     start = bidisperse.build(bidisperse.Options(n_particles=32, seed=0))
-    law, params = soft_sphere.build(soft_sphere.Options(), start.diameters, 2)
-    relaxation = relax(law, params, start.configuration)
+    law = soft_sphere.build(soft_sphere.Options(), start.diameters, 2)
+    relaxation = relax(law, start.configuration)
     response, selection = linear_response(relaxation), select(relaxation.state, PATHS[:1])
     return Case(relaxation, response, selection, position_sensitivity(response, selection))

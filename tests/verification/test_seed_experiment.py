@@ -21,8 +21,8 @@ def test_every_jammed_start_is_right_and_only_unjammed_ones_are_refused(packing_
     answered = 0
     for seed in range(6):
         start = bidisperse.build(bidisperse.Options(packing_fraction=packing_fraction, seed=seed))
-        law, params = soft_sphere.build(soft_sphere.Options(), start.diameters, 2)
-        relaxation = relax(law, params, start.configuration)
+        law = soft_sphere.build(soft_sphere.Options(), start.diameters, 2)
+        relaxation = relax(law, start.configuration)
         if relaxation.verdict is not Verdict.CONVERGED:
             assert relaxation.verdict is Verdict.UNJAMMED, seed
             with pytest.raises(NumericalError):

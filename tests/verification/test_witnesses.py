@@ -106,7 +106,7 @@ def test_re_relaxed_states_stay_close_and_are_tighter(planar):
     assert moved.network.same_as(planar.relaxation.network)
     distance = np.abs(np.asarray(moved.state.position) - np.asarray(planar.relaxation.state.position))
     assert 0 < distance.max() < 1e-4
-    assert float(moved.state.params.sigma.values[0]) == 0.6 + 1e-6
+    assert float(moved.state.potential.sigma.values[0]) == 0.6 + 1e-6
 
 
 def test_scale_identities_hold(case):

@@ -164,12 +164,12 @@ def test_an_unknown_suite_is_refused_with_the_nearest_one(mdsens, tiny):
 
 def test_the_lattice_has_the_packing_fraction_asked_for_and_relaxes():
     problem = lattice(Lattice(60, 1.0, 0.1, 0.05, seed=1), max_force=1e-9)
-    diameters = np.asarray(problem.params.sigma.values)
+    diameters = np.asarray(problem.potential.sigma.values)
     assert abs(len(diameters) - 60) <= 6
     assert diameters.min() >= 0.9
     assert diameters.max() <= 1.1
     assert np.pi / 4 * np.sum(diameters**2) / float(problem.configuration.box.volume) == pytest.approx(1.0)
-    relaxed = relax(problem.potential, problem.params, problem.configuration, problem.settings)
+    relaxed = relax(problem.potential, problem.configuration, problem.settings)
     assert relaxed.verdict is Verdict.CONVERGED
     assert relaxed.max_force <= 1e-9
     half = random_half(relaxed.state).tangents.potential
@@ -186,13 +186,13 @@ def test_a_sheared_lattice_is_the_lattice_in_a_sheared_box():
 
 def test_tolerances_are_in_units_of_the_smaller_diameter():
     problem = packing(32, 2, 0.9, (1.0, 1.4), seed=0, max_force=1e-9)
-    relaxed = relax(problem.potential, problem.params, problem.configuration, problem.settings)
+    relaxed = relax(problem.potential, problem.configuration, problem.settings)
     assert problem.settings.max_force * relaxed.force_unit == pytest.approx(1e-9)
 
 
 def test_ten_species_have_55_diameters_of_their_own():
     problem = many_species(53, seed=0, max_force=1e-9)
-    assert problem.params.sigma.values.shape == (55,)
+    assert problem.potential.sigma.values.shape == (55,)
     assert np.unique(np.asarray(problem.configuration.species)).size == 10
 
 
@@ -203,7 +203,7 @@ def test_lammps_has_our_energy_and_forces_and_reaches_the_tolerance(dimension, f
     problem = packing(200, dimension, fraction, (1.0, 1.4), seed=0, max_force=1e-9)
     configuration = problem.configuration
     pairs = neighbor_pairs(configuration.position, configuration.box, 1.4)
-    state = State(configuration, problem.potential, problem.params, pairs)
+    state = State(configuration, problem.potential, pairs)
     found = lammps.minimise(lammps_start(problem), style="fire", max_force=1e-9)
     assert found.start_energy == pytest.approx(float(energy(state)), rel=1e-12)
     ours = np.asarray(forces(state))

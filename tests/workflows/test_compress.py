@@ -32,7 +32,7 @@ def tiny(tmp_path):
     return path
 
 
-def invented(potential, params, configuration, pressures, settings):
+def invented(potential, configuration, pressures, settings):
     """Return the record of a packing that follows the power laws up to its own scatter."""
     generator = np.random.default_rng(int(1e6 * np.asarray(configuration.position)[0, 0]))
     pressure, n = np.array(pressures), configuration.n_particles

@@ -67,7 +67,7 @@ def test_a_finished_ensemble_resumes_without_computing(mdsens, ensemble, monkeyp
 def test_an_interruption_leaves_finished_members_and_no_result(mdsens, ensemble_text, tmp_path, monkeypatch):
     finished = []
 
-    def work(potential, params, configuration, *rest):
+    def work(potential, configuration, *rest):
         if len(finished) == 2:
             raise KeyboardInterrupt
         finished.append(configuration)

@@ -42,7 +42,7 @@ def test_every_command_that_reads_a_configuration_has_one():
 def test_a_shipped_file_builds_its_problem(path):
     config = load(path, schema=schema(path), overrides=[]).config
     problem = build_problem(config)
-    state = State.unlisted(problem.configuration, problem.potential, problem.params)
+    state = State.unlisted(problem.configuration, problem.potential)
     assert config.output.name == path.stem
     if path.stem == "sensitivity":
         select(state, config.sensitivity.parameters)

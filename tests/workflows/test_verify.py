@@ -10,7 +10,7 @@ import pytest
 from mdsens import io
 from mdsens.energy import energy, pressure
 from mdsens.foreign import EnergyFunction
-from mdsens.parameters import PerPair, PerSpecies, Uniform, geometric_mean
+from mdsens.parameters import PerPair, PerSpecies, geometric_mean
 from mdsens.paths import select
 from mdsens.relax import RelaxationSettings, relax
 from mdsens.response import linear_response
@@ -116,18 +116,17 @@ def test_an_unjammed_configuration_is_not_verified(mdsens, configuration):
 
 
 LAWS = {
-    "soft spheres, one energy per species": lambda sigma: (
-        soft_sphere.SoftSphere(2.5),
-        soft_sphere.Params(sigma, PerSpecies([1.0, 1.2], mixing=geometric_mean)),
+    "soft spheres, one energy per species": lambda sigma: soft_sphere.SoftSphere(
+        sigma, PerSpecies([1.0, 1.2], mixing=geometric_mean), alpha=2.5
     ),
-    "Lennard-Jones": lambda sigma: (lennard_jones.LennardJones(1.5, 2.0), lennard_jones.Params(sigma, Uniform(1.0))),
+    "Lennard-Jones": lambda sigma: lennard_jones.LennardJones(sigma, onset=1.5, cutoff=2.0),
 }
 
 
 @pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
 def test_a_file_saved_from_python_verifies_and_names_what_is_the_authors_own(mdsens, tmp_path, law):
     start = bidisperse.build(bidisperse.Options(n_particles=36, packing_fraction=1.0)).configuration
-    relaxation = relax(*law(PerPair([0.6, 0.8, 1.0])), start, RelaxationSettings(max_force=1e-11))
+    relaxation = relax(law(PerPair([0.6, 0.8, 1.0])), start, RelaxationSettings(max_force=1e-11))
     response = linear_response(relaxation)
     selection = select(response.state, ["box.length", f"{relaxation.state.potential.name}.epsilon"])
     own = {"energy": energy, "pressure": pressure, "my_observable": lambda state: jnp.sum(state.position**3)}
@@ -144,8 +143,8 @@ def test_a_file_saved_from_python_verifies_and_names_what_is_the_authors_own(mds
 def test_a_law_that_only_its_author_has_is_refused_by_name(mdsens, tmp_path):
     start = bidisperse.build(bidisperse.Options(n_particles=8)).configuration
     free = Configuration(start.position, start.species, FreeBox(2), start.species_names)
-    law = EnergyFunction(lambda x, p, box: p["stiffness"] * jnp.sum(x**2), name="trap")
-    relaxation = relax(law, {"stiffness": jnp.asarray(1.0)}, free)
+    law = EnergyFunction(lambda x, p, box: p["stiffness"] * jnp.sum(x**2), {"stiffness": 1.0}, "trap")
+    relaxation = relax(law, free)
     run = io.Run(relaxation, io.no_sensitivity(relaxation), (), io.collect("", "", 0, {}))
     io.write_run(tmp_path / "own.h5", run)
     assert "'trap' cannot be made from the file" in mdsens("verify", tmp_path / "own.h5").sentence

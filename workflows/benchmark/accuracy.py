@@ -37,7 +37,7 @@ def answers(problems: Sequence[Problem], path: str, done: Callable[[], None]) ->
     """Relax every problem; return the answered ones and how many were refused as unjammed or failed otherwise."""
     found, unjammed, failed = [], 0, 0
     for problem in problems:
-        relaxation = relax(problem.potential, problem.params, problem.configuration, problem.settings)
+        relaxation = relax(problem.potential, problem.configuration, problem.settings)
         unjammed += relaxation.verdict is Verdict.UNJAMMED
         failed += relaxation.verdict not in (Verdict.UNJAMMED, Verdict.CONVERGED)
         if relaxation.verdict is Verdict.CONVERGED:
@@ -130,7 +130,7 @@ def certificate_row(found: Sequence[Answer], done: Callable[[], None]) -> tuple[
     for answer in found:
         for force in MADE_AT:
             settings = dataclasses.replace(answer.problem.settings, max_force=force, newton=False)
-            stopped = relax(answer.problem.potential, answer.problem.params, answer.problem.configuration, settings)
+            stopped = relax(answer.problem.potential, answer.problem.configuration, settings)
             if stopped.network.same_as(answer.relaxation.network) and _same_basin(stopped, answer.relaxation):
                 response = linear_response(stopped, at_any_point=True)
                 estimate = position_sensitivity(response, answer.selection)

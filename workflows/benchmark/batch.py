@@ -44,7 +44,7 @@ def batch_rows(problems: Sequence[Problem], path: str, theta: float) -> list[Row
     settings = BatchSettings(first.settings.max_force, first.settings.max_steps)
 
     def ours() -> PositionSensitivities:
-        stack = stack_systems(first.potential, first.params, [problem.configuration for problem in problems])
+        stack = stack_systems(first.potential, [problem.configuration for problem in problems])
         return position_sensitivities(relax_batch(stack, settings), [path])
 
     def theirs(members: Sequence[int]) -> None:
@@ -91,9 +91,9 @@ def seed_problems(n_starts: int) -> list[Problem]:
     from mdsens.config import RelaxationOptions
 
     starts = [bidisperse.build(bidisperse.Options(seed=seed)) for seed in range(n_starts)]
-    law, params = soft_sphere.build(soft_sphere.Options(), starts[0].diameters, 2)
+    law = soft_sphere.build(soft_sphere.Options(), starts[0].diameters, 2)
     settings = relaxation_settings(RelaxationOptions())
-    return [Problem(law, params, start.configuration, settings) for start in starts]
+    return [Problem(law, start.configuration, settings) for start in starts]
 
 
 if __name__ == "__main__":

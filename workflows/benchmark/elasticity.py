@@ -28,7 +28,7 @@ REPEATS = 7
 
 def elasticity_rows(problem: Problem) -> list[Row]:
     """Relax a packing and time its moduli: ours with the response, jax-md's compiled, and one modulus' gradient."""
-    relaxation = relax(problem.potential, problem.params, problem.configuration, problem.settings)
+    relaxation = relax(problem.potential, problem.configuration, problem.settings)
     check(relaxation.verdict)
     peer = _peer(relaxation.state)
     ours = lambda: elastic_tensor(linear_response(relaxation))  # noqa: E731
@@ -61,7 +61,7 @@ def _peer(state: State) -> Callable[[], Any]:
     configuration, pairs = state.configuration, state.pairs
     mask = np.asarray(pairs.mask)
     i, j = (jnp.asarray(np.asarray(index)[mask]) for index in (pairs.i, pairs.j))
-    expanded = at_pairs(state.params, configuration.species, i, j)
+    expanded: Any = at_pairs(state.potential, configuration.species, i, j)
     box = np.asarray(configuration.box.matrix)  # type: ignore[attr-defined]
     displacement, _ = space.periodic_general(jnp.asarray(box), fractional_coordinates=False)
 

@@ -22,6 +22,7 @@ from mdsens.sensitivity import gradient, position_sensitivity
 from mdsens.sweep import default_workers
 from mdsens.types import replaced
 from workflows.benchmark.accuracy import Answer
+from workflows.benchmark.large.problems import packed
 from workflows.benchmark.peers import JaxoptPeer, unrolled_memory
 from workflows.benchmark.rows import Row
 from workflows.problem import Problem
@@ -91,7 +92,7 @@ def everything_rows(problems: Sequence[Problem], path: str, theta: float, *, col
 
 
 def _relax_and_differentiate(problem: Problem, path: str) -> Relaxation:
-    relaxation = relax(problem.potential, problem.params, problem.configuration, problem.settings)
+    relaxation = relax(problem.potential, problem.configuration, problem.settings)
     position_sensitivity(linear_response(relaxation), select(relaxation.state, [path]))
     return relaxation
 
@@ -99,9 +100,9 @@ def _relax_and_differentiate(problem: Problem, path: str) -> Relaxation:
 def jacobian_row(answer: Answer) -> Row:
     """Time the Jacobian to all per-particle diameters of one packing."""
     relaxation, configuration = answer.relaxation, answer.problem.configuration
-    diameters = relaxation.state.params.sigma.values[configuration.species]
-    params = dataclasses.replace(relaxation.state.params, sigma=PerParticle(diameters))
-    state, loaded = (replaced(state, {"params": params}) for state in (relaxation.state, relaxation.loaded))
+    diameters = packed(relaxation.state.potential).sigma.values[configuration.species]
+    law = replaced(relaxation.state.potential, {"sigma": PerParticle(diameters)})
+    state, loaded = (replaced(state, {"potential": law}) for state in (relaxation.state, relaxation.loaded))
     polydisperse = dataclasses.replace(relaxation, state=state, loaded=loaded)
 
     def ours() -> Any:
@@ -130,7 +131,7 @@ def memory_row(problem: Problem) -> Row:
     peaks = []
     for force in (1e-6, 1e-13):
         settings = dataclasses.replace(problem.settings, max_force=force, newton=False)
-        relaxation = relax(problem.potential, problem.params, problem.configuration, settings)
+        relaxation = relax(problem.potential, problem.configuration, settings)
         _adjoint(relaxation)
         tracemalloc.start()
         _adjoint(relaxation)

@@ -44,12 +44,12 @@ def precision(problem: Problem, path: str, steps: np.ndarray) -> dict[str, np.nd
     Raises:
         NumericalError: When the packing is unjammed, does not relax, or no iterate is settled.
     """
-    relaxation = relax(problem.potential, problem.params, problem.configuration, problem.settings)
+    relaxation = relax(problem.potential, problem.configuration, problem.settings)
     check(relaxation.verdict)
     selection, response = select(relaxation.state, [path]), linear_response(relaxation)
     exact = dense_reference(response.state, response.network, selection.tangents)[0]
     final = position_sensitivity(response, selection).values[0]
-    law, tangent = (problem.potential, problem.params), selection.combined(np.ones(1))
+    law, tangent = (problem.potential,), selection.combined(np.ones(1))
     iterates = differentiate_iterates(*law, problem.configuration, tangent, steps.tolist(), skin=problem.settings.skin)
     estimates = [estimate_at(relaxation, position, selection) for position in iterates.position]
     settled, bound, estimate, implicit = (np.array(part) for part in zip(*estimates, strict=True))
@@ -90,7 +90,7 @@ def estimate_at(
 
 def state_at(state: State, position: np.ndarray) -> State:
     """Return the state with other positions and the pairs that belong to them."""
-    reach = max_reach(state.potential, state.configuration, state.params)
+    reach = max_reach(state.potential, state.configuration)
     where = jnp.asarray(position)
     capacity = state.pairs.mask.shape[0]  # one shape for all iterates that fit: compiled once
     return state.moved(where, neighbor_pairs(where, state.configuration.box, reach, capacity=capacity))

@@ -93,7 +93,7 @@ def refuse_what_cannot_work(config: Config) -> None:
     """
     require_datasets()
     problem = build_problem(config)
-    unrelaxed = State.unlisted(problem.configuration, problem.potential, problem.params)
+    unrelaxed = State.unlisted(problem.configuration, problem.potential)
     chosen = select(unrelaxed, [config.paper.parameter]).paths
     if len(chosen) != 1:
         raise UserError(f"paper.parameter is {config.paper.parameter}; name a single entry, such as {chosen[0]}.")

@@ -50,7 +50,7 @@ def measure(spec: Spec) -> dict[str, Any]:
     """Time the whole Jacobian with its certificate, and some of the peer's columns."""
     sizes = spec["n_particles"], 2, spec["packing_fraction"], tuple(spec["diameters"])
     problem = packing(*sizes, seed=0, max_force=spec["max_force"])
-    relaxation = relax(problem.potential, problem.params, problem.configuration, problem.settings)
+    relaxation = relax(problem.potential, problem.configuration, problem.settings)
     check(relaxation.verdict)
     relaxation = bare(with_own_diameters(relaxation))
 

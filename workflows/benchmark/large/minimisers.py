@@ -40,7 +40,7 @@ def measure(spec: Spec) -> dict[str, Any]:
     settings = RelaxationSettings(problem.settings.max_force, minimizer=MINIMIZERS[spec["minimiser"]])
 
     def work() -> Relaxation:
-        return relax(problem.potential, problem.params, problem.configuration, settings)
+        return relax(problem.potential, problem.configuration, settings)
 
     work()
     warm, relaxation = timed(work)
@@ -61,7 +61,7 @@ def _problem(spec: Spec) -> Problem:
     problem = packing(*sizes, seed=0, max_force=spec["max_force"])
     if spec["begin"] == "random":
         return problem
-    relaxed = relax(problem.potential, problem.params, problem.configuration, problem.settings).state
+    relaxed = relax(problem.potential, problem.configuration, problem.settings).state
     nudge = np.random.default_rng(0).uniform(-_NUDGE, _NUDGE, relaxed.position.shape) * spec["diameters"][0]
     return dataclasses.replace(
         problem, configuration=replaced(relaxed.configuration, {"position": relaxed.position + nudge})

@@ -66,7 +66,7 @@ def _jammed(spec: Spec) -> Relaxation:
     """Relax random starts until one is jammed."""
     for seed in range(_MOST_SEEDS * spec["start"], _MOST_SEEDS * (spec["start"] + 1)):
         problem = many_species(spec["n_particles"], seed=seed, max_force=spec["max_force"])
-        relaxation = relax(problem.potential, problem.params, problem.configuration, problem.settings)
+        relaxation = relax(problem.potential, problem.configuration, problem.settings)
         if relaxation.verdict is Verdict.CONVERGED:
             return relaxation
     raise RuntimeError(f"none of {_MOST_SEEDS} random starts is jammed")

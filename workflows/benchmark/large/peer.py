@@ -32,9 +32,9 @@ def measure(spec: Spec) -> dict[str, Any]:
     sizes = spec["n_particles"], spec["dimension"], spec["packing_fraction"], tuple(spec["diameters"])
     problem = packing(*sizes, seed=0, max_force=1e-10)
     configuration = problem.configuration
-    reach = max_reach(problem.potential, configuration, problem.params)
+    reach = max_reach(problem.potential, configuration)
     pairs = neighbor_pairs(configuration.position, configuration.box, reach)
-    state = State(configuration, problem.potential, problem.params, pairs)
+    state = State(configuration, problem.potential, pairs)
     theirs = lammps.minimise(lammps_start(problem), style="cg", max_force=1e-2)
     ours = np.asarray(forces(state))
     return {

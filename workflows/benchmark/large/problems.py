@@ -12,12 +12,12 @@ import numpy as np
 import scipy.sparse as sp
 
 import systems
-from mdsens.energy import State
-from mdsens.parameters import PairParameter, PerPair, PerParticle, PerSpecies, Uniform, flattened
+from mdsens.energy import Potential, State
+from mdsens.parameters import PairParameter, PerPair, PerParticle, PerSpecies, flattened
 from mdsens.paths import Selection
 from mdsens.relax import Relaxation, RelaxationSettings
 from mdsens.types import Configuration, PeriodicBox, replaced
-from potentials.soft_sphere import Params, SoftSphere
+from potentials.soft_sphere import SoftSphere
 from workflows.benchmark.large.lammps import Start
 from workflows.problem import Problem
 
@@ -69,7 +69,7 @@ def packing(
 def lammps_start(problem: Problem) -> Start:
     """Return the same start for LAMMPS."""
     configuration = problem.configuration
-    first, second = np.asarray(problem.params.sigma.values).tolist()
+    first, second = np.asarray(packed(problem.potential).sigma.values).tolist()
     assert isinstance(configuration.box, PeriodicBox)
     return Start(
         np.asarray(configuration.position),
@@ -139,13 +139,19 @@ def directions(state: State, weights: np.ndarray) -> Selection:
 def with_own_diameters(relaxation: Relaxation) -> Relaxation:
     """Return the same relaxed packing with every particle's diameter as a parameter of its own."""
     state = relaxation.state
-    diameters = state.params.sigma.values[state.configuration.species]
-    params = Params(PerParticle(diameters), state.params.epsilon)
-    state, loaded = (replaced(one, {"params": params}) for one in (relaxation.state, relaxation.loaded))
+    diameters = packed(state.potential).sigma.values[state.configuration.species]
+    law = replaced(state.potential, {"sigma": PerParticle(diameters)})
+    state, loaded = (replaced(one, {"potential": law}) for one in (relaxation.state, relaxation.loaded))
     return dataclasses.replace(relaxation, state=state, loaded=loaded)
+
+
+def packed(potential: Potential) -> SoftSphere:
+    """Return the law of a packing."""
+    assert isinstance(potential, SoftSphere)
+    return potential
 
 
 def _problem(sigma: PairParameter, configuration: Configuration, max_force: float) -> Problem:
     """Return a problem relaxed to a largest force in units of energy per length."""
     settings = RelaxationSettings(max_force=max_force * float(jnp.max(sigma.values)))
-    return Problem(SoftSphere(2.0), Params(sigma, Uniform(1.0)), configuration, settings)
+    return Problem(SoftSphere(sigma), configuration, settings)

@@ -71,7 +71,7 @@ def measure(spec: Spec) -> dict[str, Any]:
 
 
 def _relaxed(problem: Problem) -> Relaxation:
-    relaxation = relax(problem.potential, problem.params, problem.configuration, problem.settings)
+    relaxation = relax(problem.potential, problem.configuration, problem.settings)
     check(relaxation.verdict)
     return relaxation
 

@@ -45,9 +45,7 @@ def measure(spec: Spec) -> dict[str, Any]:
     """Relax one start; time one derivative, bare, certified and without the relaxation's factor, and the peer's."""
     sizes = spec["n_particles"], 3, spec["packing_fraction"], tuple(spec["diameters"])
     problem = packing(*sizes, seed=spec["start"], max_force=spec["max_force"])
-    relaxing, relaxation = timed(
-        lambda: relax(problem.potential, problem.params, problem.configuration, problem.settings)
-    )
+    relaxing, relaxation = timed(lambda: relax(problem.potential, problem.configuration, problem.settings))
     check(relaxation.verdict)
     selection = select(relaxation.state, ["soft_sphere.sigma[A]"])
     response = linear_response(relaxation)

@@ -56,7 +56,7 @@ def main() -> None:
     shipped = Path(__file__).parents[2] / "sensitivity.toml"
     problem = build_problem(load(shipped, schema=Sensitivity).config)
     marks["problem"] = time.time()
-    relax(problem.potential, problem.params, problem.configuration, problem.settings)
+    relax(problem.potential, problem.configuration, problem.settings)
     marks["relaxed"] = time.time()
     print(json.dumps(marks))
 

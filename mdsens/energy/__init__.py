@@ -1,0 +1,53 @@
+"""A potential is a pytree of its own parameters that gives an energy; everything else is a derivative of it.
+
+Terms are of four kinds, each with a base class: laws of pairs, many-body terms over neighbours, bonded terms over a
+topology, and functions written elsewhere (``mdsens.foreign``). ``Sum`` adds them.
+"""
+
+from mdsens.energy.bonded import BondedPotential, BondPotential
+from mdsens.energy.declared import Declared, declared_fields, parameter, setting
+from mdsens.energy.many_body import ManyBodyPotential, Neighborhood
+from mdsens.energy.pairs import PairPotential, harmless, largest_reach
+from mdsens.energy.potential import Locality, Node, Potential
+from mdsens.energy.state import (
+    State,
+    check_box_followed,
+    energy,
+    energy_and_forces,
+    energy_at,
+    forces,
+    gradient_at,
+    max_force,
+    max_reach,
+    pressure,
+)
+from mdsens.energy.sums import Sum, term_energies
+
+__all__ = [
+    "BondPotential",
+    "BondedPotential",
+    "Declared",
+    "Locality",
+    "ManyBodyPotential",
+    "Neighborhood",
+    "Node",
+    "PairPotential",
+    "Potential",
+    "State",
+    "Sum",
+    "check_box_followed",
+    "declared_fields",
+    "energy",
+    "energy_and_forces",
+    "energy_at",
+    "forces",
+    "gradient_at",
+    "harmless",
+    "largest_reach",
+    "max_force",
+    "max_reach",
+    "parameter",
+    "pressure",
+    "setting",
+    "term_energies",
+]

@@ -1,0 +1,148 @@
+"""How a law declares its fields: each once, with unit, range, default and meaning; TOML, checks and paths follow."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from mdsens.parameters import Mixing, Uniform, arithmetic_mean, is_entries
+from mdsens.types import is_concrete
+from mdsens.units import Powers, unit_text
+
+_KEY = "declared"
+
+
+@dataclasses.dataclass(frozen=True)
+class Declared:
+    """What is known about a field of a law.
+
+    Attributes:
+        about: What it means, one phrase.
+        unit: Its unit in words, as ``mdsens.units.unit_text`` has it.
+        above: Every entry must be greater than this; None for no such limit.
+        at_least: Every entry must be at least this; None for no such limit.
+        at_most: Every entry must be at most this; None for no such limit.
+        mixing: How two species' values make a pair's.
+        of_system: Whether a system's diameters are its default in a TOML file.
+    """
+
+    about: str
+    unit: str = "none"
+    above: int | float | None = None
+    at_least: int | float | None = None
+    at_most: int | float | None = None
+    mixing: Mixing = arithmetic_mean
+    of_system: bool = False
+
+    @property
+    def words(self) -> str:
+        """The allowed range in words."""
+        limits = [("greater than", self.above), ("at least", self.at_least), ("at most", self.at_most)]
+        return " and ".join(["finite", *(f"{words} {limit:g}" for words, limit in limits if limit is not None)])
+
+    def allows(self, values: np.ndarray) -> np.ndarray:
+        """Return which of some values, shape (k,), lie within the range, same shape."""
+        allowed = np.isfinite(values)
+        if self.above is not None:
+            allowed &= values > self.above
+        if self.at_least is not None:
+            allowed &= values >= self.at_least
+        if self.at_most is not None:
+            allowed &= values <= self.at_most
+        return allowed
+
+
+def parameter(
+    about: str,
+    *,
+    unit: Powers | None = None,
+    above: int | float | None = None,
+    at_least: int | float | None = None,
+    mixing: Mixing = arithmetic_mean,
+    default: int | float | None = None,
+    of_system: bool = False,
+) -> Any:
+    """Declare a differentiable field: entries that are shared, per species, per pair of species or per particle.
+
+    A plain number becomes ``Uniform``. Inside ``pair_energy`` the field holds the values of the pairs themselves.
+
+    Args:
+        about: What it means, one phrase.
+        unit: Its unit as powers, such as ``{"length": -1}``; none by default.
+        above: Every entry must be greater than this; any finite number by default.
+        at_least: Every entry must be at least this.
+        mixing: How two species' values make a pair's.
+        default: Its value where none is given.
+        of_system: Whether a system's diameters are its default in a TOML file.
+    """
+    declared = Declared(about, unit_text(unit or {}), above, at_least, None, mixing, of_system)
+    given: dict[str, Any] = {} if default is None else {"default": default}
+    return eqx.field(converter=as_entries, metadata={_KEY: declared}, **given)
+
+
+def setting(
+    about: str,
+    *,
+    default: Any,
+    above: int | float | None = None,
+    at_least: int | float | None = None,
+    at_most: int | float | None = None,
+) -> Any:
+    """Declare a static field, given by name: what a law is, not what one differentiates in.
+
+    Args:
+        about: What it means, one phrase.
+        default: Its value where none is given.
+        above: It must be greater than this.
+        at_least: It must be at least this.
+        at_most: It must be at most this.
+    """
+    declared = Declared(about, above=above, at_least=at_least, at_most=at_most)
+    return eqx.field(static=True, default=default, kw_only=True, metadata={_KEY: declared})
+
+
+def as_entries(value: Any) -> Any:
+    """Return a number as ``Uniform`` and entries as they are.
+
+    Raises:
+        ValueError: For lists and dictionaries, which do not say whose values they are.
+    """
+    if isinstance(value, bool | str | list | tuple | dict) or value is None:
+        raise ValueError(
+            f"a parameter is given as {value!r}; give a number, or say whose values they are: PerSpecies([...]), "
+            "PerPair([...]) or PerParticle([...])."
+        )
+    return value if is_entries(value) or np.ndim(value) else Uniform(value)
+
+
+def declared_fields(law: Any) -> Iterator[tuple[str, Declared]]:
+    """Yield name and declaration of every declared field of a law or its class, in order."""
+    for field in dataclasses.fields(law):
+        if _KEY in field.metadata:
+            yield field.name, field.metadata[_KEY]
+
+
+def check_ranges(law: Any) -> None:
+    """Refuse fields outside of their declared ranges.
+
+    Raises:
+        ValueError: With the field, the value and the range.
+    """
+    for name, declared in declared_fields(law):
+        value = getattr(law, name)
+        if isinstance(value, bool | str) or not is_concrete(value):
+            continue
+        numbers = [np.asarray(leaf) for leaf in jax.tree.leaves(value)]
+        for entries in numbers:
+            if entries.dtype.kind not in "fiu":
+                continue
+            allowed = declared.allows(entries.ravel())
+            if not allowed.all():
+                subject = "every entry" if entries.ndim else "it"
+                wrong = entries.ravel()[~allowed][0]
+                raise ValueError(f"{name} ({declared.about}) is {wrong}; {subject} must be {declared.words}.")

@@ -1,0 +1,110 @@
+r"""Many-body terms: what a particle feels is a function of sums over its neighbours, images included.
+
+.. math:: U = \sum_i E\Big(\sum_j f(r_{ij}),\ \sum_j g(r_{ij})\, n_{ij},\ \ldots\Big)
+
+Scalar sums give embedded atoms, sums of vectors and tensors give every polynomial of the angles about a centre: with
+:math:`T = \sum_j g_j\, n_j n_j^T`, for example, :math:`\sum_{jk} g_j g_k \cos^2\theta_{jik} = T : T`. No list of
+triplets is needed, and the cost grows as the number of pairs.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import jax.numpy as jnp
+import scipy.sparse as sp
+from jaxtyping import Array, Float
+
+from mdsens.energy.potential import Locality, Potential
+from mdsens.neighbors import PairList, numbered_pairs, pair_components
+from mdsens.parameters import Entries, Uniform, at_pairs
+from mdsens.types import Components, Configuration, Scalar
+
+
+class ManyBodyPotential(Potential):
+    """An energy of sums over neighbours within ``cutoff`` times a length, from listed pairs."""
+
+    @property
+    @abstractmethod
+    def cutoff(self) -> float:
+        """Range in units of the pair's length parameter."""
+
+    @property
+    @abstractmethod
+    def pair_length(self) -> Array:
+        """Length that the cutoff multiplies, of a law expanded to the pairs."""
+
+    @abstractmethod
+    def site_energy(self, around: Neighborhood) -> Scalar:
+        """Return the energy of all sites, of a law expanded to the pairs of the neighbourhood."""
+
+    def check_entries(self, configuration: Configuration) -> None:
+        """Refuse parameters that do not fit the particles.
+
+        Raises:
+            ValueError: When a parameter is not one number for all: these laws are for one kind of atom.
+        """
+        super().check_entries(configuration)
+        for path, _, value in self.nodes():
+            if isinstance(value, Entries) and not isinstance(value, Uniform):
+                raise ValueError(f"the parameter {path} is a {type(value).__name__}; {self.name} takes one number.")
+
+    @property
+    def lists_pairs(self) -> bool:
+        """Whether the energy is a function of listed pairs: it is."""
+        return True
+
+    def energy(self, configuration: Configuration, pairs: PairList) -> Scalar:
+        """Return the sum over the sites, units of energy."""
+        expanded = at_pairs(self, configuration.species, pairs.i, pairs.j)
+        reach = jnp.broadcast_to(self.cutoff * expanded.pair_length, pairs.i.shape)
+        return expanded.site_energy(Neighborhood(configuration, pairs, reach))
+
+    def list_range(self, configuration: Configuration) -> float:
+        """Return the largest range of a pair of species."""
+        n = len(configuration.species_names)
+        first = jnp.argmax(configuration.species[:, None] == jnp.arange(n), axis=0)
+        pairs = numbered_pairs(jnp.repeat(first, n), jnp.tile(first, n), configuration.dimension)
+        return float(jnp.max(self.pair_ranges(configuration, pairs)))
+
+    def pair_ranges(self, configuration: Configuration, pairs: PairList) -> Float[Array, " m"]:
+        """Return the range of every pair."""
+        expanded = at_pairs(self, configuration.species, pairs.i, pairs.j)
+        return jnp.broadcast_to(self.cutoff * expanded.pair_length, pairs.i.shape)
+
+    def coupling(self, configuration: Configuration) -> sp.csr_array | None:
+        """Return who is within range of one another or of a common neighbour."""
+        return Locality(self.list_range(configuration), hops=2).coupling(configuration)
+
+
+class Neighborhood:
+    """The pairs that a many-body term sums over, seen from either end.
+
+    Attributes:
+        distance: Length of every pair's vector, shape (m,); of padding and of pairs beyond the range, the range.
+        unit: Components of its direction from the second particle to the first, each of shape (m,).
+        within: Whether a pair counts, shape (m,).
+    """
+
+    def __init__(self, configuration: Configuration, pairs: PairList, reach: Float[Array, " m"]) -> None:
+        components = pair_components(configuration, pairs)
+        distance = jnp.sqrt(sum(c * c for c in components))
+        self._i, self._j, self._n = jnp.asarray(pairs.i), jnp.asarray(pairs.j), configuration.n_particles
+        self.within = jnp.asarray(pairs.mask) & (distance < reach)
+        self.distance = jnp.where(self.within, distance, reach)
+        self.unit: Components = tuple(jnp.where(self.within, c / distance, 0.0) for c in components)
+
+    def over_pairs(self, values: Float[Array, " m"]) -> Scalar:
+        """Return the sum of a value per pair."""
+        return jnp.sum(jnp.where(self.within, values, 0.0))
+
+    def over_neighbors(self, *values: Float[Array, " m"], parity: int = 1) -> Float[Array, "k n"]:
+        """Return for every particle the sums over its neighbours of values per pair, shape (k, n).
+
+        Args:
+            values: k values of every pair as its first particle sees them, each of shape (m,).
+            parity: 1 where both ends see the same, -1 where the second sees the opposite (odd powers of the direction).
+        """
+        counted = jnp.where(self.within, jnp.stack(values), 0.0)
+        nothing = jnp.zeros((len(values), self._n))
+        return nothing.at[:, self._i].add(counted).at[:, self._j].add(parity * counted)

@@ -1,0 +1,193 @@
+"""What a potential is: a pytree of its own parameters that gives an energy; everything else is a derivative of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse as sp
+from jaxtyping import Array, Float
+
+from mdsens.energy.declared import check_ranges, declared_fields
+from mdsens.neighbors import PairList, neighbor_pairs
+from mdsens.parameters import Entries, is_entries
+from mdsens.types import Configuration, Position, Scalar, replaced
+
+if TYPE_CHECKING:
+    from mdsens.energy.sums import Sum
+
+
+@dataclasses.dataclass(frozen=True)
+class Locality:
+    """How far the influence of a particle reaches, so that a Hessian is known to be sparse.
+
+    Attributes:
+        cutoff: Distance from which on two particles share no term of the energy through each other, units of length,
+            > 0; infinite where it is not known.
+        hops: How many such distances the influence travels, >= 1: one for sums over pairs; two where a term holds a
+            particle with all its neighbours (angles about a centre, embedded atoms), because two neighbours of one
+            centre then have a mixed second derivative while up to two cutoffs apart.
+
+    Raises:
+        ValueError: When the cutoff is not positive or the hops are less than one.
+    """
+
+    cutoff: float = float("inf")
+    hops: int = 1
+
+    def __post_init__(self) -> None:
+        if not (self.cutoff > 0 and self.hops >= 1):
+            raise ValueError(
+                f"locality has cutoff {self.cutoff} and hops {self.hops}; the cutoff must be greater than 0 and the "
+                "hops at least 1."
+            )
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the cutoff is finite."""
+        return self.cutoff < float("inf")
+
+    def coupling(self, configuration: Configuration) -> sp.csr_array | None:
+        """Return which particles may have a mixed second derivative, shape (n, n), boolean; None where not known."""
+        if not self.is_known:
+            return None
+        n = configuration.n_particles
+        pairs = neighbor_pairs(configuration.position, configuration.box, self.cutoff)
+        near = coupled(n, np.asarray(pairs.i)[pairs.mask], np.asarray(pairs.j)[pairs.mask])
+        reached = near
+        for _ in range(self.hops - 1):
+            reached = sp.csr_array(reached @ near)
+        return reached
+
+
+def coupled(n: int, i: np.ndarray, j: np.ndarray) -> sp.csr_array:
+    """Return the pattern of pairs of particles, shape (n, n), boolean, symmetric, diagonal stored."""
+    every = np.arange(n)
+    places = (np.concatenate([i, j, every]), np.concatenate([j, i, every]))
+    return sp.csr_array((np.ones(len(places[0]), bool), places), shape=(n, n))
+
+
+class Node(NamedTuple):
+    """One parameter of a potential.
+
+    Attributes:
+        path: Its name, such as ``soft_sphere.sigma``.
+        unit: Its unit in words, as ``mdsens.units.unit_text`` has it.
+        value: Its entries, or a plain array.
+    """
+
+    path: str
+    unit: str
+    value: Entries | Array
+
+
+class Potential(eqx.Module):
+    """What particles feel: array leaves are the parameters that one differentiates in, static fields say what it is."""
+
+    def __check_init__(self) -> None:
+        check_ranges(self)
+
+    def __add__(self, other: Potential) -> Sum:
+        """Return the sum of both, each a term by its own name."""
+        from mdsens.energy.sums import Sum
+
+        return Sum([*self.terms(), *other.terms()])
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Prefix of parameter paths, such as ``soft_sphere``."""
+
+    @property
+    def stiffness(self) -> float:
+        """Curvature u'' where particles rest, units of epsilon/sigma^2: it sets the minimiser's unit of time."""
+        return 1.0
+
+    @property
+    def scales(self) -> bool:
+        """Whether all its lengths and energies are parameters, so that the scale identities hold."""
+        units = " ".join(node.unit for node in self.nodes())
+        return "length" in units and "energy" in units
+
+    @abstractmethod
+    def energy(self, configuration: Configuration, pairs: PairList) -> Scalar:
+        """Return the potential energy of a configuration."""
+
+    def terms(self) -> tuple[tuple[str, Potential], ...]:
+        """Return the terms that it is a sum of, by name: itself."""
+        return ((self.name, self),)
+
+    def nodes(self) -> list[Node]:
+        """Return the parameters in the order of the leaves."""
+        units = {name: declared.unit for name, declared in declared_fields(self)}
+        flat, _ = jax.tree_util.tree_flatten_with_path(self, is_leaf=is_entries)
+        return [
+            Node(".".join([self.name, *_names(keys)]), units.get(_names(keys)[0], self.unit_of(keys)), value)
+            for keys, value in flat
+        ]
+
+    def unit_of(self, keys: tuple[Any, ...]) -> str:
+        """Return the unit of a parameter whose field declares none: it has none."""
+        return "none"
+
+    @property
+    def lists_pairs(self) -> bool:
+        """Whether the energy is a function of listed pairs."""
+        return False
+
+    def list_range(self, configuration: Configuration) -> float:
+        """Return how far pairs must be listed, units of length; infinite where the energy takes no list."""
+        return float("inf")
+
+    def pair_ranges(self, configuration: Configuration, pairs: PairList) -> Float[Array, " m"]:
+        """Return how far each of these pairs must be listed, units of length."""
+        return jnp.full(pairs.mask.shape, self.list_range(configuration))
+
+    def coupling(self, configuration: Configuration) -> sp.csr_array | None:
+        """Return which particles may have a mixed second derivative, shape (n, n), boolean; None where not known."""
+        return None
+
+    def follows_box(self, configuration: Configuration, pairs: PairList) -> bool:
+        """Return whether the energy has a derivative in the box, so that pressure, strain and moduli exist."""
+        return True
+
+    def check_cell(self, configuration: Configuration) -> None:
+        """Refuse a cell for which the energy would be wrong; energies over listed pairs are right in every cell."""
+
+    def check_entries(self, configuration: Configuration) -> None:
+        """Refuse parameters that no system of these particles can have.
+
+        Raises:
+            ValueError: When a parameter has more or fewer entries than its kind needs, or not 64 bits.
+        """
+        n_species, n = len(configuration.species_names), configuration.n_particles
+        for path, _, value in self.nodes():
+            for leaf in jax.tree.leaves(value):
+                if not isinstance(leaf, jax.Array) or (leaf.dtype.kind == "f" and leaf.dtype != jnp.float64):
+                    raise ValueError(
+                        f"parameter {path} = {leaf!r} is a {type(leaf).__name__}; parameters must be float64 JAX "
+                        "arrays: wrap it as jnp.asarray(value, dtype=float)."
+                    )
+            needed = value.shape_for(n_species, n) if isinstance(value, Entries) else None
+            if isinstance(value, Entries) and needed is not None and jnp.shape(value.values) != needed:
+                raise ValueError(
+                    f"the parameter {path} ({type(value).__name__}) has entries of shape {jnp.shape(value.values)}; "
+                    f"it must be {needed} for {n_species} species and {n} particles."
+                )
+
+    def energy_and_forces(self, configuration: Configuration, pairs: PairList) -> tuple[Scalar, Position]:
+        """Return the energy and the forces -dU/dx, shape (n, d), units of energy per length."""
+        along = lambda x: self.energy(replaced(configuration, {"position": x}), pairs)  # noqa: E731
+        value, gradient = jax.value_and_grad(along)(configuration.position)
+        return value, -gradient
+
+
+def _names(keys: tuple[Any, ...]) -> list[str]:
+    """Return the names along a path of the pytree; what is called ``params`` holds parameters by name."""
+    names = [str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", key)))) for key in keys]
+    return names[1:] if names[0] == "params" and len(names) > 1 else names

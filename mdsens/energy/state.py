@@ -1,0 +1,136 @@
+"""A configuration with its potential and pairs: energy, forces and pressure of it."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from mdsens.energy.potential import Potential
+from mdsens.errors import UserError
+from mdsens.neighbors import PairList, every_pair, no_pairs
+from mdsens.parameters import Parameters
+from mdsens.types import Configuration, PeriodicBox, Position, Scalar, replaced
+
+
+class State(eqx.Module):
+    """A configuration with everything that determines its energy.
+
+    Attributes:
+        configuration: Positions, species, box.
+        potential: What the particles feel, with its parameters.
+        pairs: The pairs that interact; must hold every pair within range.
+
+    Raises:
+        ValueError: When a floating-point parameter is not a float64 JAX array, or one has a wrong number of entries.
+    """
+
+    configuration: Configuration
+    potential: Potential
+    pairs: PairList
+
+    def __check_init__(self) -> None:
+        self.potential.check_entries(self.configuration)
+
+    @classmethod
+    def unlisted(cls, configuration: Configuration, potential: Potential) -> State:
+        """Return a state whose pairs are not listed yet: a law of pairs has no energy there."""
+        return cls(configuration, potential, no_pairs(configuration.dimension))
+
+    @property
+    def parameters(self) -> Parameters:
+        """The potential and the box, the things to differentiate in."""
+        return Parameters(self.potential, self.configuration.box)
+
+    @property
+    def position(self) -> Position:
+        """Real coordinates, shape (n, d)."""
+        return self.configuration.position
+
+    def at(self, position: Position, parameters: Parameters) -> State:
+        """Return the state with other positions and parameters (and the same pairs)."""
+        configuration = replaced(self.configuration, {"position": position, "box": parameters.box})
+        return replaced(self, {"configuration": configuration, "potential": parameters.potential})
+
+    def moved(self, position: Position, pairs: PairList) -> State:
+        """Return the state at other positions, with the pairs listed there."""
+        configuration = replaced(self.configuration, {"position": position})
+        return replaced(self, {"configuration": configuration, "pairs": pairs})
+
+    def with_every_pair(self, layers: int = 0) -> State:
+        """Return the state with all n (n - 1)/2 pairs listed, and layers of further images: for a few particles."""
+        return self.with_pairs(every_pair(self.position, self.configuration.box, layers))
+
+    def with_pairs(self, pairs: PairList) -> State:
+        """Return the state with another pair list."""
+        return replaced(self, {"pairs": pairs})
+
+
+def energy(state: State) -> Scalar:
+    """Return the potential energy U, units of energy."""
+    return state.potential.energy(state.configuration, state.pairs)
+
+
+def energy_at(state: State, position: Position, parameters: Parameters) -> Scalar:
+    """Return U(x, p) with species, law and pairs taken from ``state``: the function to differentiate."""
+    return energy(state.at(position, parameters))
+
+
+def gradient_at(state: State, position: Position, parameters: Parameters) -> Position:
+    """Return dU/dx at (x, p), shape (n, d): the optimality condition of a relaxed state is that it vanishes."""
+    return jax.grad(energy_at, argnums=1)(state, position, parameters)
+
+
+def forces(state: State) -> Position:
+    """Return the forces -dU/dx, shape (n, d), units of energy per length."""
+    return energy_and_forces(state)[1]
+
+
+def energy_and_forces(state: State) -> tuple[Scalar, Position]:
+    """Return the energy and the forces -dU/dx from one evaluation of the pairs."""
+    return state.potential.energy_and_forces(state.configuration, state.pairs)
+
+
+def max_force(force: Position) -> Scalar:
+    """Return the largest Euclidean norm of a particle's force."""
+    return jnp.sqrt(jnp.max(jnp.sum(force**2, axis=-1)))
+
+
+def pressure(state: State) -> Scalar:
+    r"""Return the pressure P = -dU/dV under uniform scaling of box and positions, units of energy per volume.
+
+    .. math:: P = -\frac{1}{d\,V}\,\frac{\partial}{\partial\lambda} U(\lambda x, \lambda B)\Big|_{\lambda = 1}
+
+    Raises:
+        ValueError: For a free system, which has no volume.
+    """
+    box = state.configuration.box
+    if not isinstance(box, PeriodicBox):
+        raise ValueError(
+            "a free system has no volume and therefore no pressure; leave 'pressure' out of the observables."
+        )
+    check_box_followed(state)
+
+    def scaled(factor: Scalar) -> Scalar:
+        return energy_at(state, state.position * factor, Parameters(state.potential, PeriodicBox(box.matrix * factor)))
+
+    return -jax.grad(scaled)(jnp.ones(())) / (box.dimension * box.volume)
+
+
+def max_reach(potential: Potential, configuration: Configuration) -> float:
+    """Return the largest interaction range of any pair, units of length; infinite where pairs are not listed."""
+    return potential.list_range(configuration)
+
+
+def check_box_followed(state: State) -> None:
+    """Refuse to differentiate in the box an energy that does not look at it.
+
+    Raises:
+        UserError: When the energy takes no notice of the box that it is given; the message names the remedy.
+    """
+    if not state.potential.follows_box(state.configuration, state.pairs):
+        raise UserError(
+            f"the energy {state.potential.name!r} does not follow the box: it keeps one of its own, so that pressure, "
+            "stress, moduli, box parameters and relaxation at given pressure would be wrong. Build it with our "
+            "displacement (mdsens.foreign.from_jax_md_displacement) or use the box in function(position, params, box)."
+        )
