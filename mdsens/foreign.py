@@ -326,15 +326,17 @@ def _check_doubled(potential: EnergyFunction, configuration: Configuration) -> N
     spacing = (abs(np.linalg.det(matrix)) / n) ** (1 / d)
     noise = _NOISE * spacing * np.random.default_rng(0).standard_normal((n, d))
     position = np.asarray(configuration.position) + noise
-    height, slope = _value_and_slope(potential, position, matrix)
+    height, slope = _value_and_slope(potential, position, box, matrix)
     size = np.abs(slope).sum()
     if not np.isfinite(height + size) or np.linalg.norm(slope.sum(axis=0)) > _AGREEMENT * size:
         return
-    for axis in range(d):
+    for axis in np.flatnonzero(box.periodic):
         image = matrix.copy()
         image[:, axis] *= 2
         try:
-            twice, slopes = _value_and_slope(potential, np.concatenate([position, position + matrix[:, axis]]), image)
+            twice, slopes = _value_and_slope(
+                potential, np.concatenate([position, position + matrix[:, axis]]), box, image
+            )
         except (TypeError, ValueError, IndexError) as error:
             logging.getLogger(__name__).debug("no doubled cell: %s", error)
             return
@@ -359,12 +361,13 @@ def _refuse_one_place(configuration: Configuration) -> None:
         )
 
 
-def _value_and_slope(potential: EnergyFunction, position: np.ndarray, matrix: np.ndarray) -> tuple[float, np.ndarray]:
-    value, slope = _compiled(potential, jnp.asarray(position), jnp.asarray(matrix))
+def _value_and_slope(
+    potential: EnergyFunction, position: np.ndarray, box: PeriodicBox, matrix: np.ndarray
+) -> tuple[float, np.ndarray]:
+    value, slope = _compiled(potential, jnp.asarray(position), replaced(box, {"matrix": jnp.asarray(matrix)}))
     return float(value), np.asarray(slope)
 
 
 @jax.jit
-def _compiled(potential: EnergyFunction, position: Position, matrix: Array) -> tuple[Scalar, Position]:
-    along = lambda x: potential.function(x, potential.params, PeriodicBox(matrix))  # noqa: E731
-    return jax.value_and_grad(along)(position)
+def _compiled(potential: EnergyFunction, position: Position, box: PeriodicBox) -> tuple[Scalar, Position]:
+    return jax.value_and_grad(potential.function)(position, potential.params, box)

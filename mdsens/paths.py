@@ -162,7 +162,7 @@ def entries(state: State) -> Iterator[Entry]:
 
     The box has the overall ``box.length`` (scaling all lattice vectors), its single components ``box.matrix[i,j]``, and
     the symmetric strains ``box.strain[i,j]`` from where it is (engineering shears); a free system has none, nor has an
-    energy that does not follow the box.
+    energy that does not follow the box. Where some axes are not periodic, those along the others are left.
     """
     names, before = state.configuration.species_names, 0
     for path, unit, node in state.potential.nodes():
@@ -182,11 +182,17 @@ def _box_entries(state: State, before: int) -> Iterator[Entry]:
     if not state.potential.follows_box(state.configuration, state.pairs):
         return
     matrix = np.asarray(box.matrix)
-    length = float(np.linalg.det(matrix) ** (1 / len(matrix)))
-    yield Entry("box.length", length, "length", before + np.arange(matrix.size), matrix.ravel() / length)
-    for k, label in enumerate(_index_labels(matrix.shape)):
-        yield Entry(f"box.matrix{label}", float(matrix.ravel()[k]), "length", np.array([before + k]), np.ones(1))
+    if box.is_periodic:
+        length = float(np.linalg.det(matrix) ** (1 / len(matrix)))
+        yield Entry("box.length", length, "length", before + np.arange(matrix.size), matrix.ravel() / length)
+    for k, (_, column) in enumerate(np.ndindex(*matrix.shape)):
+        if box.periodic[column]:
+            label = _index_labels(matrix.shape)[k]
+            yield Entry(f"box.matrix{label}", float(matrix.ravel()[k]), "length", np.array([before + k]), np.ones(1))
+    plane = matrix[:, list(box.periodic)]
     for (i, j), strain in zip(voigt_places(len(matrix)), strain_basis(len(matrix)), strict=True):
+        if not (plane[i].any() and plane[j].any()):
+            continue  # nothing repeats along one of the directions
         places = before + np.arange(matrix.size)
         yield Entry(f"box.strain[{min(i, j)},{max(i, j)}]", 0.0, "none", places, (strain @ matrix).ravel(), i != j)
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from mdsens.energy import State, check_box_followed, energy
 from mdsens.errors import UserError
 from mdsens.parameters import Parameters
-from mdsens.types import PeriodicBox, Position, Scalar
+from mdsens.types import PeriodicBox, Position, Scalar, replaced
 
 
 def strained(state: State, strain: Float[Array | np.ndarray, "d d"]) -> State:
@@ -23,10 +23,12 @@ def strained(state: State, strain: Float[Array | np.ndarray, "d d"]) -> State:
     Raises:
         UserError: For a free system, which has no box to deform, and for an energy that does not follow the box.
     """
-    box = periodic_box(state)
+    box = state.configuration.box
+    if not isinstance(box, PeriodicBox):
+        raise UserError("a free system has no box: it cannot be deformed.")
     check_box_followed(state)
     gradient = jnp.eye(box.dimension) + strain
-    deformed = Parameters(state.potential, PeriodicBox(gradient @ box.matrix))
+    deformed = Parameters(state.potential, replaced(box, {"matrix": gradient @ box.matrix}))
     return state.at(state.position @ gradient.T, deformed)
 
 
@@ -34,12 +36,23 @@ def periodic_box(state: State) -> PeriodicBox:
     """Return the state's box.
 
     Raises:
-        UserError: For a free system.
+        UserError: For a free system, and for one that is not periodic along every axis.
     """
     box = state.configuration.box
     if not isinstance(box, PeriodicBox):
         raise UserError("a free system has no volume: stress, strain and elastic moduli need a periodic box.")
+    if not box.is_periodic:
+        raise UserError(
+            f"the box is periodic along {describe_axes(box)} only and has no volume: there is no pressure, no stress "
+            "and no modulus; differentiate the energy in box.strain along periodic axes and divide by the area."
+        )
     return box
+
+
+def describe_axes(box: PeriodicBox) -> str:
+    """Return the periodic axes in words, such as ``axes 0 and 1``."""
+    axes = [str(axis) for axis in np.flatnonzero(box.periodic)]
+    return f"axis {axes[0]}" if len(axes) == 1 else f"axes {' and '.join(axes)}"
 
 
 def strain_energy(state: State, position: Position, strain: Float[Array, "d d"]) -> Scalar:

@@ -77,29 +77,40 @@ class Box(eqx.Module):
 
 
 class PeriodicBox(Box):
-    r"""A periodic parallelepiped spanned by the columns of ``matrix``.
+    r"""A parallelepiped spanned by the columns of ``matrix``, periodic along all of them or along some.
 
     The displacement between nearest images is :math:`\Delta - B\,\mathrm{round}(B^{-1}\Delta)`, with the image counts
     held constant under differentiation: a derivative in ``matrix`` moves the images and leaves real positions where
     they are. The rounding is the minimum image when every interaction is shorter than half the box's smallest height.
+    Along an axis that is not periodic nothing has an image and particles may be anywhere (a slab, a wire); the length
+    of its vector means nothing, and there is no pressure.
 
     Attributes:
         matrix: Lattice vectors as columns, shape (d, d), units of length, positive determinant.
+        periodic: Along which of them the box is periodic, d truth values, all by default.
 
     Raises:
-        ValueError: When the matrix is not square, not finite, larger than 1e100, left-handed or flat.
+        ValueError: When the matrix is not square, not finite, larger than 1e100, left-handed or flat, or no axis is
+            periodic.
     """
 
     matrix: Float[Array, "d d"]
+    periodic: tuple[bool, ...] = eqx.field(static=True)
 
-    def __init__(self, matrix: Float[Array, "d d"] | np.ndarray) -> None:
+    def __init__(self, matrix: Float[Array, "d d"] | np.ndarray, periodic: tuple[bool, ...] | None = None) -> None:
         self.matrix = jnp.asarray(matrix, dtype=float)
+        self.periodic = (True,) * self.matrix.shape[0] if periodic is None else tuple(map(bool, periodic))
 
     def __check_init__(self) -> None:
         require_x64()
         shape = self.matrix.shape
         if len(shape) != 2 or shape[0] != shape[1] or shape[0] not in (2, 3):
             raise ValueError(f"box matrix has shape {shape}; it must be (2, 2) or (3, 3), lattice vectors as columns.")
+        if len(self.periodic) != shape[0] or not any(self.periodic):
+            raise ValueError(
+                f"periodic is {self.periodic}; it must hold {shape[0]} truth values, one at least true: a system that "
+                "is periodic along no axis has a FreeBox."
+            )
         if is_concrete(self.matrix):
             _check_lattice(np.asarray(self.matrix))
 
@@ -119,6 +130,11 @@ class PeriodicBox(Box):
         return _determinant(self.matrix)
 
     @property
+    def is_periodic(self) -> bool:
+        """Whether it is periodic along all axes, so that volume and pressure mean something."""
+        return all(self.periodic)
+
+    @property
     def length(self) -> Scalar:
         """Edge of the cube of equal volume, V^(1/d)."""
         return self.volume ** (1.0 / self.dimension)
@@ -127,7 +143,11 @@ class PeriodicBox(Box):
         """Return the image counts, whole numbers as floats, held under differentiation."""
         held = jax.lax.stop_gradient
         inverse, axes = _inverse(held(self.matrix)), range(self.dimension)
-        return tuple(jnp.round(sum(inverse[a, b] * held(separation[b]) for b in axes)) for a in axes)
+        nothing = jnp.zeros_like(separation[0])
+        return tuple(
+            jnp.round(sum(inverse[a, b] * held(separation[b]) for b in axes)) if self.periodic[a] else nothing
+            for a in axes
+        )
 
     def nearest(self, separation: Components) -> Components:
         """Return the components of the nearest-image displacement, each of the shape given."""
@@ -140,9 +160,9 @@ class PeriodicBox(Box):
         return _inverse(self.matrix)
 
     def wrap(self, position: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
-        """Return the images of the positions inside the box (fractional coordinates in [0, 1))."""
+        """Return the images of the positions inside the box (fractional coordinates in [0, 1) along periodic axes)."""
         fractional = position @ self.inverse.T
-        return (fractional - jnp.floor(fractional)) @ self.matrix.T
+        return (fractional - jnp.floor(fractional) * jnp.asarray(self.periodic)) @ self.matrix.T
 
 
 def _check_lattice(matrix: np.ndarray) -> None:

@@ -102,17 +102,19 @@ def pressure(state: State) -> Scalar:
     .. math:: P = -\frac{1}{d\,V}\,\frac{\partial}{\partial\lambda} U(\lambda x, \lambda B)\Big|_{\lambda = 1}
 
     Raises:
-        ValueError: For a free system, which has no volume.
+        ValueError: For a free system, and one that is not periodic along every axis: they have no volume.
     """
     box = state.configuration.box
-    if not isinstance(box, PeriodicBox):
+    if not isinstance(box, PeriodicBox) or not box.is_periodic:
         raise ValueError(
             "a free system has no volume and therefore no pressure; leave 'pressure' out of the observables."
         )
     check_box_followed(state)
 
     def scaled(factor: Scalar) -> Scalar:
-        return energy_at(state, state.position * factor, Parameters(state.potential, PeriodicBox(box.matrix * factor)))
+        return energy_at(
+            state, state.position * factor, Parameters(state.potential, replaced(box, {"matrix": box.matrix * factor}))
+        )
 
     return -jax.grad(scaled)(jnp.ones(())) / (box.dimension * box.volume)
 

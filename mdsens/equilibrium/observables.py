@@ -18,7 +18,7 @@ from mdsens.neighbors import pair_distances
 from mdsens.observables import StressComponent, mean_overlap, number_density, packing_fraction
 from mdsens.parameters import Parameters, at_pairs
 from mdsens.strain import periodic_box
-from mdsens.types import Box, PeriodicBox, Position, Scalar
+from mdsens.types import Box, PeriodicBox, Position, Scalar, replaced
 
 Observable = Callable[[State], Scalar]
 _STRESS = re.compile(r"stress\[([012]),([012])\]")
@@ -75,7 +75,7 @@ class ThermalPressure(eqx.Module):
         box = periodic_box(state)
 
         def scaled(factor: Scalar) -> Scalar:
-            larger = Parameters(state.potential, PeriodicBox(box.matrix * factor))
+            larger = Parameters(state.potential, replaced(box, {"matrix": box.matrix * factor}))
             return energy_at(state, state.position * factor, larger)
 
         # the derivative that mdsens.energy.pressure takes, but forwards: several times faster

@@ -81,7 +81,7 @@ def _cell(stored: StoredRun) -> list[str]:
     d = len(stored.box_matrix)
     full = np.eye(3) * np.linalg.norm(stored.box_matrix, axis=0).max()
     full[:d, :d] = stored.box_matrix
-    periodic = " ".join("T" if axis < d else "F" for axis in range(3))
+    periodic = " ".join("T" if repeats else "F" for repeats in (*stored.periodic, False)[:3])
     return [f'Lattice="{" ".join(map(repr, full.T.ravel().tolist()))}"', f'pbc="{periodic}"']
 
 
@@ -138,6 +138,8 @@ def _centred(stored: StoredRun) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         low, high = position.min(axis=0), position.max(axis=0)
         margin = float(np.nan_to_num(stored.diameters).max()) or 1.0
         return position - (low + high) / 2, np.diag(high - low + 2 * margin), np.eye(d)
+    if not all(stored.periodic):
+        raise UserError("GSD knows boxes that are periodic along every axis only: export extxyz instead.")
     orthogonal, upper = np.linalg.qr(stored.box_matrix)
     signs = np.sign(np.diag(upper))
     upper, rotation = signs[:, None] * upper, (orthogonal * signs).T

@@ -42,6 +42,7 @@ def write_trajectory(
     *,
     species_names: tuple[str, ...],
     step: int,
+    periodic: tuple[bool, ...] = (),
 ) -> None:
     """Write one relaxed state as the only frame of ``/particles/trajectory``.
 
@@ -52,6 +53,7 @@ def write_trajectory(
         box_matrix: Lattice vectors as columns, shape (d, d); None for a free system.
         species_names: One name per species.
         step: Minimiser steps up to this state; also stored as the time.
+        periodic: Along which lattice vectors the box is periodic; all by default.
     """
     file.create_group("particles", track_order=True)  # MDAnalysis reads the first group
     group = file.create_group(TRAJECTORY)
@@ -60,7 +62,9 @@ def write_trajectory(
     shared = {name: group[f"position/{name}"] for name in steps}
     _create_element(group, "species", species.astype(np.int32)[None], shared)
     write_attributes(group["species"], {"species_names": species_names})
-    box = _create_box(group, position.shape[1], box_matrix)
+    repeats = periodic or (box_matrix is not None,) * position.shape[1]
+    box = group.create_group("box")
+    write_attributes(box, {"dimension": np.int32(3), "boundary": _boundary(repeats)})
     if box_matrix is not None:
         _create_element(box, "edges", _edges(box_matrix)[None], shared)
     write_attributes(group, {"spatial_dimension": position.shape[1]})
@@ -211,21 +215,22 @@ def read_species(file: Any, n_particles: int) -> tuple[np.ndarray, tuple[str, ..
     return species, names
 
 
-def read_box_matrix(file: Any) -> np.ndarray | None:
-    """Return the lattice vectors as columns, shape (d, d), or None for a free system."""
+def read_box(file: Any) -> tuple[np.ndarray | None, tuple[bool, ...]]:
+    """Return the lattice vectors as columns, shape (d, d), and which are periods; None for a free system."""
     group = child(file, TRAJECTORY)
     box, d = child(group, "box"), _dimension(group)
     boundary = attributes(box, {"dimension": ("i", ()), "boundary": ("U", (3,))})["boundary"]
     if boundary == ("none",) * 3 and "edges" not in box:
-        return None
-    if boundary != _boundary(d):
+        return None, (False,) * d
+    periodic = tuple(word == "periodic" for word in boundary[:d])
+    if boundary != _boundary(periodic) or not any(periodic):
         raise damage(box, "@boundary", f"periodic along {boundary.count('periodic')} of {d} axes")
     edges = child(box, "edges").get("value")
     flat = edges is not None and edges.shape == (1, 3)
     matrix = _matrix(numbers(box, "edges/value", (1, 3) if flat else (1, 3, 3), finite=True)[0])[:d, :d]
     if not np.linalg.det(matrix) > 0:
         raise damage(box, "edges/value", "a box without volume")
-    return matrix
+    return matrix, periodic
 
 
 def _dimension(group: Any) -> int:
@@ -235,8 +240,8 @@ def _dimension(group: Any) -> int:
     return int(found)
 
 
-def _boundary(periodic: int) -> tuple[str, ...]:
-    return tuple("periodic" if axis < periodic else "none" for axis in range(3))
+def _boundary(periodic: tuple[bool, ...]) -> tuple[str, ...]:
+    return tuple("periodic" if repeats else "none" for repeats in (*periodic, False)[:3])
 
 
 def _create_element(
@@ -248,12 +253,6 @@ def _create_element(
         element[key] = entry
     options = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if compressed and value.size else {}
     element.create_dataset("value", data=value, **options)
-
-
-def _create_box(group: Any, dimension: int, box_matrix: np.ndarray | None) -> Any:
-    box = group.create_group("box")
-    write_attributes(box, {"dimension": np.int32(3), "boundary": _boundary(0 if box_matrix is None else dimension)})
-    return box
 
 
 def _spatial(vectors: np.ndarray) -> np.ndarray:

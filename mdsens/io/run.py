@@ -85,7 +85,8 @@ def fill(file: Any, run: Run) -> None:
     relaxation = run.relaxation
     configuration = relaxation.state.configuration
     position, backbone = np.asarray(configuration.position), relaxation.network.backbone
-    box_matrix = np.asarray(configuration.box.matrix) if isinstance(configuration.box, PeriodicBox) else None
+    box = configuration.box
+    box_matrix, periodic = (np.asarray(box.matrix), box.periodic) if isinstance(box, PeriodicBox) else (None, ())
     diameters = particle_diameters(relaxation.state)
     results = {"relaxation": run.verdict.value, **run.provenance.results}
     h5md.write_trajectory(
@@ -95,6 +96,7 @@ def fill(file: Any, run: Run) -> None:
         box_matrix,
         species_names=configuration.species_names,
         step=len(relaxation.history.energy),
+        periodic=periodic,
     )
     h5md.write_connectivity(file, configuration.topology)
     file.create_group("sensitivity", track_order=True)

@@ -22,7 +22,7 @@ from mdsens.io.stored import read_run
 from mdsens.types import LARGEST, Box, Configuration, FreeBox, PeriodicBox
 
 Start = tuple[Configuration, np.ndarray | None]
-_ARRAYS = {"position", "box", "species", "species_names", "diameters"}
+_ARRAYS = {"position", "box", "periodic", "species", "species_names", "diameters"}
 _MOST_DEFLATED = 1032  # bytes that a byte of a zip file can stand for
 _FARTHEST = 1e8  # times the size of the system: beyond, half of a coordinate's digits are lost
 
@@ -71,7 +71,7 @@ def _from_npz(path: Path) -> Start:
     if position.ndim != 2:
         raise ValueError(f"position has shape {position.shape}; it must be (n, 2) or (n, 3).")
     n, d = position.shape
-    box = _box(arrays.get("box"), d)
+    box = _box(arrays.get("box"), d, arrays.get("periodic"))
     species = _species(arrays.get("species", np.zeros(n, dtype=int)), n)
     names = _names(arrays["species_names"]) if "species_names" in arrays else _letters(species)
     configuration = Configuration(jnp.asarray(position), jnp.asarray(species), box, names)
@@ -103,7 +103,7 @@ def _member(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
         return npy.read_array(stream, allow_pickle=False)
 
 
-def _box(box: np.ndarray | None, dimension: int) -> Box:
+def _box(box: np.ndarray | None, dimension: int, periodic: np.ndarray | None = None) -> Box:
     if dimension not in (2, 3):
         raise ValueError(f"positions have {dimension} components; there must be 2 or 3.")
     if box is None:
@@ -113,7 +113,12 @@ def _box(box: np.ndarray | None, dimension: int) -> Box:
         raise ValueError(
             f"box has shape {matrix.shape}; it must be lengths ({dimension},) or a matrix ({dimension}, {dimension})."
         )
-    return PeriodicBox(np.diag(matrix) if matrix.ndim == 1 else matrix)
+    repeats = np.ones(dimension, bool) if periodic is None else np.asarray(periodic)
+    if repeats.shape != (dimension,) or repeats.dtype.kind not in "biu":
+        raise ValueError(f"periodic has shape {repeats.shape}; it must hold {dimension} truth values.")
+    if not repeats.any():
+        return FreeBox(dimension)
+    return PeriodicBox(np.diag(matrix) if matrix.ndim == 1 else matrix, tuple(repeats.astype(bool).tolist()))
 
 
 def _real(array: np.ndarray, name: str) -> np.ndarray:
@@ -178,24 +183,22 @@ def _from_extxyz(path: Path) -> Start:
     except Exception as error:  # ASE raises whatever its parser stumbles over
         raise UserError(f"{path} is not a readable extended XYZ file ({error}).") from error
     dimension = _atoms_dimension(atoms)
-    periodic = bool(atoms.pbc[0])
-    box = np.asarray(atoms.cell[:])[:dimension, :dimension].T if periodic else None
+    periodic = np.asarray(atoms.pbc)[:dimension]
+    box = np.asarray(atoms.cell[:])[:dimension, :dimension].T if periodic.any() else None
     species, names = _atoms_species(atoms, frame)
     radius = atoms.arrays.get("radius")
     configuration = Configuration(
-        jnp.asarray(atoms.positions[:, :dimension], dtype=float), jnp.asarray(species), _box(box, dimension), names
+        jnp.asarray(atoms.positions[:, :dimension], dtype=float),
+        jnp.asarray(species),
+        _box(box, dimension, periodic),
+        names,
     )
     return configuration, _diameters(None if radius is None else 2 * radius, len(atoms))
 
 
 def _atoms_dimension(atoms: Any) -> int:
     flat = not atoms.pbc[2] and bool(np.all(atoms.positions[:, 2] == 0)) and bool(np.all(atoms.cell[:2, 2] == 0))
-    dimension = 2 if flat else 3
-    if len(set(atoms.pbc[:dimension].tolist())) > 1:
-        raise ValueError(
-            f'pbc is "{atoms.pbc}"; the system must be periodic along every one of its directions or along none.'
-        )
-    return dimension
+    return 2 if flat else 3
 
 
 def _atoms_species(atoms: Any, frame: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:

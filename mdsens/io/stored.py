@@ -49,6 +49,7 @@ class StoredRun:
     Attributes:
         position: Relaxed real coordinates, shape (n, d), units of length.
         box_matrix: Lattice vectors as columns, shape (d, d); None for a free system.
+        periodic: Along which of them the box is periodic.
         species: Species indices, shape (n,).
         species_names: One name per species.
         diameters: Length of every particle's like pair (sigma), shape (n,); NaN for potentials without one.
@@ -78,6 +79,7 @@ class StoredRun:
 
     position: np.ndarray
     box_matrix: np.ndarray | None
+    periodic: tuple[bool, ...]
     species: np.ndarray
     species_names: tuple[str, ...]
     diameters: np.ndarray
@@ -107,7 +109,9 @@ class StoredRun:
     @property
     def configuration(self) -> Configuration:
         """The relaxed configuration, bit for bit."""
-        box: Box = FreeBox(self.position.shape[1]) if self.box_matrix is None else PeriodicBox(self.box_matrix)
+        box: Box = (
+            FreeBox(self.position.shape[1]) if self.box_matrix is None else PeriodicBox(self.box_matrix, self.periodic)
+        )
         return Configuration(
             jnp.asarray(self.position), jnp.asarray(self.species), box, self.species_names, dict(self.topology)
         )
@@ -186,6 +190,7 @@ def _stored(file: Any) -> StoredRun:
     n = len(position)
     species, species_names = h5md.read_species(file, n)
     path_step, path = h5md.read_path(file, n)
+    box_matrix, periodic = h5md.read_box(file)
     state = attributes(relaxation, _STATE)
     del state["sentence"]
     names = {verdict.value for verdict in Verdict}
@@ -199,7 +204,8 @@ def _stored(file: Any) -> StoredRun:
     nothing = certified.no_entries(position.shape, state["max_force"], state["one_sided"])
     return StoredRun(
         position=position,
-        box_matrix=h5md.read_box_matrix(file),
+        box_matrix=box_matrix,
+        periodic=periodic,
         species=species,
         species_names=species_names,
         backbone=numbers(relaxation, "backbone", (n,), "b"),

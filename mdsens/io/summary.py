@@ -98,7 +98,9 @@ def _box_words(stored: StoredRun) -> str:
     if matrix is None:
         return "free"
     lengths = " x ".join(f"{length:.6g}" for length in np.linalg.norm(matrix, axis=0))
-    return f"periodic {'box' if np.array_equal(matrix, np.diag(np.diag(matrix))) else 'tilted box'} {lengths}"
+    kind = "box" if np.array_equal(matrix, np.diag(np.diag(matrix))) else "tilted box"
+    along = "" if all(stored.periodic) else f", periodic along {np.flatnonzero(stored.periodic).tolist()} only"
+    return f"periodic {kind} {lengths}{along}"
 
 
 def _position_table(stored: StoredRun) -> list[str]:

@@ -42,7 +42,7 @@ def grid_for(position: Position | np.ndarray, box: Box, reach: float) -> Grid:
     Cells are not smaller than ``reach`` where three or more of them fit along an axis, else about half as large; a box
     smaller than that is one cell, of which several images are looked at. A free system has no cells of its own: space
     is folded onto a torus of about one cell per two particles, which brings far particles together as candidates and
-    loses none.
+    loses none; so it is along an axis that is not periodic.
 
     Args:
         position: Real coordinates, shape (n, d).
@@ -56,11 +56,18 @@ def grid_for(position: Position | np.ndarray, box: Box, reach: float) -> Grid:
         height = heights(np.asarray(box.matrix))
         # more cells than particles would only cost memory
         most = 2 * n ** (1 / d) + 3
-        cells = tuple(max(1, int(min(h // reach if h >= 3 * reach else 2 * h // reach, most))) for h in height)
-        layers = tuple(math.ceil(reach * m / h) for m, h in zip(cells, height, strict=True))
-        wide = bool((height >= 2 * reach).all())
+        folded = _folded_cells(n, d)
+        cells = tuple(
+            max(1, int(min(h // reach if h >= 3 * reach else 2 * h // reach, most))) if repeats else folded
+            for h, repeats in zip(height, box.periodic, strict=True)
+        )
+        layers = tuple(
+            math.ceil(reach * m / h) if repeats else 1
+            for m, h, repeats in zip(cells, height, box.periodic, strict=True)
+        )
+        wide = bool((height[list(box.periodic)] >= 2 * reach).all())
     else:
-        cells, layers, wide = (max(3, math.ceil((n / 2) ** (1 / d))),) * d, (1,) * d, True
+        cells, layers, wide = (_folded_cells(n, d),) * d, (1,) * d, True
     if n <= SMALL and wide:
         return Grid((), (), max(1, n * (n - 1) // 2))
     coordinates = _cell_coordinates(np.asarray(position), box, cells, reach)[0]
@@ -69,6 +76,11 @@ def grid_for(position: Position | np.ndarray, box: Box, reach: float) -> Grid:
         np.sum(counts * np.roll(counts, offset, range(d))) for offset in _half_stencil(layers)
     )
     return Grid(cells, layers, math.ceil(standard_capacity(1.05 * n_found / n) * n))
+
+
+def _folded_cells(n: int, d: int) -> int:
+    """Return the cells along an axis that is folded onto a circle: about one cell per two particles."""
+    return max(3, math.ceil((n / 2) ** (1 / d)))
 
 
 def compiled_pairs(
@@ -157,9 +169,15 @@ def _cell_coordinates(
     if isinstance(box, PeriodicBox):
         inverse = np.linalg.inv(np.asarray(box.matrix)) if xp is np else box.inverse
         fractional = (position @ inverse.T).T
-        boxes = [xp.floor(x) for x in fractional]
+        boxes = [
+            xp.floor(x) if repeats else xp.zeros_like(x) for x, repeats in zip(fractional, box.periodic, strict=True)
+        ]
+        height = 1.0 / xp.sqrt(xp.sum(inverse**2, axis=1))
         inside = [
-            xp.minimum(((x - b) * m).astype(xp.int32), m - 1) for x, b, m in zip(fractional, boxes, cells, strict=True)
+            xp.minimum(((x - b) * m).astype(xp.int32), m - 1)
+            if repeats
+            else xp.mod(xp.floor(x * h / reach), m).astype(xp.int32)
+            for x, b, m, h, repeats in zip(fractional, boxes, cells, height, box.periodic, strict=True)
         ]
         return inside, [b.astype(xp.int32) for b in boxes]
     folded = [xp.mod(xp.floor(x / reach), m).astype(xp.int32) for x, m in zip(position.T, cells, strict=True)]
@@ -205,7 +223,7 @@ def _cell_candidates(
     # a partner in a cell beyond the border is an image; both particles may lie outside the box themselves
     which = jnp.where(mask, owner % n_ranges, 0)
     shift = tuple(
-        b[order[p]] - b[order[q]] + (c[p] + stencil[which, axis]) // m
+        b[order[p]] - b[order[q]] + (c[p] + stencil[which, axis]) // m * box.periodic[axis]
         for axis, (b, c, m) in enumerate(zip(boxes, here, cells, strict=True))
     )
     return _Candidates(order[p], order[q], mask, shift), lacking

@@ -44,8 +44,8 @@ def every_pair(position: Position, box: Box, layers: int = 0) -> PairList:
             of a particle with itself; ``layers_within`` says how many a range needs.
     """
     n, d = position.shape
-    images = range(-layers, layers + 1) if isinstance(box, PeriodicBox) else range(1)
-    around = list(itertools.product(images, repeat=d))
+    periodic = box.periodic if isinstance(box, PeriodicBox) else (False,) * d
+    around = list(itertools.product(*(range(-layers, layers + 1) if repeats else range(1) for repeats in periodic)))
     forward = [k for k in around if k > (0,) * d]
     low, high = np.triu_indices(n, k=1)
     i = np.concatenate([np.tile(low, len(around)), np.tile(np.arange(n), len(forward))])
@@ -62,8 +62,8 @@ def layers_within(box: Box, reach: float) -> int:
 
 
 def smallest_height(box: PeriodicBox) -> float:
-    """Return the smallest distance between opposite faces of the box, units of length."""
-    return float(heights(np.asarray(box.matrix)).min())
+    """Return the smallest distance between opposite faces of the box that meet, units of length."""
+    return float(heights(np.asarray(box.matrix))[list(box.periodic)].min())
 
 
 def heights(matrix: np.ndarray) -> np.ndarray:
@@ -100,9 +100,9 @@ def _search(position: np.ndarray, box: Box, reach: float) -> tuple[np.ndarray, n
         return ordered(i, j, np.zeros((d, len(i)), int))
     matrix = np.asarray(box.matrix)
     fractional = position @ np.linalg.inv(matrix).T
-    outside = np.floor(fractional)
+    outside = np.floor(fractional) * np.array(box.periodic)
     inside = (fractional - outside) @ matrix.T
-    owner, count = _images_near(fractional - outside, reach / heights(matrix))
+    owner, count = _images_near(fractional - outside, reach / heights(matrix), box.periodic)
     images = inside[owner] + count @ matrix.T
     found = KDTree(inside).sparse_distance_matrix(KDTree(images), reach, output_type="ndarray")
     i, image = found["i"], found["j"]
@@ -113,10 +113,13 @@ def _search(position: np.ndarray, box: Box, reach: float) -> tuple[np.ndarray, n
     return ordered(i, j, (outside[i] - outside[j] + counted).astype(int).T)
 
 
-def _images_near(fractional: np.ndarray, margin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _images_near(
+    fractional: np.ndarray, margin: np.ndarray, periodic: tuple[bool, ...]
+) -> tuple[np.ndarray, np.ndarray]:
     """Return who has an image in the cell or within a margin around it, shape (g,), and its counts, shape (g, d)."""
     owner, count = np.arange(len(fractional)), np.zeros(fractional.shape, int)
-    for axis, wide in enumerate(margin):
+    for axis in np.flatnonzero(periodic):
+        wide = margin[axis]
         layers = math.ceil(wide)
         shifts = np.arange(-layers, layers + 1)
         place = fractional[owner, axis][:, None] + shifts

@@ -25,7 +25,7 @@ from mdsens.relax.scales import scales
 from mdsens.response import BorderedResponse, bordered, linear_response
 from mdsens.results import Verdict
 from mdsens.strain import enthalpy_gradient, periodic_box, strained
-from mdsens.types import Configuration, PeriodicBox, replaced
+from mdsens.types import Configuration, replaced
 
 _ROUNDING = 1e-13  # relative rounding error of an enthalpy, below which it cannot judge a step
 _SOFT = 1e-3  # of the largest: smaller stiffnesses of the box are not trusted for the length of a step
@@ -227,7 +227,7 @@ def rerelaxed_at_pressure(
     position, box = state.position, moved.box
     if rates is not None:
         position = position + step * jnp.asarray(rates[0])
-        box = PeriodicBox(periodic_box(state).matrix + step * jnp.asarray(rates[1]))
+        box = replaced(periodic_box(state), {"matrix": periodic_box(state).matrix + step * jnp.asarray(rates[1])})
     start = replaced(state.configuration, {"position": position, "box": box})
     return relax_at_pressure(moved.potential, start, found.pressure + step * by_pressure, settings)
 

@@ -36,6 +36,9 @@ BOXES = {
     "oblique": PeriodicBox(np.array([[5.0, 2.0], [0.0, 5.0]])),
     "rotated oblique": PeriodicBox(np.array([[5.0, 1.0], [-0.5, 5.0]])),
     "triclinic": PeriodicBox(np.array([[5.0, 1.0, 0.3], [0.2, 5.0, 0.7], [0.1, -0.6, 5.0]])),
+    "strip": PeriodicBox(np.array([[5.0, 1.0], [0.0, 0.5]]), (True, False)),
+    "slab": PeriodicBox(np.array([[5.0, 1.0, 0.3], [0.2, 5.0, 0.7], [0.1, -0.6, 1.0]]), (True, True, False)),
+    "wire": PeriodicBox(np.array([[2.0, 1.0, 0.3], [0.2, 5.0, 0.7], [0.1, -0.6, 5.0]]), (False, True, False)),
 }
 
 
@@ -58,6 +61,7 @@ def brute_force(position, box, reach):
     if isinstance(box, PeriodicBox):
         inverse = np.linalg.inv(matrix)
         most = np.ceil(reach * np.linalg.norm(inverse, axis=1) + np.ptp(position @ inverse.T, axis=0)).astype(int)
+        most *= box.periodic
     found = set()
     for count in itertools.product(*(range(-m, m + 1) for m in most)):
         distance = np.linalg.norm(position[:, None] - position[None] - matrix @ np.array(count), axis=-1)
@@ -85,6 +89,9 @@ CROWDED = {
     "square": PeriodicBox.cubic(30.0, 2),
     "cube": PeriodicBox.cubic(9.0, 3),
     "oblique": PeriodicBox(np.array([[30.0, 7.0], [0.0, 28.0]])),
+    "strip": PeriodicBox(np.array([[3.0, 7.0], [0.0, 28.0]]), (False, True)),
+    "slab": PeriodicBox(np.diag([9.0, 8.0, 2.0]), (True, True, False)),
+    "narrow wire": PeriodicBox(np.diag([1.5, 8.0, 2.0]), (True, False, False)),
     "free 2D": FreeBox(2),
     "free 3D": FreeBox(3),
 }
