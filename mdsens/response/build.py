@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 
 from mdsens.backbone import Network, changes_within, contact_network, is_kinked, with_contacts
@@ -117,7 +118,9 @@ def _turning(state: State, network: Network, factor: Factor, floppy: np.ndarray)
     box, position = state.configuration.box, np.asarray(state.position)[network.backbone]
     if not (floppy.size and isinstance(box, PeriodicBox)):
         return floppy[:, :0], floppy
-    whole = position[0] + np.asarray(box.displacement(position - position[0]))  # a cluster that is cut by a face
+    whole = position[0] + np.asarray(
+        box.displacement(jnp.asarray(position - position[0]))
+    )  # a cluster that is cut by a face
     rigid, n_translations, _ = known_zero_modes(whole, FreeBox(box.dimension))
     rotations = rigid[factor.order, n_translations:]
     left, cosines, _ = np.linalg.svd(floppy.T @ rotations, full_matrices=True)
