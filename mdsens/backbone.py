@@ -6,12 +6,14 @@ import dataclasses
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from mdsens.energy import PairPotential, State
 from mdsens.generic import random_product
 from mdsens.neighbors import on_device, padded_pairs, pair_distances, standard_capacity
+from mdsens.types import Position
 
 TOUCH = 1e-9  # relative overlap that makes a contact
 
@@ -26,7 +28,8 @@ class Network:
         shift: Image counts of the second particle, shape (d, c).
         backbone: True for particles that are held in place, shape (n,); the others are rattlers.
         one_sided: Whether two backbone particles are within a relative 1e-9 of touching at a kink of the law's second
-            derivative, so that derivatives differ on the two sides.
+            derivative, so that derivatives differ on the two sides; in a response also whether the remaining step to
+            the minimum would open or close a contact.
     """
 
     i: np.ndarray
@@ -96,6 +99,30 @@ def contact_network(state: State) -> Network:
     kinked = potential.smoothness < 2
     one_sided = bool(kinked and np.any((np.abs(overlap) <= TOUCH) & backbone[i] & backbone[j]))
     return Network(i_touching[held], j_touching[held], shift[:, touching][:, held], backbone, one_sided)
+
+
+def is_kinked(state: State) -> bool:
+    """Return whether the law's second derivative jumps where a contact begins."""
+    return isinstance(state.potential, PairPotential) and state.potential.smoothness < 2
+
+
+def changes_within(state: State, network: Network, step: Position | np.ndarray) -> bool:
+    """Return whether a contact of the backbone may open or close within twice a step of the particles, shape (n, d).
+
+    Args:
+        state: The state, its pairs listed with a skin, so that gaps are seen as well as overlaps.
+        network: Its backbone.
+        step: Where particles are still to go.
+    """
+    pairs = state.pairs
+    overlap, change = (np.asarray(part) for part in _overlaps_along(state, jnp.asarray(step)))
+    held = np.asarray(pairs.mask) & network.backbone[np.asarray(pairs.i)] & network.backbone[np.asarray(pairs.j)]
+    return bool(np.any(held & (np.abs(overlap) <= 2 * np.abs(change))))
+
+
+@jax.jit
+def _overlaps_along(state: State, step: Position) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
+    return jax.jvp(lambda x: _relative_overlaps(state.moved(x, state.pairs)), (state.position,), (step,))
 
 
 def with_contacts(state: State, network: Network) -> State:

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 from mdsens.energy import State, forces
 from mdsens.hessian import directional_row_sum
 from mdsens.parameters import Parameters
+from mdsens.rounding import position_rounding
 from mdsens.types import Position, Scalar
 
 
@@ -38,8 +39,12 @@ def slopes_and_forces(state: State, tangents: Parameters) -> tuple[Float[Array, 
 def drifts(
     state: State, tangents: Parameters, responses: Float[Array, "k n d"], step: Position
 ) -> tuple[Float[Array, "k n d"], Float[Array, "k n d"], Scalar]:
-    """Return both results of ``mixed_drift`` and the bound of the Hessian's change along the step in one call."""
-    return *mixed_drift(state, tangents, responses, step), directional_row_sum(state, step)
+    """Return H J + U_xp after a step, the change of U_xp and the bound of the Hessian's change along it in one call.
+
+    The first is what J lacks there, to first order: what its solve left and what the step adds.
+    """
+    left, (change, slope_change) = _left_and_changes(state, tangents, responses, step)
+    return left + change, slope_change, directional_row_sum(state, step)
 
 
 @jax.jit
@@ -66,8 +71,8 @@ def dense_forward(
         values: Their eigenvalues.
 
     Returns:
-        dx/dp; relative residuals; norms of U_xp; of the first-order change of dx/dp under the remaining Newton step; of
-        the change of U_xp along it; the bound of the Hessian's change.
+        dx/dp; relative residuals; norms of U_xp; of what dx/dp lacks to first order after the remaining Newton step and
+        the rounding of positions; of the change of U_xp along it; the bound of the Hessian's change.
     """
     shape, size = state.position.shape, state.position.size
 
@@ -82,7 +87,8 @@ def dense_forward(
 
     slopes, force = slopes_and_forces(state, tangents)
     solutions, residuals = solve(jnp.concatenate([-slopes, force[None]]))
-    drift, slope_drift, hessian_drift = drifts(state, tangents, solutions[:-1], solutions[-1])
+    step = solutions[-1] + position_rounding(state.position)
+    drift, slope_drift, hessian_drift = drifts(state, tangents, solutions[:-1], step)
     norms = [jnp.linalg.norm(field.reshape(-1, size), axis=1) for field in (slopes, solve(drift)[0], slope_drift)]
     return solutions[:-1], residuals[:-1], *norms, hessian_drift
 
@@ -99,13 +105,21 @@ def mixed_drift(
         responses: J = dx/dp for each, shape (k, n, d).
         step: Displacement of the particles, shape (n, d).
     """
+    return _left_and_changes(state, tangents, responses, step)[1]
 
-    def one(tangent: Parameters, response: Position) -> tuple[Position, Position]:
+
+def _left_and_changes(
+    state: State, tangents: Parameters, responses: Float[Array, "k n d"], step: Position
+) -> tuple[Float[Array, "k n d"], tuple[Float[Array, "k n d"], Float[Array, "k n d"]]]:
+    """Return what a solve for J left at the state, H J + U_xp, besides what ``mixed_drift`` returns."""
+
+    def one(tangent: Parameters, response: Position) -> tuple[Position, tuple[Position, Position]]:
         def both(x: Position) -> tuple[Position, Position]:
             parameter_part = jax.jvp(lambda p: _gradient(state, x, p), (state.parameters,), (tangent,))[1]
             position_part = jax.jvp(lambda y: _gradient(state, y, state.parameters), (x,), (response,))[1]
             return position_part + parameter_part, parameter_part
 
-        return jax.jvp(both, (state.position,), (step,))[1]
+        (left, _), changes = jax.jvp(both, (state.position,), (step,))
+        return left, changes
 
     return jax.vmap(one)(tangents, responses)

@@ -38,6 +38,7 @@ from mdsens.sensitivity.derivatives import (
     adjoint_slope_drift,
     observable_slopes,
 )
+from mdsens.sensitivity.records import relative
 from mdsens.types import Box, Scalar
 
 _ROUNDING = float(np.finfo(float).eps)
@@ -50,7 +51,7 @@ class BatchCertificate:
     Attributes:
         residual: Relative residual of every linear solve after projection, shape (b, k).
         error: Estimated absolute error of every answer, as in ``mdsens.sensitivity.Certificate``, shape (b, k).
-        relative_error: ``error`` over the norm of the answer, shape (b, k).
+        relative_error: ``error`` over the norm of the answer, shape (b, k); NaN where that is zero within its error.
         bound: Upper bound of the same error, shape (b, k).
         smallest_eigenvalue: Smallest non-zero eigenvalue of the backbone Hessian, shape (b,).
         largest_eigenvalue: Upper bound of its largest one, shape (b,).
@@ -221,7 +222,7 @@ def _certified(batch: RelaxationBatch, found: _Answer) -> tuple[np.ndarray, Batc
     return answered, BatchCertificate(
         residual=blank(found.residual),
         error=error,
-        relative_error=error / np.where(found.size > 0, found.size, 1.0),
+        relative_error=relative(error, np.asarray(found.size)),
         bound=blank(found.bound),
         smallest_eigenvalue=blank(found.smallest),
         largest_eigenvalue=blank(found.norm),

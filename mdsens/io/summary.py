@@ -110,7 +110,7 @@ def _position_table(stored: StoredRun) -> list[str]:
             path,
             f"{value:.9g}",
             unit,
-            f"{np.linalg.norm(vectors):.6g}",
+            _rated(float(np.linalg.norm(vectors)), error, 6),
             f"{_mean(vectors, stored.backbone):.6g}",
             f"{error:.1e}",
         )
@@ -145,7 +145,7 @@ def _mean(vectors: np.ndarray, backbone: np.ndarray) -> float:
 
 def _observable_table(found: ObservableSensitivity) -> list[str]:
     rows = [
-        (path, f"{value:.9g}", unit, f"{derivative:.12g}", f"{error:.1e}")
+        (path, f"{value:.9g}", unit, _rated(derivative, error, 12), f"{error:.1e}")
         for path, value, unit, derivative, error in zip(
             found.paths, found.parameter_values, found.units, found.values, found.certificate.error, strict=True
         )
@@ -153,11 +153,19 @@ def _observable_table(found: ObservableSensitivity) -> list[str]:
     return _table(("parameter", "value", "unit", "derivative", "error"), rows)
 
 
+def _rated(value: float, error: float, digits: int) -> str:
+    """Return a number in words; that it is zero within its error where it is."""
+    return f"0 within {error:.0e}" if abs(value) <= error else f"{value:.{digits}g}"
+
+
 def _certificate_lines(certificate: Certificate) -> Iterator[str]:
     if certificate.at_any_point:
         yield "  CAUTION: taken at a state that need not be relaxed; not a derivative of a relaxed state."
     if certificate.one_sided:
-        yield "  One-sided: a backbone contact is within 1e-9 of touching; the numbers hold for the present contacts."
+        yield (
+            "  One-sided: a backbone contact is within 1e-9 of touching, or within the remaining step to the minimum; "
+            "the numbers hold for the present contacts."
+        )
     yield f"  Solved by {certificate.method}; left out: {certificate.zero_modes}."
     yield (
         f"  Backbone Hessian: smallest non-zero eigenvalue {certificate.smallest_eigenvalue:.4g}, "
@@ -166,10 +174,11 @@ def _certificate_lines(certificate: Certificate) -> Iterator[str]:
     if np.isfinite(certificate.smallest_stiffness):
         yield f"  Box: smallest stiffness {certificate.smallest_stiffness:.4g} (per volume)."
     if len(certificate.error):
-        worst = f"relative residual {np.max(certificate.residual):.1e}, estimated relative error "
+        known = certificate.relative_error[np.isfinite(certificate.relative_error)]
+        relative = f"estimated relative error {known.max():.1e}" if known.size else "all zero within their errors"
         bound = float(np.max(certificate.bound))
         theorem = f", theorem's bound {bound:.1e} (absolute)" if np.isfinite(bound) else ""
-        yield f"  At worst: {worst}{np.max(certificate.relative_error):.1e}{theorem}."
+        yield f"  At worst: relative residual {np.max(certificate.residual):.1e}, {relative}{theorem}."
 
 
 def _tables_lines(tables: Tables) -> Iterator[str]:

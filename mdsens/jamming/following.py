@@ -149,5 +149,5 @@ def _answer(found: PressureRelaxation) -> tuple[str, list[float]]:
         float(network.n_contacts),
         float(network.n_backbone),
         moduli.bulk_modulus,
-        moduli.shear_modulus,
+        moduli.mean_shear_modulus,
     ]

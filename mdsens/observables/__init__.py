@@ -28,7 +28,7 @@ from mdsens.observables.elasticity import (
     modulus,
     polycrystal_average,
     polycrystal_averages,
-    shear_modulus,
+    shear_modulus_in_plane,
 )
 from mdsens.observables.enthalpy import Enthalpy, number_density, volume
 from mdsens.observables.independence import Independence, independence
@@ -91,7 +91,7 @@ __all__ = [
     "pressure",
     "radial_distribution",
     "rattler_fraction",
-    "shear_modulus",
+    "shear_modulus_in_plane",
     "stress_tensor",
     "structure_factor",
     "vibrations",

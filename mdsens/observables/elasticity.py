@@ -94,7 +94,7 @@ class ElasticTensor:
         return float(np.einsum("iijj", self.stress_strain)) / self.dimension**2
 
     @property
-    def shear_modulus(self) -> float:
+    def mean_shear_modulus(self) -> float:
         r"""Shear modulus averaged over all orientations (Voigt's average), units of energy per volume.
 
         .. math:: G = \frac{c_{ijij} - c_{iijj}/d}{(d - 1)(d + 2)}
@@ -202,7 +202,7 @@ def bulk_modulus(tensor: ElasticTensor) -> Modulus:
     return modulus(tensor, np.eye(tensor.dimension) / tensor.dimension)
 
 
-def shear_modulus(tensor: ElasticTensor, i: int = 0, j: int = 1) -> Modulus:
+def shear_modulus_in_plane(tensor: ElasticTensor, i: int = 0, j: int = 1) -> Modulus:
     """Return the modulus of a shear in the plane (i, j) as an observable: Voigt's c_44, c_55 or c_66, or 2D's c_33."""
     strain = np.zeros((tensor.dimension, tensor.dimension))
     strain[i, j] = strain[j, i] = 0.5

@@ -23,7 +23,7 @@ from mdsens.observables.elasticity import (
     elastic_tensor,
     modulus,
     polycrystal_average,
-    shear_modulus,
+    shear_modulus_in_plane,
 )
 from mdsens.observables.enthalpy import Enthalpy, number_density, volume
 from mdsens.observables.packing import packing_fraction
@@ -121,7 +121,7 @@ def _shear(bench: Workbench, i: str = "0", j: str = "1") -> Observable:
     d = bench.state.configuration.dimension
     if a == b or max(a, b) >= d:
         raise UserError(f"shear_modulus[{i},{j}] needs two different axes below {d}.")
-    return shear_modulus(bench.tensor, a, b)
+    return shear_modulus_in_plane(bench.tensor, a, b)
 
 
 def _radial(bench: Workbench, *arguments: str) -> Observable:

@@ -43,8 +43,8 @@ def round_down(value: float) -> float:
 
 
 def certificate_lines(relative_error: float, note: str) -> list[str]:
-    """Return the lines that say how good a derivative is."""
-    lines = [f"relative error {scientific(relative_error)}"]
+    """Return the lines that say how good a derivative is; NaN stands for one that is zero within its error."""
+    lines = ["zero within its error" if math.isnan(relative_error) else f"relative error {scientific(relative_error)}"]
     return [*lines, note] if note else lines
 
 

@@ -60,7 +60,7 @@ class Arrows:
         parameter: Name of the parameter, such as ``soft_sphere.sigma[A]``.
         unit: The parameter's unit: "length", "energy" or "none".
         values: dx/dp, shape (n, d).
-        relative_error: The certificate's estimate of the relative error.
+        relative_error: The certificate's estimate of the relative error; NaN for zero within its error.
         box_rate: Derivative of the box matrix in the parameter at fixed positions, shape (d, d); zero unless the
             parameter is one of the box.
         note: A remark for the figure, such as "one-sided"; may be empty.

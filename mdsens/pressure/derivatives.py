@@ -48,7 +48,7 @@ def drift(
     step: Position | np.ndarray,
     strain_step: Float[Array | np.ndarray, " s"],
 ) -> tuple[Float[Array, "k n d"], Float[Array, "k s"]]:
-    """Return the change of K J + W_qp along the remaining step, J and dp held; without dp for the pressure."""
+    """Return K J + W_qp after the remaining step, to first order, J and dp held; without dp for the pressure."""
     moved, components, step, strain_step = (jnp.asarray(part) for part in (moved, components, step, strain_step))
     here = (state.position, jnp.zeros(len(strains)), state.parameters, jnp.asarray(pressure, float))
     nothing = jax.tree.map(jnp.zeros_like, state.parameters)
@@ -62,7 +62,8 @@ def drift(
             by = lambda y, f, p, q: gradient_of(state, strains, y, f, p, q)  # noqa: E731
             return jax.jvp(by, (x, e, *here[2:]), direction)[1]
 
-        return jax.jvp(along, here[:2], (step, strain_step))[1]
+        left, change = jax.jvp(along, here[:2], (step, strain_step))
+        return left[0] + change[0], left[1] + change[1]
 
     if tangents is None:
         return jax.vmap(lambda move, component: one(None, move, component))(moved, components)

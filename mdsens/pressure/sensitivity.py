@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from mdsens.energy import State
 from mdsens.observables.enthalpy import Enthalpy
 from mdsens.parameters import Parameters, flattened
 from mdsens.paths import Selection
@@ -28,14 +29,14 @@ from mdsens.response import BorderedResponse, bordered, linear_response
 from mdsens.response.bordered import refuse_soft_box
 from mdsens.response.linear import chunks, norms
 from mdsens.results import check
-from mdsens.sensitivity.core import finite_slope, nearby, refuse_nonfinite
+from mdsens.rounding import UNIT, position_rounding
+from mdsens.sensitivity.core import finite_slope, nearby, refuse_nonfinite, rounded, rounding
 from mdsens.sensitivity.derivatives import Observable, for_each
-from mdsens.sensitivity.records import Certificate, ObservableSensitivity
+from mdsens.sensitivity.records import Certificate, ObservableSensitivity, relative
 from mdsens.strain import periodic_box
 from mdsens.types import Position, Scalar
 
 PRESSURE = "pressure"  # the path of the pressure among parameters
-_ROUNDING = float(np.finfo(float).eps)
 
 
 def pressure_response(found: PressureRelaxation) -> BorderedResponse:
@@ -62,15 +63,16 @@ def joint_sensitivity(response: BorderedResponse, selection: Selection) -> Joint
     """
     state = response.state
     step = _newton_step(response)
+    step = step[0] + np.asarray(position_rounding(state.position)), step[1] + UNIT
     parts = [_forward(response, selection.part(rows).tangents, step) for rows in chunks(len(selection.paths))]
     parts.append(_forward(response, None, step))
-    moved, components, residual, slope, change = (np.concatenate(part) for part in zip(*parts, strict=True))
+    moved, components, residual, change = (np.concatenate(part) for part in zip(*parts, strict=True))
     strain = np.tensordot(components, response.strains, axes=1)
     positions = moved + np.asarray(state.position) @ np.swapaxes(strain, 1, 2)
     volume = float(periodic_box(state).volume)
     own = np.append(np.asarray(compiled.volume_slopes(state, selection.tangents)), 0.0)
     size = norms(positions)
-    error = change + residual * slope / abs(response.fixed.smallest_eigenvalue) + _ROUNDING * size
+    error = change + UNIT * size
     return JointSensitivity(
         paths=(*selection.paths, PRESSURE),
         parameter_values=np.append(selection.values, response.pressure),
@@ -137,7 +139,7 @@ def _strains(response: BorderedResponse) -> compiled.Strains:
 
 
 def _forward(response: BorderedResponse, tangents: Parameters | None, step: Step) -> tuple[np.ndarray, ...]:
-    """Return displacements, strain components, residuals, |U_xp| and estimated changes, for parameters or pressure."""
+    """Return displacements, strain components, residuals and estimated changes, for parameters or the pressure."""
     state, strains = response.state, _strains(response)
     if tangents is None:
         slopes = np.zeros((1, *state.position.shape))
@@ -152,7 +154,7 @@ def _forward(response: BorderedResponse, tangents: Parameters | None, step: Step
     change, strain_change, _ = response.solve(drift, load_drift)
     strain = np.tensordot(strain_change, response.strains, axes=1)
     change = change + np.asarray(state.position) @ np.swapaxes(strain, 1, 2)
-    return moved, components, residual, norms(slopes), norms(change)
+    return moved, components, residual, norms(change)
 
 
 def _at(response: BorderedResponse, observable: Observable) -> Observable:
@@ -169,11 +171,13 @@ class _Slopes(NamedTuple):
     """Slopes of observables somewhere.
 
     Attributes:
+        state: Where parameters and box are taken from.
         place: Positions and strain components.
         found: Value and derivatives in positions, strains and parameters of every observable.
-        fraction: How much of the remaining step lies between the state and the place further along it.
+        fraction: How much of the remaining step, or how many rounding units, lie between the state and here.
     """
 
+    state: State
     place: tuple[Position, Array]
     found: tuple[Any, ...]
     fraction: float
@@ -183,16 +187,24 @@ class _Slopes(NamedTuple):
         return np.stack([np.asarray(part[k]) for part in self.found])
 
 
-def _two_slopes(response: BorderedResponse, functions: tuple[Observable, ...], step: Step) -> tuple[_Slopes, _Slopes]:
-    """Return the slopes of observables at the state and a little along the remaining step."""
+def _three_slopes(
+    response: BorderedResponse, functions: tuple[Observable, ...], step: Step
+) -> tuple[_Slopes, _Slopes, _Slopes]:
+    """Return the slopes of observables at the state, a little along the remaining step, and many rounding units off."""
     state, strains = response.state, _strains(response)
-    there, fraction = nearby(state, jnp.asarray(step[0]))
-    places = (state.position, jnp.zeros(len(strains))), (there.position, fraction * jnp.asarray(step[1]))
-    here, moved = (
-        _Slopes(place, for_each(compiled.observable_slopes, functions, state, strains, *place), fraction)
-        for place in places
+    (there, fraction), (blurred, times) = nearby(state, jnp.asarray(step[0])), rounded(state)
+    still = jnp.zeros(len(strains))
+    ends = (state, still, 1.0), (there, fraction * jnp.asarray(step[1]), fraction), (blurred, still, times)
+    here, moved, vague = (
+        _Slopes(
+            end,
+            (end.position, components),
+            for_each(compiled.observable_slopes, functions, end, strains, end.position, components),
+            part,
+        )
+        for end, components, part in ends
     )
-    return here, moved
+    return here, moved, vague
 
 
 def _contracted(
@@ -205,18 +217,23 @@ def _contracted(
     """Contract the joint sensitivity with the slopes of the observables."""
     functions = tuple(_at(response, f) for f in observables.values())
     moves = joint.displacements.reshape(len(joint.paths), -1)
-    ends = _two_slopes(response, functions, step)
+    ends = _three_slopes(response, functions, step)
     records = []
     for k, (name, observable) in enumerate(zip(observables, functions, strict=True)):
         own = _own_slope(response, observable)
-        values, moved = (
-            np.append(selection.contract(end.found[k][3]), own)
-            + moves @ finite_slope(name, end.found[k][1]).ravel()
-            + joint.components @ np.asarray(end.found[k][2])
+        terms, moved, vague = (
+            (
+                np.append(selection.contract(end.found[k][3]), own),
+                moves @ finite_slope(name, end.found[k][1]).ravel(),
+                joint.components @ np.asarray(end.found[k][2]),
+            )
             for end in ends
         )
-        size = np.linalg.norm(np.asarray(ends[0].found[k][1]))
-        error = joint.certificate.error * size + np.abs(moved - values) / ends[0].fraction
+        values, slope = np.sum(terms, axis=0), np.asarray(ends[0].found[k][1])
+        error = (
+            joint.certificate.error * np.linalg.norm(slope) + np.abs(np.sum(moved, axis=0) - values) / ends[1].fraction
+        )
+        error += rounding(terms, vague, ends[2].fraction) + UNIT * (np.abs(moves) @ np.abs(slope.ravel()))
         residual = joint.certificate.residual
         records.append(_record(response, name, ends[0].found[k][0], selection, values, "forward", residual, error))
     return tuple(records)
@@ -226,29 +243,29 @@ def _adjoint(
     response: BorderedResponse, observables: Mapping[str, Observable], selection: Selection, step: Step
 ) -> tuple[ObservableSensitivity, ...]:
     functions = tuple(_at(response, f) for f in observables.values())
-    held = (response.state, _strains(response), response.pressure)
-    here, there = _two_slopes(response, functions, step)
+    held = _strains(response), response.pressure
+    here, there, blurred = _three_slopes(response, functions, step)
     slopes = np.stack([finite_slope(name, part[1]) for name, part in zip(observables, here.found, strict=True)])
     fields, loads, residual = response.solve(slopes, here.stacked(2))
     adjoint = (jnp.asarray(fields), jnp.asarray(loads))
-    # the change of O_q - K lambda along the step, lambda held, moves the adjoint
-    products = [compiled.curved(*held, *end.place, *adjoint) for end in (here, there)]
-    bent = [
-        there.stacked(side + 1) - here.stacked(side + 1) - np.asarray(products[1][side] - products[0][side])
-        for side in (0, 1)
-    ]
+    # O_q - K lambda, what the solve left of it and its change along the step, lambda held, moves the adjoint
+    products = [compiled.curved(end.state, *held, *end.place, *adjoint) for end in (here, there)]
+    left, ends = (
+        [end.stacked(side + 1) - np.asarray(product[side]) for side in (0, 1)]
+        for end, product in zip((here, there), products, strict=True)
+    )
+    bent = [later - now + there.fraction * now for now, later in zip(left, ends, strict=True)]
     changes = response.solve(*bent)[:2]
     later = tuple(now + jnp.asarray(change) for now, change in zip(adjoint, changes, strict=True))
-    values, moved = (
-        _lagrangian_slopes(selection, end, *compiled.pulled(*held, *end.place, *solution))
-        for end, solution in ((here, adjoint), (there, later))
+    terms, moved, vague = (
+        _lagrangian_slopes(selection, end, *compiled.pulled(end.state, *held, *end.place, *solution))
+        for end, solution in ((here, adjoint), (there, later), (blurred, adjoint))
     )
-    errors = np.abs(moved - values) / here.fraction
-    mixed = _mixed_norms(response, selection) / abs(response.fixed.smallest_eigenvalue)
-    errors[:, :-1] += residual[:, None] * norms(slopes)[:, None] * mixed
+    values = np.sum(terms, axis=0)
+    errors = np.abs(np.sum(moved, axis=0) - values) / there.fraction + rounding(terms, vague, blurred.fraction)
     records = []
     for k, (name, observable) in enumerate(zip(observables, functions, strict=True)):
-        whole = values[k] + np.append(np.zeros(len(mixed)), _own_slope(response, observable))
+        whole = values[k] + np.append(np.zeros(len(selection.paths)), _own_slope(response, observable))
         quality = np.full(len(whole), residual[k]), errors[k]
         records.append(_record(response, name, here.found[k][0], selection, whole, "adjoint", *quality))
     return tuple(records)
@@ -256,20 +273,11 @@ def _adjoint(
 
 def _lagrangian_slopes(
     selection: Selection, slopes: _Slopes, by_parameters: Parameters, by_pressure: Array
-) -> np.ndarray:
-    """Return the derivatives of O - lambda.W_q in every entry and in the pressure, shape (m, k + 1)."""
-    own = np.stack([selection.contract(part[3]) for part in slopes.found])
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the derivatives of O and of -lambda.W_q in every entry and in the pressure, both of shape (m, k + 1)."""
+    own = np.stack([np.append(selection.contract(part[3]), 0.0) for part in slopes.found])
     pulled = (selection.directions @ flattened(by_parameters).T).T
-    return np.concatenate([own - pulled, -np.asarray(by_pressure)[:, None]], axis=1)
-
-
-def _mixed_norms(response: BorderedResponse, selection: Selection) -> np.ndarray:
-    """Return the norm of U_xp along every direction, shape (k,)."""
-    parts = [
-        compiled.mixed(response.state, _strains(response), response.pressure, selection.part(rows).tangents)[0]
-        for rows in chunks(len(selection.paths))
-    ]
-    return np.concatenate([norms(np.asarray(part)) for part in parts])
+    return own, -np.concatenate([pulled, np.asarray(by_pressure)[:, None]], axis=1)
 
 
 def _record(
@@ -284,7 +292,7 @@ def _record(
 ) -> ObservableSensitivity:
     refuse_nonfinite(name, values)
     size = np.abs(values)
-    certificate = _certificate(response, residual, error + _ROUNDING * size, size)
+    certificate = _certificate(response, residual, error, size)
     return ObservableSensitivity(
         name=name,
         value=float(value),
@@ -303,7 +311,7 @@ def _certificate(response: BorderedResponse, residual: np.ndarray, error: np.nda
         max_force=fixed.max_force,
         residual=residual,
         error=error,
-        relative_error=error / np.where(size > 0, size, 1.0),
+        relative_error=relative(error, size),
         bound=np.full(len(error), np.nan),
         smallest_eigenvalue=fixed.smallest_eigenvalue,
         largest_eigenvalue=fixed.norm,

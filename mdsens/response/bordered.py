@@ -23,7 +23,8 @@ from jaxtyping import Array, Float
 
 from mdsens.energy import State
 from mdsens.errors import NumericalError
-from mdsens.response.linear import LinearResponse, accepted
+from mdsens.response.linear import LinearResponse, accepted, norms, refuse_loaded
+from mdsens.rounding import UNIT
 from mdsens.strain import enthalpy_gradient, gradient_of, periodic_box
 from mdsens.types import Position, Scalar
 
@@ -90,13 +91,24 @@ def bordered(response: LinearResponse, pressure: float, strains: np.ndarray) -> 
 
     Raises:
         UserError: For a free system.
-        NumericalError: When a solve misses a relative residual of 1e-6.
+        NumericalError: When a solve misses a relative residual of 1e-6, or a strain loads a mode that counts as floppy.
     """
     coupling, curvature = (np.asarray(part) for part in _border(response.state, jnp.asarray(strains), pressure))
+    if response.zero_modes.floppy:
+        _refuse_loaded(response, coupling)
     moves, residual = response.solve(-coupling)
     accepted(residual)
     gain = coupling.reshape(len(strains), -1) @ moves.reshape(len(strains), -1).T
     return BorderedResponse(response, pressure, strains, moves, curvature, curvature + 0.5 * (gain + gain.T), residual)
+
+
+def _refuse_loaded(response: LinearResponse, coupling: np.ndarray) -> None:
+    position = np.asarray(response.state.position)
+    reach, size = float(np.linalg.norm(position - position.mean(axis=0))), norms(coupling)
+    unbalanced = response.max_force / (response.norm * reach / np.sqrt(len(position)))
+    refuse_loaded(
+        response.load(coupling), size, UNIT * response.norm * reach + unbalanced * size, "a strain of the box"
+    )
 
 
 def refuse_soft_box(response: BorderedResponse) -> None:

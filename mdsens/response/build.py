@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import jax.numpy as jnp
 import numpy as np
 
-from mdsens.backbone import Network, contact_network, with_contacts
+from mdsens.backbone import Network, changes_within, contact_network, is_kinked, with_contacts
 from mdsens.energy import PairPotential, State, forces, max_force
 from mdsens.errors import NumericalError
 from mdsens.factor import Factor
@@ -13,9 +16,11 @@ from mdsens.relax import Relaxation
 from mdsens.response.linear import LinearResponse
 from mdsens.response.null_space import ZeroModes, known_zero_modes, spectrum_edge
 from mdsens.results import Verdict
+from mdsens.types import FreeBox, PeriodicBox
 
 STATIONARITY = 1e-6  # epsilon/sigma: the largest force that still counts as a relaxed state
 _ALONE = "No particle feels another, so that nothing holds their positions: bring them within the range of the law."
+_ROUGH = 1e-3  # relative residual that is enough for the remaining step
 _SYMMETRIC = 1e-6  # of the matrix norm: a motion that changes the gradient by less is a symmetry
 
 
@@ -38,7 +43,7 @@ def linear_response(
     """
     if not at_any_point:
         _refuse(relaxation, stationarity)
-    return _response(
+    response = _response(
         relaxation.loaded,
         relaxation.network,
         relaxation.factor,
@@ -46,6 +51,17 @@ def linear_response(
         at_any_point=at_any_point,
         solver=relaxation.settings.linear_solver,
     )
+    return response if at_any_point else _flagged(response, relaxation.state)
+
+
+def _flagged(response: LinearResponse, listed: State) -> LinearResponse:
+    """Return the response, called one-sided where the remaining step may change a contact."""
+    network = response.network
+    if network.one_sided or not is_kinked(listed):
+        return response
+    step = response.solve(np.asarray(forces(response.state))[None], _ROUGH)[0][0]
+    changed = dataclasses.replace(network, one_sided=changes_within(listed, network, step))
+    return dataclasses.replace(response, network=changed)
 
 
 def response_at(state: State) -> LinearResponse:
@@ -83,17 +99,33 @@ def _response(
         raise NumericalError(f"no sensitivity: {Verdict.SADDLE.sentence}")
     known, n_translations, n_rotations = _symmetries(loaded, network, factor)
     smallest, floppy = spectrum_edge(factor, known)
+    rotations, floppy = _turning(loaded, network, factor, floppy)
     return LinearResponse(
         state=loaded,
         network=network,
         max_force=largest,
-        zero_modes=ZeroModes(n_translations, n_rotations, network.n_rattlers, floppy.shape[1]),
+        zero_modes=ZeroModes(n_translations, n_rotations + rotations.shape[1], network.n_rattlers, floppy.shape[1]),
         smallest_eigenvalue=smallest,
         at_any_point=at_any_point,
         factor=factor,
         unknowns=np.flatnonzero(np.repeat(network.backbone, loaded.configuration.dimension))[factor.order],
-        modes=np.hstack([known, floppy]) if floppy.size else known,
+        modes=np.hstack([known, rotations, floppy]),
     )
+
+
+def _turning(state: State, network: Network, factor: Factor, floppy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Tell rotations of a cluster in a periodic box from other floppy modes; both as orthonormal columns."""
+    box, position = state.configuration.box, np.asarray(state.position)[network.backbone]
+    if not (floppy.size and isinstance(box, PeriodicBox)):
+        return floppy[:, :0], floppy
+    whole = position[0] + np.asarray(
+        box.displacement(jnp.asarray(position - position[0]))
+    )  # a cluster that is cut by a face
+    rigid, n_translations, _ = known_zero_modes(whole, FreeBox(box.dimension))
+    rotations = rigid[factor.order, n_translations:]
+    left, cosines, _ = np.linalg.svd(floppy.T @ rotations, full_matrices=True)
+    count = int(np.sum(cosines > 1 - _SYMMETRIC))
+    return floppy @ left[:, :count], floppy @ left[:, count:]
 
 
 def _symmetries(state: State, network: Network, factor: Factor) -> tuple[np.ndarray, int, int]:

@@ -17,18 +17,21 @@ import numpy as np
 import scipy.sparse as sp
 
 from mdsens.backbone import Network
-from mdsens.derivatives import dense_forward, drifts, slopes_and_forces
+from mdsens.derivatives import dense_forward, drifts, mixed, slopes_and_forces
 from mdsens.energy import PairPotential, State, forces
 from mdsens.errors import NumericalError
-from mdsens.factor import Factor, Spectrum
+from mdsens.factor import ZERO, Factor, Spectrum
 from mdsens.mixed import mixed_matrix, sparse_drifts
+from mdsens.parameters import Parameters
 from mdsens.paths import Selection
 from mdsens.response.null_space import ZeroModes, project_out
+from mdsens.rounding import UNIT, position_rounding
 
 CHUNK = 64  # parameter entries whose dense columns are held at a time
 _MOST_REFINEMENTS = 5
 WORST_RESIDUAL = 1e-6  # relative residual with which an answer is still given
 _ROUNDING = 1e-14  # relative residual at which refinement has nothing left to gain
+_LOADED = 30.0  # times its rounding: a load of a floppy mode that is none
 _ESTIMATE = 1e-3  # and the one that is enough for an estimate of an error
 _forces = jax.jit(forces)
 
@@ -41,9 +44,11 @@ class Forward:
         values: dx/dp, shape (k, n, d).
         residual: Relative residual of every solve, shape (k,).
         slope: Norm of U_xp, shape (k,).
-        change: Norm of the first-order change of dx/dp under the remaining Newton step, shape (k,).
+        change: Norm of the first-order change of dx/dp under the remaining Newton step and the rounding of positions,
+            and of what the solve left, shape (k,).
         slope_drift: Norm of the change of U_xp along that step, shape (k,).
         hessian_drift: Bound of the norm of the change of the Hessian along that step.
+        load: Norm of U_xp's part along floppy modes, shape (k,).
     """
 
     values: np.ndarray
@@ -52,6 +57,7 @@ class Forward:
     change: np.ndarray
     slope_drift: np.ndarray
     hessian_drift: float
+    load: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +90,16 @@ class LinearResponse:
     def norm(self) -> float:
         """Largest absolute row sum of the Hessian, an upper bound of its largest eigenvalue."""
         return self.factor.norm
+
+    @property
+    def floppy(self) -> np.ndarray:
+        """The zero modes that no symmetry explains, orthonormal columns in the factor's order, shape (m, f)."""
+        return self.modes[:, self.modes.shape[1] - self.zero_modes.floppy :]
+
+    def load(self, fields: np.ndarray) -> np.ndarray:
+        """Return the norm of the part of fields, shape (k, n, d), along floppy modes, shape (k,)."""
+        along = self.floppy.T @ self._columns(fields)
+        return np.asarray(np.linalg.norm(along, axis=0))
 
     @property
     def method(self) -> str:
@@ -125,7 +141,10 @@ class LinearResponse:
 
     def _reduced(self, fields: np.ndarray) -> np.ndarray:
         """Return fields of shape (k, n, d) as columns on the unknowns, shape (m, k), without zero modes."""
-        return project_out(self.modes, fields.reshape(len(fields), -1)[:, self.unknowns].T)
+        return project_out(self.modes, self._columns(fields))
+
+    def _columns(self, fields: np.ndarray) -> np.ndarray:
+        return fields.reshape(len(fields), -1)[:, self.unknowns].T
 
     def forward(self, selection: Selection) -> Forward:
         """Return the response to the selected parameter entries.
@@ -148,7 +167,13 @@ class LinearResponse:
         for rows in chunks(len(selection.paths)):
             found = dense_forward(self.state, selection.part(rows).tangents, *solver)
             values, residual, slope, change, slope_drift, hessian_drift = (np.asarray(part) for part in found)
-            yield Forward(values, residual, slope, change, slope_drift, float(hessian_drift))
+            load = self._load_of(selection.part(rows).tangents)
+            yield Forward(values, residual, slope, change, slope_drift, float(hessian_drift), load)
+
+    def _load_of(self, tangents: Parameters) -> np.ndarray:
+        if not self.zero_modes.floppy:
+            return np.zeros(len(jax.tree.leaves(tangents)[0]))
+        return self.load(np.asarray(mixed(self.state, tangents)))
 
     def _by_directions(self, selection: Selection) -> Iterator[Forward]:
         for rows in chunks(len(selection.paths)):
@@ -156,16 +181,18 @@ class LinearResponse:
             slopes, force = (np.asarray(part) for part in slopes_and_forces(self.state, tangents))
             accuracy = np.append(np.full(len(slopes), _ROUNDING), _ESTIMATE)
             solutions, residuals = self.solve(np.concatenate([-slopes, force[None]]), accuracy)
-            values, step = solutions[:-1], solutions[-1]
+            values, step = solutions[:-1], solutions[-1] + position_rounding(self.state.position)
             drift, slope_drift, hessian_drift = (
                 np.asarray(part) for part in drifts(self.state, tangents, values, step)
             )
             change = self._change(drift)
-            yield Forward(values, residuals[:-1], norms(slopes), change, norms(slope_drift), float(hessian_drift))
+            sizes, load = (norms(slopes), change, norms(slope_drift), float(hessian_drift)), self.load(slopes)
+            yield Forward(values, residuals[:-1], *sizes, load)
 
     def _by_matrices(self, selection: Selection) -> Iterator[Forward]:
         shape, directions = self.state.position.shape, selection.directions.T
         step = self.solve(np.asarray(_forces(self.state))[None], _ESTIMATE)[0][0]
+        step = step + position_rounding(self.state.position)
         drift = sparse_drifts(self.state, jnp.asarray(step))
         slopes = sp.csc_array(mixed_matrix(self.state) @ directions)
         slope_drifts = sp.csc_array(drift.by_parameter @ directions)
@@ -174,8 +201,10 @@ class LinearResponse:
             slope, slope_drift = slopes[:, rows].toarray(), slope_drifts[:, rows].toarray()
             values, residuals = self.solve(-slope.T.reshape(-1, *shape))
             drifted = drift.by_position @ values.reshape(len(values), -1).T + slope_drift
+            drifted[self.unknowns] += slope[self.unknowns] + self.factor.product(self._columns(values))
             change = self._change(drifted.T.reshape(-1, *shape))
-            yield Forward(values, residuals, norms(slope.T), change, norms(slope_drift.T), hessian_drift)
+            load = self.load(slope.T.reshape(-1, *shape))
+            yield Forward(values, residuals, norms(slope.T), change, norms(slope_drift.T), hessian_drift, load)
 
     def _change(self, drift: np.ndarray) -> np.ndarray:
         """Return the norm of the pseudo-inverse times every field, shape (k,)."""
@@ -199,6 +228,31 @@ def accepted(residual: np.ndarray) -> np.ndarray:
             "accepted): the state is floppy or marginal; relax further or away from the transition."
         )
     return residual
+
+
+def refuse_loaded(load: np.ndarray, slope: np.ndarray, drift: np.ndarray, what: str) -> None:
+    r"""Refuse to leave out floppy modes that the right-hand side loads.
+
+    Where a mode v costs nothing, :math:`v\cdot U_{xp}` vanishes: the gradient is zero all along it, whatever p is. A
+    load beyond rounding tells of a soft mode, not a floppy one, whose response, load over stiffness, would be missing.
+
+    Args:
+        load: Norm of the part of every right-hand side along floppy modes, shape (k,).
+        slope: Norm of the right-hand sides, shape (k,).
+        drift: How much they change within the rounding of positions and along the remaining step, shape (k,).
+        what: What they belong to, for the message.
+
+    Raises:
+        NumericalError: When one exceeds what rounding explains.
+    """
+    loaded = load > _LOADED * (drift + UNIT * slope)
+    if loaded.any():
+        worst = float(np.max(load[loaded] / slope[loaded]))
+        raise NumericalError(
+            f"{what} loads a mode softer than {ZERO:.0e} of the stiffest (by {worst:.1e} of the whole load), which "
+            "counts as floppy: its response would be missing. Bring the stiffnesses of the system closer together, or "
+            "remove what holds so weakly."
+        )
 
 
 def chunks(n: int) -> Iterator[slice]:

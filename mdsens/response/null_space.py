@@ -15,6 +15,7 @@ _BLOCK = 6
 _PRECISE, _LOOSE = 1e-3, 1e-2  # tolerances of a Lanczos iteration up to and beyond
 _LARGE = 5000  # unknowns, where a solve is dear
 _FEW = 16  # unknowns: too few for a Lanczos iteration
+_ROUNDS = 4  # of purification: each takes from a mode what is not zero, all but 1e-7 of it or so
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +24,7 @@ class ZeroModes:
 
     Attributes:
         translations: Number of uniform translations projected out (d in a periodic box or for a free cluster).
-        rotations: Number of rotations projected out (free clusters only).
+        rotations: Number of rotations projected out (clusters, also those alone in a periodic box).
         rattlers: Number of particles without a rigid cage, d zero modes each; their rows of a sensitivity are zero.
         floppy: Number of further zero modes found in the spectrum: a marginal state whose response is not unique.
     """
@@ -80,10 +81,11 @@ def project_out(modes: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 
 
 def spectrum_edge(factor: Factor, modes: np.ndarray) -> tuple[float, np.ndarray]:
-    """Find the smallest non-zero eigenvalue (in magnitude) and any zero modes beyond the known ones.
+    r"""Find the smallest non-zero eigenvalue (in magnitude) and any zero modes beyond the known ones.
 
     Shift-invert Lanczos (ARPACK) with the factor at hand, on the complement of the known modes; modes with
-    |lambda| < 1e-9 |H| are added to the null space until none is left.
+    |lambda| < 1e-9 |H| are added to the null space until none is left. Lanczos vectors are rough; those added are
+    purified to rounding, :math:`v \leftarrow v - (H + \mu)^{-1} H v`, for they serve as a projector.
 
     Args:
         factor: The symmetric matrix, shape (m, m), and its factor.
@@ -107,11 +109,25 @@ def spectrum_edge(factor: Factor, modes: np.ndarray) -> tuple[float, np.ndarray]
         zero = np.abs(values) < ZERO * factor.norm
         if not zero.any():
             return float(values[np.argmin(np.abs(values))]), found
-        fresh, _ = np.linalg.qr(project_out(null, vectors[:, zero]))
+        fresh = _purified(factor, null, vectors[:, zero])
         found = np.hstack([found, fresh])
         count = min(_BLOCK, size - null.shape[1] - fresh.shape[1])
         if count <= 0:
             return float("inf"), found
+
+
+def _purified(factor: Factor, null: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Return zero modes, orthonormal columns, from approximate ones, as far as rounding allows."""
+    best, least = np.linalg.qr(project_out(null, vectors))[0], np.inf
+    trial = best
+    for _ in range(_ROUNDS):
+        image = factor.product(trial)
+        left = float(np.linalg.norm(image))
+        if not left < 0.5 * least:
+            break
+        best, least = trial, left
+        trial = np.linalg.qr(project_out(null, trial - factor.solve(image)))[0]
+    return best
 
 
 def _smallest(factor: Factor, null: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

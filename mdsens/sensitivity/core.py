@@ -13,7 +13,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import equinox as eqx
 import jax
@@ -28,9 +28,10 @@ from mdsens.generic import hessian_products
 from mdsens.hessian import directional_norm
 from mdsens.mixed import mixed_matrix
 from mdsens.parameters import Parameters, flattened
-from mdsens.paths import Selection
+from mdsens.paths import Selection, select
 from mdsens.response import LinearResponse
-from mdsens.response.linear import CHUNK, accepted, chunks, norms
+from mdsens.response.linear import CHUNK, accepted, chunks, norms, refuse_loaded
+from mdsens.rounding import UNIT, position_rounding, rounded_parameters
 from mdsens.sensitivity.derivatives import (
     Observable,
     adjoint_slope,
@@ -38,11 +39,10 @@ from mdsens.sensitivity.derivatives import (
     observable_slopes,
     pulled_parameters,
 )
-from mdsens.sensitivity.records import Certificate, ObservableSensitivity, PositionSensitivity
+from mdsens.sensitivity.records import Certificate, ObservableSensitivity, PositionSensitivity, relative
 from mdsens.types import Position, Scalar
 
 _NEARBY = 1e-8  # of the spacing of particles
-_ROUNDING = float(np.finfo(float).eps)  # no answer is better than this, however small the remaining step
 _forces = jax.jit(forces)
 
 
@@ -60,9 +60,10 @@ def position_sensitivity(response: LinearResponse, selection: Selection) -> Posi
         NumericalError: When a linear solve misses a relative residual of 1e-6.
     """
     found = response.forward(selection)
+    refuse_loaded(found.load, found.slope, found.slope_drift, f"one of {', '.join(selection.paths[:3])}")
     residual, stiffness = accepted(found.residual), abs(response.smallest_eigenvalue)
     size = norms(found.values)
-    error = found.change + residual * found.slope / stiffness + _ROUNDING * size
+    error = found.change + UNIT * size
     bound = (found.slope_drift + found.hessian_drift * found.slope / stiffness) / stiffness
     certificate = _certificate(response, residual, error, bound, size)
     return PositionSensitivity(selection.paths, selection.values, selection.units, found.values, certificate)
@@ -113,6 +114,8 @@ def observable_sensitivities(
     if not at_hand and len(observables) > len(selection.paths):
         positions, at_hand = position_sensitivity(response, selection), True
     step = newton_step(response)
+    if not at_hand:
+        _refuse_loaded(response, selection, step)
     if at_hand and positions is not None:
         return _forward(response, observables, selection, positions, step)
     return _adjoint(response, observables, selection, step)
@@ -120,6 +123,7 @@ def observable_sensitivities(
 
 def gradient(response: LinearResponse, observable: Observable) -> Parameters:
     """Return dO/dp for *all* parameters by one adjoint solve, shaped like the parameters."""
+    _refuse_loaded(response, select(response.state), newton_step(response))
     _, by_position, _ = observable_slopes(observable, response.state)
     adjoint, _ = _solved(response, np.asarray(by_position)[None])
     return adjoint_slope(observable, response.state, jnp.asarray(adjoint[0]))
@@ -127,9 +131,26 @@ def gradient(response: LinearResponse, observable: Observable) -> Parameters:
 
 def pull_back(response: LinearResponse, cotangent: np.ndarray) -> Parameters:
     """Return the adjoint derivative of <cotangent, x*(p)>, shaped like the parameters; cotangent has shape (n, d)."""
+    _refuse_loaded(response, select(response.state), newton_step(response))
     held = jnp.asarray(cotangent)
     adjoint, _ = _solved(response, np.asarray(held)[None])
     return adjoint_slope(_Weighted(held), response.state, jnp.asarray(adjoint[0]))
+
+
+def _refuse_loaded(response: LinearResponse, selection: Selection, step: Position) -> None:
+    """Refuse entries that load a mode which was taken for a floppy one: an adjoint solve does not see them.
+
+    Raises:
+        NumericalError: When there is one.
+    """
+    if not response.zero_modes.floppy:
+        return
+    there, fraction = nearby(response.state, step)
+    for rows in chunks(len(selection.paths)):
+        tangents = selection.part(rows).tangents
+        slopes, moved = (np.asarray(mixed(state, tangents)) for state in (response.state, there))
+        drift = norms(moved - slopes) / fraction
+        refuse_loaded(response.load(slopes), norms(slopes), drift, f"one of {', '.join(selection.paths[rows][:3])}")
 
 
 class _Weighted(eqx.Module):
@@ -156,15 +177,16 @@ def _forward(
     functions, held = tuple(observables.values()), positions.certificate
     flat = positions.values.reshape(len(selection.paths), -1)
     there, fraction = nearby(response.state, step)
-    both = [for_each(observable_slopes, functions, state) for state in (response.state, there)]
+    blurred, times = rounded(response.state)
+    ends = [for_each(observable_slopes, functions, state) for state in (response.state, there, blurred)]
     records = []
-    for name, (value, by_position, by_parameters), (_, moved_by_position, moved_by_parameters) in zip(
-        observables, *both, strict=True
-    ):
+    for name, (value, by_position, by_parameters), *others in zip(observables, *ends, strict=True):
         slope = finite_slope(name, by_position)
-        values = selection.contract(by_parameters) + flat @ slope.ravel()
-        moved = selection.contract(moved_by_parameters) + flat @ np.asarray(moved_by_position).ravel()
-        drift, size = np.abs(moved - values) / fraction, np.linalg.norm(slope)
+        terms = selection.contract(by_parameters), flat @ slope.ravel()
+        moved, blurs = ((selection.contract(end[2]), flat @ np.asarray(end[1]).ravel()) for end in others)
+        values, size = np.sum(terms, axis=0), np.linalg.norm(slope)
+        drift = np.abs(np.sum(moved, axis=0) - values) / fraction + rounding(terms, blurs, times)
+        drift = drift + UNIT * (np.abs(flat) @ np.abs(slope.ravel()))
         quality = held.residual, held.error * size + drift, held.bound * size + drift
         records.append(_record(response, name, value, selection, values, "forward", quality))
     return tuple(records)
@@ -175,28 +197,34 @@ def _adjoint(
 ) -> tuple[ObservableSensitivity, ...]:
     functions = tuple(observables.values())
     there, fraction = nearby(response.state, step)
-    here, moved = (for_each(observable_slopes, functions, state) for state in (response.state, there))
+    blurred, times = rounded(response.state)
+    here, moved, blurs = (for_each(observable_slopes, functions, at) for at in (response.state, there, blurred))
     slopes = np.stack([finite_slope(name, part[1]) for name, part in zip(observables, here, strict=True)])
     adjoints, residuals = _solved(response, slopes)
-    # the change of O_x - H lambda along the step, lambda held, moves the adjoint
-    products = [np.asarray(hessian_products(state, adjoints)) for state in (response.state, there)]
-    bent = np.stack([np.asarray(part[1]) for part in moved]) - slopes - (products[1] - products[0])
+    # O_x - H lambda, what the solve left of it and its change along the step, lambda held, moves the adjoint
+    left, ends = (
+        np.stack([np.asarray(part[1]) for part in parts]) - np.asarray(hessian_products(state, adjoints))
+        for state, parts in ((response.state, here), (there, moved))
+    )
+    bent = ends - left + fraction * left
     changes, _ = response.solve(bent)
     pulled = [
         flattened(pulled_parameters(state, jnp.asarray(rows)))
-        for state, rows in ((response.state, adjoints), (there, adjoints + changes))
+        for state, rows in ((response.state, adjoints), (there, adjoints + changes), (blurred, adjoints))
     ]
-    partial = [np.stack([selection.contract(part[2]) for part in parts]) for parts in (here, moved)]
-    along = selection.directions
-    values, ends = (part - (along @ rows.T).T for part, rows in zip(partial, pulled, strict=True))
-    drifts = np.abs(ends - values) / fraction
+    partial = [np.stack([selection.contract(part[2]) for part in parts]) for parts in (here, moved, blurs)]
+    terms, later, vague = (
+        (part, -(selection.directions @ rows.T).T) for part, rows in zip(partial, pulled, strict=True)
+    )
+    values = np.sum(terms, axis=0)
+    drifts = np.abs(np.sum(later, axis=0) - values) / fraction + rounding(terms, vague, times)
     mixed_norms, stiffness = _mixed_norms(response.state, selection), abs(response.smallest_eigenvalue)
     wobble = directional_norm(response.state, step) / stiffness
     records = []
     for k, name in enumerate(observables):
         reach = float(np.linalg.norm(slopes[k])) * mixed_norms / stiffness
         residual = np.full(values.shape[1], residuals[k])
-        quality = residual, drifts[k] + residuals[k] * reach, drifts[k] + wobble * reach
+        quality = residual, drifts[k], drifts[k] + (wobble + residuals[k]) * reach
         records.append(_record(response, name, here[k][0], selection, values[k], "adjoint", quality))
     return tuple(records)
 
@@ -204,14 +232,41 @@ def _adjoint(
 def nearby(state: State, step: Position) -> tuple[State, float]:
     """Return the state displaced along a step by a hundred-millionth of the particles' spacing, and its part of it.
 
-    Differences between both tell how derivatives change along the step, to eight digits, without code for further
-    derivatives.
+    The rounding of positions is part of the step. Differences between both states tell how derivatives change along it,
+    to eight digits, without code for further derivatives.
     """
-    n, d = state.position.shape
-    spacing = float(jnp.max(jnp.ptp(state.position, axis=0))) / n ** (1 / d)
-    largest = float(jnp.max(jnp.abs(step)))
+    step = step + position_rounding(state.position)
+    largest, spacing = float(jnp.max(jnp.abs(step))), _spacing(state)
     fraction = _NEARBY * spacing / largest if largest > 0 and spacing > 0 else 1.0
     return state.at(state.position + fraction * step, state.parameters), fraction
+
+
+def rounded(state: State) -> tuple[State, float]:
+    """Return the state with positions, parameters and box moved by many of their rounding units, and how many.
+
+    Differences between both, over their number, tell what rounding does to a sum.
+    """
+    step = position_rounding(state.position)
+    largest = max(float(jnp.max(jnp.abs(step))) / (_spacing(state) or 1.0), UNIT)
+    times = _NEARBY / largest
+    return state.at(state.position + times * step, rounded_parameters(state.parameters, times)), times
+
+
+def _spacing(state: State) -> float:
+    n, d = state.position.shape
+    return float(jnp.max(jnp.ptp(state.position, axis=0))) / n ** (1 / d)
+
+
+def rounding(terms: Sequence[np.ndarray], blurred: Sequence[np.ndarray], times: float) -> np.ndarray:
+    """Return what rounding does to a sum: every term's change by one rounding unit of the input, and one of its own.
+
+    Args:
+        terms: The terms, arrays of one shape.
+        blurred: The same terms where the input is off by so many rounding units.
+        times: How many.
+    """
+    parts = [np.abs(b - a) / times + UNIT * np.abs(a) for a, b in zip(terms, blurred, strict=True)]
+    return np.asarray(np.sum(parts, axis=0))
 
 
 def finite_slope(name: str, by_position: Position) -> np.ndarray:
@@ -250,7 +305,6 @@ def _record(
 ) -> ObservableSensitivity:
     refuse_nonfinite(name, values)
     residual, error, bound = quality
-    error = error + _ROUNDING * np.abs(values)
     certificate = _certificate(response, residual, error, bound, np.abs(values))
     return ObservableSensitivity(
         name, float(value), selection.paths, selection.values, selection.units, values, way, certificate
@@ -281,7 +335,7 @@ def _certificate(
         max_force=response.max_force,
         residual=residual,
         error=error,
-        relative_error=error / np.where(size > 0, size, 1.0),
+        relative_error=relative(error, size),
         bound=bound,
         smallest_eigenvalue=response.smallest_eigenvalue,
         largest_eigenvalue=response.norm,

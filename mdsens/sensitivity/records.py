@@ -9,6 +9,12 @@ import numpy as np
 from mdsens.response.null_space import ZeroModes
 
 
+def relative(error: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Return errors over the sizes of what they belong to; NaN where that is zero within its error."""
+    known = size > error
+    return np.where(known, error / np.where(known, size, 1.0), np.nan)
+
+
 @dataclasses.dataclass(frozen=True)
 class Certificate:
     r"""How good a sensitivity is.
@@ -17,9 +23,10 @@ class Certificate:
         max_force: Largest force of the state, units of energy per length.
         residual: Relative residual |H y - b|/|b| of every linear solve after projection, shape (k,).
         error: Estimated absolute error of every column (or derivative), shape (k,): the norm of the first-order change
-            of the answer under the remaining step :math:`-H^+ F`, plus :math:`|r|/\lambda_{min}` of the linear solve,
-            plus the rounding unit of the answer itself.
-        relative_error: ``error`` over the norm of the answer, shape (k,).
+            of the answer under the remaining step :math:`-H^+ F` and the rounding of positions (of parameters and box,
+            too, for an observable), with what the linear solve left, plus the rounding of what was summed.
+        relative_error: ``error`` over the norm of the answer, shape (k,); NaN where the answer is zero within its
+            error: such an answer has no relative error.
         bound: Blondel et al.'s Theorem 1 at this state, an upper bound of the same error with locally estimated
             constants, shape (k,); looser than ``error`` by orders of magnitude. NaN at constant pressure.
         smallest_eigenvalue: Smallest non-zero eigenvalue of the Hessian on the backbone, units of energy per length
@@ -27,7 +34,8 @@ class Certificate:
         largest_eigenvalue: Upper bound of its largest eigenvalue (largest row sum).
         zero_modes: What was projected out.
         one_sided: Whether a backbone contact is within a relative 1e-9 of touching, so that the derivative is
-            one-sided; the number given is for the present contacts.
+            one-sided, or within the remaining step of opening or closing, so that the present contacts need not be
+            those of the minimum; the number given is for the present contacts.
         at_any_point: True when the state was not required to be stationary: the number is then not a derivative of a
             relaxed state.
         method: The linear solver, in words.

@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mdsens.backbone import changes_within
 from mdsens.energy import energy_at
 from mdsens.errors import NumericalError
 from mdsens.foreign import EnergyFunction
+from mdsens.neighbors import pair_distances
 from mdsens.relax import RelaxationSettings, relax
 from mdsens.response import known_zero_modes, linear_response, response_at
 from mdsens.results import Verdict, check
@@ -160,3 +162,19 @@ def test_a_particle_alone_is_no_packing():
     with pytest.raises(NumericalError, match="No particle feels another") as caught:
         linear_response(relax(law, alone))
     assert "unjammed" not in str(caught.value)
+
+
+def test_a_contact_within_twice_the_remaining_step_makes_the_derivative_one_sided():
+    relaxation = relaxed(n_particles=40)
+    network, state = relaxation.network, relaxation.state
+    assert not linear_response(relaxation).network.one_sided  # relaxed to rounding: no step remains
+    i, j = np.asarray(state.pairs.i), np.asarray(state.pairs.j)
+    reach = np.asarray(state.potential.reach(state.configuration, state.params, state.pairs))
+    gaps = np.abs(1 - np.asarray(pair_distances(state.configuration, state.pairs)) / reach)
+    held = np.asarray(state.pairs.mask) & network.backbone[i] & network.backbone[j]
+    k = int(np.argmin(np.where(held, gaps, np.inf)))
+    apart = np.asarray(state.configuration.box.displacement(state.position[i[k]] - state.position[j[k]]))
+    step = np.zeros(state.position.shape)
+    step[i[k]] = gaps[k] * reach[k] * apart / np.linalg.norm(apart)
+    assert changes_within(state, network, 0.51 * step)
+    assert not changes_within(state, network, 0.49 * step)

@@ -1,0 +1,37 @@
+r"""What the last digit of the input does to a result: every error estimate has this floor.
+
+No sum is better than its terms, whatever cancels in it. How much that is follows from the derivatives of its terms
+along a change of all positions, parameters and the box by about one rounding unit each, with signs that do not
+compensate: particles at random, the box against the parameters, for only their ratios matter to a crystal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mdsens.parameters import Parameters
+from mdsens.types import Position
+
+UNIT = float(np.finfo(float).eps)
+
+
+def position_rounding(position: Position | np.ndarray) -> Position:
+    """Return a displacement of one rounding unit of every coordinate, signs at random, shape (n, d)."""
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=position.shape)
+    return UNIT * jnp.asarray(signs) * jnp.abs(jnp.asarray(position))
+
+
+def rounded_parameters(parameters: Parameters, times: float) -> Parameters:
+    """Return parameters smaller and a box larger by half so many rounding units each."""
+
+    def times_factor(factor: float) -> Callable[[Any], Any]:
+        return lambda leaf: leaf * factor if eqx.is_inexact_array(leaf) else leaf
+
+    smaller = jax.tree.map(times_factor(1.0 - 0.5 * times * UNIT), parameters.potential)
+    return Parameters(smaller, jax.tree.map(times_factor(1.0 + 0.5 * times * UNIT), parameters.box))
