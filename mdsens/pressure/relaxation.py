@@ -271,7 +271,7 @@ class _Here:
 def _stress_unit(here: _Here) -> float:
     """Return the unit epsilon/sigma^d of stress tolerances."""
     state = here.relaxation.state
-    length = float(scales(state.potential, state.params)[0])
+    length = float(scales(state.potential, state.params, state.configuration)[0])
     return here.relaxation.force_unit * length ** (1 - state.configuration.dimension)
 
 
