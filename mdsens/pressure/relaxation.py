@@ -135,7 +135,7 @@ def relax_at_pressure(
         if here.volume > _LARGEST * first_volume or _has_nothing_to_hold_it(here, pressure, first_volume):
             verdict = Verdict.EVAPORATED
             break
-        if here.error <= tolerance or here.relaxation.verdict in (Verdict.NONFINITE, Verdict.MAX_STEPS):
+        if here.error <= tolerance or not here.relaxation.verdict.stationary:
             verdict = here.relaxation.verdict
             break
         step, moves, gain = _step(here, trust)

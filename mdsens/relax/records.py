@@ -96,6 +96,7 @@ class Relaxation:
         loaded: The same state, its pairs restricted to the backbone's contacts.
         factor: The factored Hessian of ``loaded`` by which the state was judged; None where nothing was judged (an
             unjammed or unconverged state). Linear response goes on from both.
+        reason: Where the forces do not vanish, which particle feels the largest one and what is about it; else empty.
     """
 
     state: State
@@ -110,3 +111,4 @@ class Relaxation:
     seconds: float
     loaded: State
     factor: Factor | None
+    reason: str = ""

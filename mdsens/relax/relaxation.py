@@ -21,6 +21,7 @@ from mdsens.parameters import reordered
 from mdsens.relax.descent import Reach, find_pairs, fitting_grid
 from mdsens.relax.masses import force_rounding
 from mdsens.relax.newton import polish
+from mdsens.relax.reasons import reason
 from mdsens.relax.records import History, Relaxation, RelaxationSettings
 from mdsens.relax.scales import Scales
 from mdsens.relax.way import Descent, Recorder
@@ -192,6 +193,7 @@ def _judged(
         seconds=time.perf_counter() - way.begun,
         loaded=loaded,
         factor=factor,
+        reason="" if verdict.stationary else reason(state, way.history),
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from mdsens.energy import State
 from mdsens.neighbors import SMALL
 from mdsens.relax.descent import SEGMENT, Reach, Segment, advance, find_pairs, start
+from mdsens.relax.masses import force_rounding
 from mdsens.relax.records import History, RelaxationSettings
 from mdsens.relax.scales import Scales, hessian_rows
 from mdsens.results import Verdict
@@ -17,6 +18,8 @@ from mdsens.types import Position, replaced
 
 _PATH_NUMBERS = 5_000_000  # coordinates kept of a path, 40 MB
 _FIRST = 20  # steps of the first segment where masses are measured from the host, each later one twice as long
+_STANDING = 50  # steps without any move after which there will be none
+_STALL = 20_000  # steps, and as many as led there, without progress
 _CHANGED = 2.0  # factor by which a curvature has changed much
 
 
@@ -69,6 +72,27 @@ class Recorder:
         return History(energies, largest, newton, np.array(steps), np.stack(frames))
 
 
+class _Watch:
+    """Looks whether the energy or the largest force still falls."""
+
+    def __init__(self, height: float, unit: float) -> None:
+        self._first, self._unit = height, unit
+        self._best, self._least, self._progress = height, np.inf, 0
+        self._high = False
+
+    def stalls(self, n_steps: int, height: float, largest: float) -> bool:
+        """Return whether neither has fallen for as many steps as all before, and many."""
+        if largest < 0.95 * self._least or height < self._best - 1e-7 * abs(self._best):
+            self._progress = n_steps
+        self._least, self._best = min(self._least, largest), min(self._best, height)
+        return n_steps - self._progress > max(_STALL, self._progress)
+
+    def rises(self, height: float) -> bool:
+        """Return whether the energy lies above that of the start for the second time."""
+        before, self._high = self._high, height > self._first + self._unit + 0.1 * abs(self._first)
+        return before and self._high
+
+
 class Descent:
     """A minimiser on its way, continued to ever smaller forces.
 
@@ -86,6 +110,7 @@ class Descent:
         self._state, self._settings, self._pairs = state, settings, state.pairs
         self._rule = settings.rule(state.configuration.n_particles)
         self._point = start(self._rule, state, scales)
+        self._watch = _Watch(float(self._point.energy) * scales.energy, scales.energy)
 
     @property
     def position(self) -> Position:
@@ -102,10 +127,11 @@ class Descent:
         reference = self.position
         self._list()
         while True:
+            stood = self.position
             segment = self._segment(reference, threshold)
             self._point, self._pairs, reference = segment.point, segment.pairs, segment.reference
             self.recorder.add_segment(segment)
-            verdict = self._verdict(segment)
+            verdict = self._verdict(segment, stood)
             if verdict is not None:
                 return verdict
             self.recorder.keep(self.position)
@@ -138,12 +164,19 @@ class Descent:
             self.scales,
         )
 
-    def _verdict(self, segment: Segment) -> Verdict | None:
-        if not np.isfinite(self.recorder.largest + float(segment.point.energy)):
+    def _verdict(self, segment: Segment, stood: Position) -> Verdict | None:
+        height = float(segment.point.energy) * self.scales.energy
+        if not np.isfinite(self.recorder.largest + height):
             return Verdict.NONFINITE
         if bool(segment.resting):
             return Verdict.CONVERGED
-        return Verdict.MAX_STEPS if self.recorder.n_descent >= self._settings.max_steps else None
+        if self.recorder.n_descent >= self._settings.max_steps:
+            return Verdict.MAX_STEPS
+        stands = int(segment.steps) >= _STANDING and np.array_equal(self.position, stood)
+        if stands or self._watch.stalls(self.recorder.n_descent, height, self.recorder.largest):
+            known = float(force_rounding(self._state.moved(self.position, self._pairs)))
+            return Verdict.CONVERGED if self.recorder.largest <= known else Verdict.STALLED
+        return Verdict.RISING if self._watch.rises(height) else None
 
     def _measure(self) -> None:
         """Measure the curvature again where products with the Hessian show it, and keep what has hardly changed."""

@@ -41,7 +41,7 @@ def measure(spec: Spec) -> dict[str, Any]:
     seconds, relaxation = timed(
         lambda: relax(problem.potential, problem.params, problem.configuration, problem.settings)
     )
-    check(relaxation.verdict)
+    check(relaxation.verdict, reason=relaxation.reason)
     memory = peak_memory()
     stages = response_stages(relaxation, random_half(relaxation.state), 1 if n > _FEW else 5)
     return {

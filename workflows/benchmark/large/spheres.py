@@ -48,7 +48,7 @@ def measure(spec: Spec) -> dict[str, Any]:
     relaxing, relaxation = timed(
         lambda: relax(problem.potential, problem.params, problem.configuration, problem.settings)
     )
-    check(relaxation.verdict)
+    check(relaxation.verdict, reason=relaxation.reason)
     selection = select(relaxation.state, ["soft_sphere.sigma[A]"])
     response = linear_response(relaxation)
     state, held = response.state, response.network.backbone
