@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from mdsens.factor import Factor
 from mdsens.hessian import factorise
 from mdsens.neighbors import SMALL, pair_distances, spatial_order
 from mdsens.parameters import reordered
+from mdsens.relax.approach import is_far_from_rest, milder
 from mdsens.relax.descent import Reach, find_pairs, fitting_grid
 from mdsens.relax.masses import force_rounding
 from mdsens.relax.newton import polish
@@ -29,6 +31,7 @@ from mdsens.results import Verdict
 from mdsens.types import Configuration, PeriodicBox, Scalar, replaced
 
 _FAR = 100.0  # boxes from the origin: two digits are lost there
+_NEARLY = 1e-9  # epsilon/sigma, of a state where another relaxation begins
 _UNJAMMED_PRESSURE = 1e-8  # epsilon/sigma^d
 _FIRST_POLISH = 1e-4  # epsilon/sigma: the contact network has mostly settled there
 _LARGE_POLISH = 1e-5  # the same for large systems, whose networks settle later and whose steps cost less than a factor
@@ -41,6 +44,7 @@ def relax(
     settings: RelaxationSettings | None = None,
     *,
     progress: Callable[[int, float], Any] | None = None,
+    approach: bool = True,
 ) -> Relaxation:
     """Relax a configuration to a minimum of the energy at fixed box.
 
@@ -58,6 +62,8 @@ def relax(
         configuration: Where to start; no two particles at the same place.
         settings: How to relax; the defaults reach a max force of 1e-12 epsilon/sigma.
         progress: Called with (steps so far, largest force) after every segment.
+        approach: Whether contacts whose energies are more than a thousand times apart begin where milder ones rest
+            (``mdsens.relax.approach``), unless they start near rest; that part of the way is not in the history.
 
     Returns:
         The relaxed state with its verdict; look at it (or call ``mdsens.results.check``) before using the numbers.
@@ -79,6 +85,11 @@ def relax(
     pairs, reach = find_pairs(state, state.position, reach, 0)
     state = state.with_pairs(pairs)
     _refuse_coincident(state, longest, order)
+    mild = milder(potential, params) if approach else None
+    if mild is not None and bool(is_far_from_rest(state)):
+        near = relax(potential, mild, configuration, dataclasses.replace(settings, max_force=_NEARLY))
+        nearer = replaced(configuration, {"position": near.state.position})
+        return relax(potential, params, nearer, settings, progress=progress, approach=False)
     recorder.keep(state.position)
     measure = Scales.found(state)
     target = settings.max_force * measure.force

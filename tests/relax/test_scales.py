@@ -11,6 +11,7 @@ from mdsens.energy import State
 from mdsens.foreign import EnergyFunction
 from mdsens.parameters import PerPair, PerParticle, PerSpecies, Uniform
 from mdsens.relax import MINIMIZERS, RelaxationSettings, relax
+from mdsens.relax.approach import milder
 from mdsens.relax.scales import Scales, scales
 from mdsens.results import Verdict
 from mdsens.types import Configuration, FreeBox, PeriodicBox
@@ -186,3 +187,18 @@ def test_force_tolerances_follow_the_softest_of_unlike_contacts():
     unlike = Scales.found(State.unlisted(start, law, stiff))
     assert not unlike.alike
     assert unlike.force == pytest.approx(1.0, rel=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_contacts_a_million_times_as_stiff_converge(seed):
+    law, params, start = packing(packing_fraction=0.95, seed=seed)
+    found = relax(law, soft_sphere.Params(params.sigma, PerPair([1e6, 1.0, 1.0])), start)
+    assert found.verdict is Verdict.CONVERGED
+    assert len(found.history.energy) < 10_000
+
+
+def test_milder_energies_keep_their_order_and_the_largest():
+    law, params, _ = packing(64)
+    softer = milder(law, soft_sphere.Params(params.sigma, PerPair([1e6, 1e3, 1.0])))
+    np.testing.assert_allclose(softer.epsilon.values, [1e6, 1e4, 1e2], rtol=1e-12)
+    assert milder(law, soft_sphere.Params(params.sigma, PerPair([1e3, 1.0, 1.0]))) is None
