@@ -12,6 +12,8 @@ class Verdict(enum.Enum):
 
     CONVERGED = "converged"
     MAX_STEPS = "max_steps"
+    STALLED = "stalled"
+    RISING = "rising"
     NONFINITE = "nonfinite"
     OVERFLOW = "neighbor_overflow"
     SADDLE = "saddle"
@@ -34,9 +36,17 @@ class Verdict(enum.Enum):
 _SENTENCES = {
     Verdict.CONVERGED: "The largest force is below the tolerance and the state is a minimum.",
     Verdict.MAX_STEPS: "The largest force exceeds the tolerance after the last step: raise max_steps or max_force.",
+    Verdict.STALLED: (
+        "Neither the energy nor the largest force falls any more although it exceeds the tolerance: look whether the "
+        "energy has kinks, jumps or single precision, or raise max_force."
+    ),
+    Verdict.RISING: (
+        "The energy rises above that of the start: the time step is too long for this energy, take conjugate gradients "
+        "or a smaller dt_max."
+    ),
     Verdict.NONFINITE: (
-        "A force became infinite or NaN: look for overlapping particles, parameters out of range or, for a jax-md "
-        "energy of listed neighbours, more of them than max_neighbors."
+        "The energy or a force became infinite or NaN: look for overlapping particles, parameters out of range or, for "
+        "a jax-md energy of listed neighbours, more of them than max_neighbors."
     ),
     Verdict.OVERFLOW: "The neighbour list overflowed more often than allowed: the particles are collapsing.",
     Verdict.SADDLE: "The forces vanish but the Hessian has a negative eigenvalue: perturb this saddle and relax again.",
@@ -55,15 +65,16 @@ _SENTENCES = {
 }
 
 
-def check(verdict: Verdict, *, what: str = "relaxation") -> None:
+def check(verdict: Verdict, *, what: str = "relaxation", reason: str = "") -> None:
     """Raise unless the verdict is ``CONVERGED``.
 
     Args:
         verdict: The outcome to judge.
         what: The stage named in the message.
+        reason: What is known of the cause, as a sentence: which particle it is, for instance.
 
     Raises:
-        NumericalError: With the verdict's sentence.
+        NumericalError: With the verdict's sentence and the reason.
     """
     if verdict is not Verdict.CONVERGED:
-        raise NumericalError(f"{what}: {verdict.sentence}")
+        raise NumericalError(f"{what}: {verdict.sentence} {reason}".rstrip())

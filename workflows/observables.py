@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         io.write_run(path, found_out.run(found, provenance), overwrite=True)
 
     save(counts_alone(found), 0.0)
-    check(found.verdict)
+    check(found.verdict, reason=found.relaxation.reason)
     begun = time.perf_counter()
     found_out = answer(found, config)
     save(found_out, time.perf_counter() - begun)

@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     path = folder / f"{loaded.config.output.name}.h5"
     io.write_run(path, answer(found, loaded.config).run(found, provenance), overwrite=True)
     announce(path, draw(path, folder, loaded.config.output))
-    check(found.verdict)
+    check(found.verdict, reason=found.relaxation.reason)
     return 0
 
 

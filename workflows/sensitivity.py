@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     io.write_run(path, found_out.run(found, provenance), overwrite=True)
     print(io.summary(path))
     announce(path, draw(path, folder, config.output))
-    check(found.verdict)
+    check(found.verdict, reason=found.relaxation.reason)
     return 0
 
 

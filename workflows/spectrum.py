@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     if options.parameters is not None:
         select(State.unlisted(problem.configuration, problem.potential), options.parameters)
     found = relaxed(problem, config)
-    check(found.verdict)
+    check(found.verdict, reason=found.relaxation.reason)
     found_out = answer(found, config)
     provenance = io.collect(loaded.text, loaded.resolved, config.seed, {"relaxation": found.seconds})
     path = folder / f"{config.output.name}.h5"

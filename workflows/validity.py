@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     unrelaxed = State.unlisted(problem.configuration, problem.potential)
     chosen(unrelaxed, config)
     found = relaxed(problem, config)
-    check(found.verdict)
+    check(found.verdict, reason=found.relaxation.reason)
     stepped = step_along(found, config)
     provenance = io.collect(loaded.text, loaded.resolved, config.seed, {"relaxation": found.seconds})
     path = folder / f"{config.output.name}.h5"

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     if path.suffix == ".toml":
         config = load(path, schema=Config, overrides=arguments.overrides).config
         found = relaxed(deformed_problem(config), config)
-        check(found.verdict)
+        check(found.verdict, reason=found.relaxation.reason)
         agree = report(witnesses(found, answer(found, config), config.sensitivity.parameters))
     else:
         if arguments.overrides:

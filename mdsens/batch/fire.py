@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from mdsens.batch.kernels import Fields, Lists, forces, list_pairs
 from mdsens.batch.stack import Stack, positions, taken
 from mdsens.energy import largest_reach
-from mdsens.relax.descent import LONGEST_STEP
+from mdsens.relax.masses import LONGEST_STEP
 from mdsens.relax.scales import scales
 from mdsens.types import replaced
 
@@ -21,7 +21,7 @@ DT_START, DT_MAX = 0.1, 0.4
 ALPHA_START, ALPHA_FACTOR = 0.1, 0.99
 FASTER, SLOWER, PATIENCE = 1.1, 0.5, 5
 WAITING = 0.3  # of the moving members may have used up their skins before pairs are listed anew
-_NORM_FLOOR = 1e-6  # jax-md adds it to the squared norm of the force
+_NORM_FLOOR = 1e-6  # jax-md adds it to the squared norm of the force, there in units of epsilon/sigma
 
 Numbers = Float[Array, " b"]
 
@@ -50,7 +50,7 @@ class Units(eqx.Module):
 def units(stack: Stack) -> Units:
     """Return the units of every member, without a skin."""
     b = positions(stack).shape[0]
-    length, energy = jax.vmap(scales)(stack.potential)
+    length, energy = jax.vmap(lambda state: scales(state.potential, state.configuration))(stack)
     reach = jax.vmap(lambda state: largest_reach(state.potential, state.configuration))(stack)
     ones = jnp.ones(b)
     return Units(length * ones, energy * ones, reach, jnp.zeros(b))
@@ -191,7 +191,7 @@ def _stepped(stack: Stack, unit: Units, walk: Walk, lists: Lists, held: Bool[Arr
     momentum = kicked + half * force
     axes = (1, 2)
     power = jnp.sum(force * momentum, axis=axes)
-    ratio = jnp.sqrt(jnp.sum(momentum**2, axis=axes) / (jnp.sum(force**2, axis=axes) + _NORM_FLOOR))
+    ratio = jnp.sqrt(jnp.sum(momentum**2, axis=axes) / (jnp.sum(force**2, axis=axes) + _NORM_FLOOR / unit.length**2))
     mixed = (1 - _each(walk.alpha)) * momentum + _each(walk.alpha * ratio) * force
     momentum = jnp.where(_each(held), walk.momentum, jnp.where(_each(power >= 0), mixed, 0.0))
     n_positive = jnp.where(power >= 0, walk.n_positive + 1, 0)

@@ -109,7 +109,7 @@ def without_overlaps(state: State) -> State:
     settings = RelaxationSettings(max_force=_BEARABLE, max_steps=_DESCENT, newton=False)
     relaxation = relax(state.potential, state.configuration, settings)
     if relaxation.verdict is Verdict.NONFINITE:
-        check(relaxation.verdict)
+        check(relaxation.verdict, reason=relaxation.reason)
     return relaxation.state
 
 

@@ -93,7 +93,7 @@ def run_case(
         NumericalError: When the target does not relax.
     """
     truth = relax(potential, configuration, relaxation)
-    check(truth.verdict, what=f"target of seed {seed}")
+    check(truth.verdict, what=f"target of seed {seed}", reason=truth.reason)
     start = Target(configuration, potential, None if patterns is None else tuple(patterns), relaxation)
     exact = start.at(truth.state.position)
     target, far = (perturbed(exact, size, seed) for size in (perturbation, force_perturbation))

@@ -85,7 +85,7 @@ class Target:
     @property
     def length(self) -> float:
         """The unit of length at the start."""
-        return float(scales(self.potential)[0])
+        return float(scales(self.potential, self.configuration)[0])
 
     def values_at(self, logarithms: np.ndarray) -> np.ndarray:
         """Return the parameters, shape (k,), from the logarithms of their magnitudes; signs are those of the start."""

@@ -132,7 +132,7 @@ def relax_at_pressure(
         if here.volume > _LARGEST * first_volume or _has_nothing_to_hold_it(here, pressure, first_volume):
             verdict = Verdict.EVAPORATED
             break
-        if here.error <= tolerance or here.relaxation.verdict in (Verdict.NONFINITE, Verdict.MAX_STEPS):
+        if here.error <= tolerance or not here.relaxation.verdict.stationary:
             verdict = here.relaxation.verdict
             break
         step, moves, gain = _step(here, trust)
@@ -265,7 +265,7 @@ class _Here:
 def _stress_unit(here: _Here) -> float:
     """Return the unit epsilon/sigma^d of stress tolerances."""
     state = here.relaxation.state
-    length = float(scales(state.potential)[0])
+    length = float(scales(state.potential, state.configuration)[0])
     return here.relaxation.force_unit * length ** (1 - state.configuration.dimension)
 
 

@@ -5,7 +5,8 @@ from mdsens.relax.conjugate_gradient import ConjugateGradient
 from mdsens.relax.fire import Fire
 from mdsens.relax.lbfgs import LBFGS
 from mdsens.relax.minimizer import Minimizer
-from mdsens.relax.relaxation import History, Relaxation, RelaxationSettings, relax, taken_as_relaxed
+from mdsens.relax.records import History, Relaxation, RelaxationSettings
+from mdsens.relax.relaxation import relax, taken_as_relaxed
 from mdsens.relax.truncated_newton import TruncatedNewton
 
 #: Every rule with its default settings, by the name that configurations use.

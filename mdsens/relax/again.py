@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float
 
 from mdsens.parameters import Parameters
-from mdsens.relax.relaxation import Relaxation, relax
+from mdsens.relax.records import Relaxation
+from mdsens.relax.relaxation import relax
 from mdsens.results import Verdict
 from mdsens.types import replaced
 

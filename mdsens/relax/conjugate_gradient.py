@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from mdsens.relax.minimizer import Minimizer, Point, Surface, Trial, inner, largest_norm, lowered
+from mdsens.relax.minimizer import Minimizer, Point, Surface, Trial, inner, lowered
 from mdsens.types import Position, Scalar
 
 
@@ -21,7 +21,8 @@ class ConjugateGradient(Minimizer):
     """Polak and Ribiere's conjugate gradients, restarted where the direction does not descend.
 
     The line search takes the last step's length as a trial, fits a parabola to the slopes at both ends, and evaluates
-    its minimum only where that differs from the trial by more than ``slack``. The energy never rises.
+    its minimum only where that differs from the trial by more than ``slack``. The energy never rises. The
+    inverse masses are the preconditioner.
 
     Attributes:
         slack: Relative difference of trial and minimum below which the trial is taken, >= 0.
@@ -36,16 +37,17 @@ class ConjugateGradient(Minimizer):
     def start(self, surface: Surface, position: Position) -> Point:
         """Return the position with the force as first direction."""
         energy, force = surface.evaluate(position)
-        return Point(position, force, energy, _Memory(force, jnp.asarray(0.5 * surface.least_softness)))
+        memory = _Memory(surface.lightness * force, jnp.asarray(0.5 * surface.softness))
+        return Point(position, force, energy, memory)
 
     def step(self, surface: Surface, point: Point) -> Point:
         """Return the point after one line search."""
         force, memory = point.force, point.memory
         descends = inner(force, memory.direction) > 0
-        direction = jnp.where(descends, memory.direction, force)
-        guess = jnp.where(descends, memory.fraction, 0.5 * surface.least_softness)
+        direction = jnp.where(descends, memory.direction, surface.lightness * force)
+        guess = jnp.where(descends, memory.fraction, 0.5 * surface.softness)
         slope = inner(force, direction)
-        most = surface.longest / jnp.maximum(largest_norm(direction), 1e-300)
+        most = surface.most(direction)
         fraction = jnp.minimum(guess, most)
         position = point.position + fraction * direction
         trial = Trial(fraction, position, *surface.evaluate(position))
@@ -54,9 +56,11 @@ class ConjugateGradient(Minimizer):
         best = jnp.clip(best, 0.1 * fraction, most)
         good = (jnp.abs(best - fraction) <= self.slack * fraction) & (trial.energy <= point.energy)
         taken = jax.lax.cond(good, lambda: trial, lambda: lowered(surface, point, direction, best))
-        weight = inner(taken.force, taken.force - force) / jnp.maximum(inner(force, force), 1e-300)
+        steepest = surface.lightness * taken.force
+        size = jnp.maximum(inner(surface.lightness * force, force), 1e-300)
+        weight = inner(steepest, taken.force - force) / size
         moved = taken.fraction > 0
-        following = jnp.where(moved, taken.force + jnp.maximum(weight, 0.0) * direction, force)
+        following = jnp.where(moved, steepest + jnp.maximum(weight, 0.0) * direction, surface.lightness * force)
         return Point(
             taken.position,
             taken.force,

@@ -14,13 +14,11 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mdsens.energy import PairPotential, State, energy_and_forces
 from mdsens.neighbors import Grid, PairList, compiled_pairs, grid_for, in_order, no_pairs, standard_capacity
+from mdsens.relax.masses import lightness, longest_step, softness
 from mdsens.relax.minimizer import Minimizer, Point, Surface, largest_norm
-from mdsens.relax.scales import measures_masses, scales, softness
+from mdsens.relax.scales import Scales
 from mdsens.types import Position, Scalar, replaced
 
-# Most that a particle moves in a step, units of sqrt(epsilon/k) with the law's stiffness k. Soft spheres never come
-# near it.
-LONGEST_STEP = 0.7
 SEGMENT = 200  # most steps between two looks from the host: progress, history, path
 
 
@@ -64,8 +62,7 @@ class Reach(eqx.Module):
     grid: Grid = eqx.field(static=True)
 
 
-def _surface(state: State) -> Surface:
-    length, unit = jax.lax.stop_gradient(scales(state.potential))
+def _surface(state: State, scales: Scales) -> Surface:
     energy_and_force: Callable[[Position], tuple[Scalar, Position]]
     if isinstance(state.potential, PairPotential):
         energy_and_force = state.potential.along(state.configuration, state.pairs)
@@ -74,15 +71,17 @@ def _surface(state: State) -> Surface:
 
     def evaluate(position: Position) -> tuple[Scalar, Position]:
         height, force = energy_and_force(position)
-        return height / unit, force / unit
+        return height / scales.energy, force / scales.energy
 
-    return Surface(evaluate, softness(state), LONGEST_STEP * length / state.potential.stiffness**0.5)
+    return Surface(
+        evaluate, softness(state, scales), lightness(state, scales), longest_step(state, scales), scales.length
+    )
 
 
 @jax.jit
-def start(minimizer: Minimizer, state: State) -> Point:
-    """Return the minimiser's first point."""
-    return minimizer.start(_surface(state), state.position)
+def start(minimizer: Minimizer, state: State, scales: Scales | None = None) -> Point:
+    """Return the minimiser's first point, in the scales that the law declares where none are given."""
+    return minimizer.start(_surface(state, scales or Scales.declared(state)), state.position)
 
 
 def find_pairs(state: State, position: Position, reach: Reach, capacity: int) -> tuple[PairList, Reach]:
@@ -146,6 +145,7 @@ def advance(
     reach: Reach,
     n_steps: Int[Array, ""] | int,
     momentum: Scalar | float = jnp.inf,
+    scales: Scales | None = None,
 ) -> Segment:
     """Run a minimiser until it comes to rest, its pairs no longer fit into their list, or it has taken ``n_steps``.
 
@@ -162,10 +162,12 @@ def advance(
         momentum: Largest momentum at which to stop, same units (FIRE's, where frequencies are of order one). Where
             nothing else judges the state this should be the tolerance: small forces alone also occur on the way through
             a shallow basin or past a saddle. But rattlers fly on for thousands of steps.
+        scales: Units and how masses are found, the same in all segments; by default those that the law declares.
     """
     state = template.moved(point.position, pairs)
-    _, unit = jax.lax.stop_gradient(scales(state.potential))
-    paired, measured = reach.grid.n_candidates > 0, measures_masses(state.potential)
+    measure = scales or Scales.declared(state)
+    unit = measure.energy
+    paired, measured = reach.grid.n_candidates > 0, measure.from_pairs
 
     def relisted(segment: Segment) -> Segment:
         position = segment.point.position
@@ -175,7 +177,10 @@ def advance(
 
     def at_rest(point: Point) -> Bool[Array, ""]:
         # written so that NaN counts as at rest and ends the loop
-        return ~((largest_norm(point.force) * unit > tolerance) | (minimizer.momentum(point) * unit > momentum))
+        return ~(
+            (largest_norm(point.force) * unit > tolerance)
+            | (minimizer.momentum(point) * (unit / measure.length) > momentum)
+        )
 
     def unfinished(segment: Segment) -> Bool[Array, ""]:
         return (segment.steps < n_steps) & ~segment.resting & ~segment.stale
@@ -183,7 +188,7 @@ def advance(
     def stretch(segment: Segment) -> Segment:
         # pairs and reference stay out of the loop that runs them: carried along they cost a quarter of its time
         reference, begun = segment.reference, segment.steps
-        surface = _surface(state.moved(segment.point.position, segment.pairs))
+        surface = _surface(state.moved(segment.point.position, segment.pairs), measure)
         # where masses are measured they change fast at first
         until = jnp.minimum(n_steps, jnp.maximum(12, 2 * begun)) if measured else n_steps
 

@@ -6,9 +6,11 @@ import dataclasses
 import functools
 import importlib
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array
 
 from mdsens.relax.minimizer import Minimizer, Point, Surface, largest_norm, shortened
 from mdsens.types import Position, Scalar
@@ -33,27 +35,39 @@ class Fire(Minimizer):
     def start(self, surface: Surface, position: Position) -> Point:
         """Return the position at rest."""
         init, _ = self._functions(surface)
-        return _point(surface, init(position, mass=1.0 / surface.softness))
+        state = init(position, mass=surface.length**2 / surface.softness)
+        return _point(surface, _Memory(state, _root(surface)))
 
     def step(self, surface: Surface, point: Point) -> Point:
         """Return the point after one time step."""
         _, apply = self._functions(surface)
-        before, mass = point.memory, 1.0 / surface.softness
+        before, root = point.memory.state, _root(surface)
         # where masses have changed velocities go on
-        held = dataclasses.replace(before, mass=mass, momentum=before.momentum * (mass / before.mass))
-        return _point(surface, apply(held))
+        held = dataclasses.replace(before, momentum=before.momentum * (point.memory.root / root))
+        return _point(surface, _Memory(apply(held), root))
 
     def momentum(self, point: Point) -> Scalar:
-        """Return the largest momentum, in units in which frequencies are of order one."""
-        return largest_norm(point.memory.momentum)
+        """Return the largest momentum, in units in which lengths and frequencies are of order one."""
+        return largest_norm(point.memory.state.momentum / point.memory.root)
 
     def _functions(self, surface: Surface) -> tuple[Any, Any]:
+        # jax-md sees scaled coordinates, units of length: its norms compare with absolute numbers
+        factor = surface.length * _root(surface)
         return _jax_md_minimize().fire_descent(
-            lambda position: surface.evaluate(position)[1],
-            lambda position, step: position + shortened(step, surface.longest),
+            lambda position: factor * surface.evaluate(position)[1],
+            lambda position, step: position + shortened(factor * step, surface.longest),
             dt_start=self.dt_start,
             dt_max=self.dt_max,
         )
+
+
+class _Memory(NamedTuple):
+    state: Any  # jax-md's
+    root: Array  # of the lightness, by which it sees coordinates divided
+
+
+def _root(surface: Surface) -> Array:
+    return jnp.sqrt(jnp.asarray(surface.lightness))
 
 
 @functools.cache
@@ -67,6 +81,7 @@ def _jax_md_minimize() -> Any:
         return pool.submit(importlib.import_module, "jax_md.minimize").result()
 
 
-def _point(surface: Surface, state: Any) -> Point:
-    # the energy shares its pair distances with the force that jax-md asked for
-    return Point(state.position, state.force, surface.evaluate(state.position)[0], state)
+def _point(surface: Surface, memory: _Memory) -> Point:
+    # computed once: it is what jax-md asked for
+    energy, force = surface.evaluate(memory.state.position)
+    return Point(memory.state.position, force, energy, memory)

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from mdsens.relax.minimizer import Minimizer, Point, Surface, largest_norm, lowered
+from mdsens.relax.minimizer import Minimizer, Point, Surface, lowered
 from mdsens.types import Position, Scalar
 
 
@@ -22,7 +22,8 @@ class LBFGS(Minimizer):
     """L-BFGS with one force per step, a capped step, and backtracking where the energy would rise.
 
     The two-loop recursion works on the (2m + 1) x (2m + 1) matrix of inner products of moves, gradient changes and the
-    gradient, so that every vector is read twice per step whatever the memory.
+    gradient, so that every vector is read twice per step whatever the memory, in coordinates divided by the root of the
+    inverse masses.
 
     Attributes:
         memory: Number of moves remembered m, >= 1.
@@ -43,29 +44,31 @@ class LBFGS(Minimizer):
 
     def step(self, surface: Surface, point: Point) -> Point:
         """Return the point after one quasi-Newton step."""
-        direction = self._direction(point.memory, point.force.ravel(), surface.least_softness).reshape(
-            point.force.shape
-        )
+        shape = point.force.shape
+        root = jnp.broadcast_to(jnp.sqrt(jnp.asarray(surface.lightness)), shape).ravel()
+        direction = self._direction(point.memory, point.force.ravel(), root, surface.softness).reshape(shape)
         descends = jnp.vdot(direction, point.force) > 0
-        direction = jnp.where(descends, direction, 0.5 * surface.least_softness * point.force)
-        fraction = jnp.minimum(1.0, surface.longest / jnp.maximum(largest_norm(direction), 1e-300))
-        taken = lowered(surface, point, direction, fraction)
-        return Point(taken.position, taken.force, taken.energy, self._remember(point, taken.position, taken.force))
+        direction = jnp.where(descends, direction, 0.5 * surface.softness * surface.lightness * point.force)
+        taken = lowered(surface, point, direction, jnp.minimum(1.0, surface.most(direction)))
+        memory = self._remember(surface, point, taken.position, taken.force)
+        return Point(taken.position, taken.force, taken.energy, memory)
 
-    def _remember(self, point: Point, position: Position, force: Position) -> _Memory:
+    def _remember(self, surface: Surface, point: Point, position: Position, force: Position) -> _Memory:
         memory = point.memory
         step, change = (position - point.position).ravel(), (point.force - force).ravel()
         product = jnp.vdot(step, change)
-        convex = product > 1e-12 * jnp.vdot(change, change)
+        convex = product > 1e-12 * surface.softness * jnp.vdot(change, change)
         slot = memory.n_seen % self.memory
         kept = (jnp.where(convex, new, ring[slot]) for new, ring in ((step, memory.steps), (change, memory.changes)))
         steps, changes = (ring.at[slot].set(row) for ring, row in zip(memory[:2], kept, strict=True))
         stuck = jnp.vdot(step, step) == 0.0  # nothing lowered the energy: forget the directions that led here
         return _Memory(steps, changes, jnp.where(stuck, 0, memory.n_seen + convex))
 
-    def _direction(self, memory: _Memory, force: Float[Array, " k"], softness: Scalar | float) -> Float[Array, " k"]:
+    def _direction(
+        self, memory: _Memory, force: Float[Array, " k"], root: Float[Array, " k"], softness: Scalar | float
+    ) -> Float[Array, " k"]:
         m = self.memory
-        basis = jnp.concatenate([memory.steps, memory.changes, -force[None]])
+        basis = jnp.concatenate([memory.steps / root, memory.changes * root, -(force * root)[None]])
         products = basis @ basis.T
         used = jnp.minimum(memory.n_seen, m)
         weights = jnp.zeros(2 * m + 1).at[-1].set(1.0)  # of the basis vectors in the vector worked on
@@ -85,4 +88,4 @@ class LBFGS(Minimizer):
                 k < used, products[m + row] @ weights / jnp.where(k < used, products[row, m + row], 1.0), 0.0
             )
             weights = weights.at[row].add(alpha - beta)
-        return -(weights @ basis)
+        return -root * (weights @ basis)

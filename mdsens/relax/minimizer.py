@@ -21,19 +21,25 @@ class Surface(NamedTuple):
 
     Attributes:
         evaluate: Energy and forces at a position, for the pairs listed now.
-        softness: Inverse of the masses, shape (n, 1): turns a force into a displacement.
-        longest: Most that a particle may move in a step, units of length: cores that overlap at a random start push
-            without bound.
+        softness: Inverse of the unit of mass: turns a force into a displacement.
+        lightness: Inverse of the masses in that unit, shape (n, 1); one where all particles are alike. A rule works
+            in coordinates x / sqrt(lightness), in which the surface is about equally stiff everywhere.
+        longest: Most that a particle may move in a step, units of length, one number or one per particle, shape (n, 1):
+            cores that overlap at a random start push without bound.
+        length: The unit of length.
     """
 
     evaluate: Callable[[Position], tuple[Scalar, Position]]
-    softness: Float[Array, "n 1"]
-    longest: Scalar | float
+    softness: Scalar | float
+    lightness: Float[Array, "n 1"] | float
+    longest: Float[Array, "n 1"] | Scalar | float
+    length: Scalar | float
 
-    @property
-    def least_softness(self) -> Scalar:
-        """The softness of the heaviest particle: of no other one the step would be too long."""
-        return jnp.min(self.softness)
+    def most(self, direction: Position) -> Scalar:
+        """Return how much of a direction may be taken before a particle moves too far."""
+        if jnp.ndim(self.longest) == 0:
+            return self.longest / jnp.maximum(largest_norm(direction), 1e-300)
+        return 1.0 / jnp.maximum(largest_norm(direction / self.longest), 1e-300)
 
 
 class Point(eqx.Module):
@@ -86,7 +92,7 @@ def inner(a: Position, b: Position) -> Scalar:
     return jnp.sum(jnp.sum(products[:whole].reshape(-1, _COLUMNS), axis=0)) + jnp.sum(products[whole:])
 
 
-def shortened(step: Position, longest: Scalar | float) -> Position:
+def shortened(step: Position, longest: Float[Array, "n 1"] | Scalar | float) -> Position:
     """Return the step with no particle's move above ``longest``; shorter moves stay what they are, to the last bit."""
     square = jnp.sum(step**2, axis=-1, keepdims=True)
     long = square > longest**2  # the root is not taken elsewhere, where its slope may be infinite

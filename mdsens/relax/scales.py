@@ -1,92 +1,176 @@
-r"""The scales of a relaxation, found where they can be: the curvature that a particle feels and the rounding of forces.
-
-A pair pushes with a slope u' and a curvature u''; what a particle feels is the sum over its pairs of the larger of
-:math:`|u''|` and :math:`|u'|/r`. By Gershgorin's theorem no eigenvalue of the Hessian, every row divided by it, exceeds
-two in size, whatever the law, its units and the sizes of the particles.
-"""
+"""Units of length and energy: what a law declares for the particles there are, or what an energy shows at a start."""
 
 from __future__ import annotations
 
-import functools
+import math
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from mdsens.energy import PairPotential, Potential, State, harmless
+from mdsens.energy import PairPotential, Potential, State
 from mdsens.generic import hessian_products
-from mdsens.neighbors import pair_distances
-from mdsens.parameters import at_pairs
-from mdsens.types import PeriodicBox, Scalar, is_concrete
+from mdsens.parameters import Entries, PairParameter, PerParticle, at_pairs
+from mdsens.types import Configuration, PeriodicBox, Scalar, Species
 
-_LEAST = 0.1  # of the mean over its species: a particle without neighbours will have some
-_SHARE = 1 / 6  # of the curvature felt is a mass: frequencies then stay below 3.5, and FIRE's time step below 0.57
+ALIKE = 8.0  # most between the stiffest and the softest pair of a system whose particles need no masses of their own
+DEEP = 0.9  # of its range: where a contact is as stiff as those of packings
+_PROBES = 4  # products with the Hessian that show how stiff an energy is
+_SAMPLE = 2_000_000  # distances looked at for a mean spacing
 
 
-def scales(potential: Potential) -> tuple[Scalar | float, Scalar | float]:
-    """Return the length and energy units of a potential: the largest entry of each kind, 1 where none is declared."""
-    namespace: Any = np if is_concrete(potential) else jnp  # on the host NumPy answers 50 times faster
+class Scales(eqx.Module):
+    """What a relaxation measures with; units are floats, or scalars where traced.
+
+    Attributes:
+        length: Unit of length.
+        energy: Unit of energy.
+        felt: Curvature that every particle feels, shape (n,), units of energy per length^2, where it is measured from
+            products with the Hessian; empty where pairs show it or all particles are alike.
+        force: Unit of force tolerances: energy over length; of unlike contacts that of the softest, of energies that
+            declare no units 1 unless their forces are smaller by orders of magnitude.
+        alike: Whether all pairs of a law are about equally stiff and long.
+        contact: Whether the law is one of contact, which is as stiff as declared wherever particles touch.
+    """
+
+    length: Any
+    energy: Any
+    felt: Float[Array, " k"]
+    force: Any
+    alike: bool = eqx.field(static=True, default=True)
+    contact: bool = eqx.field(static=True, default=False)
+
+    @classmethod
+    def declared(cls, state: State) -> Scales:
+        """Return the units that a law declares, all particles taken as alike; may be traced."""
+        length, energy = scales(state.potential, state.configuration)
+        contact = isinstance(state.potential, PairPotential) and state.potential.contact
+        length, energy = jax.lax.stop_gradient((length, energy))
+        return cls(length, energy, jnp.zeros(0), energy / length, contact=contact)
+
+    @classmethod
+    def found(cls, state: State) -> Scales:
+        """Return the scales of a start, from the host."""
+        if isinstance(state.potential, PairPotential):
+            length, energy, softest, spread = (float(number) for number in _declared_and_spread(state))
+            contact, alike = state.potential.contact, spread <= ALIKE
+            force = softest if contact and not alike else energy / length
+            return cls(length, energy, jnp.zeros(0), force, alike=alike, contact=contact)
+        length, felt = _spacing(state.configuration), hessian_rows(state)
+        energy = float(jnp.mean(felt)) * length**2
+        return cls(length, energy, felt, _small(energy / length), alike=False)
+
+    @property
+    def from_pairs(self) -> bool:
+        """Whether every particle's mass follows from its pairs."""
+        return not len(self.felt) and not (self.contact and self.alike)
+
+
+@jax.jit
+def scales(potential: Potential, configuration: Configuration) -> tuple[Scalar | float, Scalar | float]:
+    """Return the length and energy units of a law: the largest parameter of each kind that a pair of particles has.
+
+    A species without particles counts nothing; where no parameter of a kind is declared the unit is 1.
+    """
+    pairs = _occurring(configuration.species, len(configuration.species_names))
 
     def largest(kind: str) -> Any:
         nodes = [node.value for node in potential.nodes() if node.unit == kind]
-        leaves = [namespace.asarray(leaf).max() for node in nodes for leaf in jax.tree.leaves(node)]
-        return functools.reduce(namespace.maximum, leaves) if leaves else 1.0
+        tops = [_largest(node, configuration.species, pairs) for node in nodes]
+        return jnp.max(jnp.stack(tops)) if tops else 1.0
 
     return largest("length"), largest("energy")
 
 
-def measures_masses(potential: Potential) -> bool:
-    """Return whether masses follow the curvature: laws of contact are as stiff as declared wherever they touch."""
-    return isinstance(potential, PairPotential) and not potential.contact
+def _occurring(species: Species, n_species: int) -> tuple[Int[Array, " t"], Int[Array, " t"], Array]:
+    """Return two different particles for every pair of species, and whether there are two such particles."""
+    n = len(species)
+    first = jnp.full(n_species, n).at[species].min(jnp.arange(n))
+    last = jnp.full(n_species, -1).at[species].max(jnp.arange(n))
+    low, high = jnp.triu_indices(n_species)
+    held = (last[low] >= 0) & (last[high] >= 0) & ((low != high) | (first[low] < last[low]) | (n == 1))
+    return jnp.where(held, first[low], 0), jnp.where(held, last[high], 0), held
 
 
-def softness(state: State) -> Float[Array, "n 1"]:
-    """Return the inverse of a mass per particle, units of length^2, energies in units of the potential's.
-
-    With masses that follow the curvature one time step suits soft and stiff particles.
-    """
-    n, law = state.configuration.n_particles, state.potential
-    length, unit = jax.lax.stop_gradient(scales(law))
-    declared = jnp.full((n, 1), length**2 / law.stiffness)
-    if not measures_masses(law):
-        return declared
-    felt, species = jax.lax.stop_gradient(curvature_felt(state)), state.configuration.species
-    nothing = jnp.zeros(len(state.configuration.species_names))
-    means = nothing.at[species].add(felt) / jnp.maximum(nothing.at[species].add(felt > 0), 1)
-    least = _LEAST * jnp.where(means > 0, means, jnp.max(means))[species]
-    known = least > 0
-    measured = unit / (_SHARE * jnp.where(known, jnp.maximum(felt, least), 1.0))
-    return jnp.where(known[:, None], measured[:, None], declared)
-
-
-def curvature_felt(state: State) -> Float[Array, " n"]:
-    """Return the sum over every particle's pairs of the larger of |u''| and |u'|/r, units of energy per length^2."""
-    law, configuration, pairs = state.potential, state.configuration, state.pairs
-    assert isinstance(law, PairPotential)
-    expanded = at_pairs(law, configuration.species, pairs.i, pairs.j)
-    safe = harmless(expanded, pair_distances(configuration, pairs), pairs)
-    slope = jax.grad(lambda r: jnp.sum(expanded.pair_energy(r)))
-    first, second = jax.jvp(slope, (safe,), (jnp.ones_like(safe),))
-    felt = jnp.where(pairs.mask, jnp.maximum(jnp.abs(second), jnp.abs(first) / safe), 0.0)
-    return jnp.zeros(configuration.n_particles).at[pairs.i].add(felt).at[pairs.j].add(felt)
+def _largest(node: Any, species: Species, pairs: tuple[Array, Array, Array]) -> Scalar:
+    if isinstance(node, PerParticle) or not isinstance(node, PairParameter):
+        return jnp.max(jnp.asarray(node.values if isinstance(node, Entries) else node))
+    i, j, held = pairs
+    return jnp.max(jnp.where(held, node.at(species, i, j), -jnp.inf))
 
 
 @jax.jit
-def force_rounding(state: State) -> Scalar:
-    r"""Return the rounding error of the largest force, :math:`2 \epsilon\,|x|_{max}\,k_{max}`, units of force.
+def _declared_and_spread(state: State) -> tuple[Scalar | float, Scalar | float, Scalar, Scalar]:
+    """Return the units, that of the weakest forces, and how much stiffer the stiffest pair is than the softest."""
+    law, configuration = state.potential, state.configuration
+    assert isinstance(law, PairPotential)
+    everyone = jnp.arange(configuration.n_particles)
+    i, j, held = _occurring(configuration.species, len(configuration.species_names))
+    # particles of one species may have parameters of their own; a lone one's pair with itself means nothing else
+    several = jnp.zeros(len(configuration.species_names)).at[configuration.species].add(1.0) > 1
+    i, j = jnp.concatenate([everyone, i]), jnp.concatenate([everyone, j])
+    held = jnp.concatenate([several[configuration.species], held])
+    stiff, length = typical_stiffness(state, i, j), _lengths(state, i, j)
+    spread = jnp.max(jnp.where(held, stiff, 0.0)) / jnp.min(jnp.where(held, stiff, jnp.inf))
+    softest = jnp.min(jnp.where(held, stiff * length, jnp.inf))
+    return *scales(law, configuration), softest, jnp.where(jnp.any(held), spread, 1.0)
 
-    Coordinates are known to eps |x|, and the curvature k that a particle feels turns that into a force; for energies
-    that are no pair laws it is what a product of the Hessian with a random vector shows.
+
+def typical_stiffness(state: State, i: Int[Array, " m"], j: Int[Array, " m"]) -> Float[Array, " m"]:
+    """Return the curvature of pairs well inside contact; of other laws the inverse square of their length."""
+    law = state.potential
+    assert isinstance(law, PairPotential)
+    length = _lengths(state, i, j)
+    if not law.contact:
+        return length**-2
+    expanded = at_pairs(law, state.configuration.species, i, j)
+    return jnp.abs(slope_and_curvature(expanded, DEEP * law.cutoff * length)[1])
+
+
+def _lengths(state: State, i: Int[Array, " m"], j: Int[Array, " m"]) -> Float[Array, " m"]:
+    law = state.potential
+    assert isinstance(law, PairPotential)
+    return jnp.broadcast_to(at_pairs(law, state.configuration.species, i, j).pair_length, i.shape)
+
+
+def slope_and_curvature(expanded: PairPotential, distance: Array) -> tuple[Array, Array]:
+    """Return u' and u'' of pairs at given distances, for a law expanded to them."""
+    slope = jax.grad(lambda r: jnp.sum(expanded.pair_energy(r)))
+    return jax.jvp(slope, (distance,), (jnp.ones_like(distance),))
+
+
+@jax.jit
+def hessian_rows(state: State) -> Float[Array, " n"]:
+    """Return an estimate of the norms of every particle's rows of the Hessian, units of energy per length^2.
+
+    The norms of a particle's part of products with random signs have the norm of its rows as their mean square.
+    Where a row is below a tenth of their mean, that takes its place: a particle without neighbours will have some.
     """
-    configuration = state.configuration
-    extent = jnp.max(jnp.abs(state.position))
-    if isinstance(configuration.box, PeriodicBox):
-        extent = jnp.maximum(extent, jnp.max(jnp.abs(configuration.box.matrix)))
-    if isinstance(state.potential, PairPotential):
-        stiffest = jnp.max(curvature_felt(state))
-    else:
-        signs = jax.random.rademacher(jax.random.key(0), (4, *state.position.shape), float)
-        stiffest = jnp.max(jnp.linalg.norm(hessian_products(state, signs), axis=-1))
-    return 2.0 * jnp.finfo(float).eps * extent * stiffest
+    signs = jax.random.rademacher(jax.random.key(0), (_PROBES, *state.position.shape), float)
+    rows = jnp.sqrt(jnp.mean(jnp.sum(hessian_products(state, signs) ** 2, axis=-1), axis=0))
+    known = jnp.isfinite(rows) & (rows > 0)
+    mean = jnp.sum(jnp.where(known, rows, 0.0)) / jnp.maximum(jnp.sum(known), 1)
+    mean = jnp.where(mean > 0, mean, 1.0)
+    return jnp.where(known, jnp.maximum(rows, 0.1 * mean), mean)
+
+
+def _small(force: float) -> float:
+    """Return 1, or the power of ten below a force that is smaller by orders of magnitude, as in SI units."""
+    return 1.0 if force >= 1e-3 else 10.0 ** math.floor(math.log10(force))
+
+
+def _spacing(configuration: Configuration) -> float:
+    """Return the median distance of a particle to its nearest one; of one particle alone the box's edge, or 1."""
+    position, box = np.asarray(configuration.position), configuration.box
+    n = len(position)
+    chosen = np.arange(0, n, max(1, math.ceil(n * n / _SAMPLE)))
+    apart = box.displacement(jnp.asarray(position[chosen][:, None] - position[None]))
+    distance = np.linalg.norm(np.asarray(apart), axis=-1)
+    nearest = np.where(distance > 0, distance, np.inf).min(axis=1)
+    nearest = nearest[np.isfinite(nearest)]
+    if len(nearest):
+        return float(np.median(nearest))
+    return float(box.length) if isinstance(box, PeriodicBox) else 1.0

@@ -26,7 +26,8 @@ class TruncatedNewton(Minimizer):
     r"""Newton's method with inexact, matrix-free solves; one step counts as one however many products it takes.
 
     The inner conjugate gradients stop at a residual of :math:`\min(1/2, \sqrt{|F|/F_0}) |F|` with the unit of force
-    :math:`F_0`, at a direction of negative curvature, or after ``max_products``. The energy never rises.
+    :math:`F_0`, at a direction of negative curvature, or after ``max_products``, in coordinates divided by the root of
+    the inverse masses. The energy never rises.
 
     Attributes:
         max_products: Most Hessian products per step, >= 1.
@@ -46,22 +47,22 @@ class TruncatedNewton(Minimizer):
     def step(self, surface: Surface, point: Point) -> Point:
         """Return the point after one inexact Newton step."""
         direction = self._direction(surface, point)
-        fraction = jnp.minimum(1.0, surface.longest / jnp.maximum(largest_norm(direction), 1e-300))
-        taken = lowered(surface, point, direction, fraction)
+        taken = lowered(surface, point, direction, jnp.minimum(1.0, surface.most(direction)))
         return Point(taken.position, taken.force, taken.energy, None)
 
     def _direction(self, surface: Surface, point: Point) -> Position:
         _, derivative = jax.linearize(lambda x: surface.evaluate(x)[1], point.position)
-        force = point.force
+        root = jnp.sqrt(jnp.asarray(surface.lightness))
+        force = root * point.force
         size = jnp.sqrt(inner(force, force))
-        relative = jnp.sqrt(largest_norm(force) * surface.least_softness / surface.longest)
+        relative = jnp.sqrt(largest_norm(surface.lightness * point.force * surface.softness / surface.longest))
         goal = (jnp.minimum(0.5, relative) * size) ** 2
 
         def unfinished(cg: _Inner) -> Array:
             return cg.curved & (cg.square > goal) & (cg.n < self.max_products)
 
         def iterate(cg: _Inner) -> _Inner:
-            product = -derivative(cg.direction)
+            product = -root * derivative(root * cg.direction)
             curvature = inner(cg.direction, product)
             curved = curvature > 0
             alpha = jnp.where(curved, cg.square / jnp.where(curved, curvature, 1.0), 0.0)
@@ -72,4 +73,4 @@ class TruncatedNewton(Minimizer):
 
         first = _Inner(jnp.zeros_like(force), force, force, size**2, jnp.array(0), jnp.array(True))
         solution = jax.lax.while_loop(unfinished, iterate, first).solution
-        return jnp.where(jnp.any(solution != 0.0), solution, 0.5 * surface.least_softness * force)
+        return root * jnp.where(jnp.any(solution != 0.0), solution, 0.5 * surface.softness * force)

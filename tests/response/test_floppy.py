@@ -18,9 +18,8 @@ SQRT3 = 3**0.5
 
 
 def relaxed(function, params, position, box):
-    arrays = {name: jnp.asarray(float(value)) for name, value in params.items()}
     start = Configuration(jnp.asarray(position), jnp.zeros(len(position), int), box)
-    return taken_as_relaxed(EnergyFunction(function, "law"), arrays, start)
+    return taken_as_relaxed(EnergyFunction(function, params, "law"), start)
 
 
 def walk(n, bond):

@@ -169,7 +169,7 @@ def test_a_contact_within_twice_the_remaining_step_makes_the_derivative_one_side
     network, state = relaxation.network, relaxation.state
     assert not linear_response(relaxation).network.one_sided  # relaxed to rounding: no step remains
     i, j = np.asarray(state.pairs.i), np.asarray(state.pairs.j)
-    reach = np.asarray(state.potential.reach(state.configuration, state.params, state.pairs))
+    reach = np.asarray(state.potential.reach(state.configuration, state.pairs))
     gaps = np.abs(1 - np.asarray(pair_distances(state.configuration, state.pairs)) / reach)
     held = np.asarray(state.pairs.mask) & network.backbone[i] & network.backbone[j]
     k = int(np.argmin(np.where(held, gaps, np.inf)))

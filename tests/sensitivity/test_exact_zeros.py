@@ -24,7 +24,7 @@ def crystal():
     start = Configuration(
         jnp.asarray(1.55 * (cells + CORNERS).reshape(-1, 3)), jnp.zeros(32, int), PeriodicBox.cubic(3.1, 3)
     )
-    return relax_at_pressure(*lennard_jones.build(lennard_jones.Options(), jnp.ones(1), 1), start, 0.0)
+    return relax_at_pressure(lennard_jones.LennardJones(1.0), start, 0.0)
 
 
 @pytest.mark.parametrize("way", ["adjoint", "forward"])

@@ -29,7 +29,7 @@ REPEATS = 7
 def elasticity_rows(problem: Problem) -> list[Row]:
     """Relax a packing and time its moduli: ours with the response, jax-md's compiled, and one modulus' gradient."""
     relaxation = relax(problem.potential, problem.configuration, problem.settings)
-    check(relaxation.verdict)
+    check(relaxation.verdict, reason=relaxation.reason)
     peer = _peer(relaxation.state)
     ours = lambda: elastic_tensor(linear_response(relaxation))  # noqa: E731
     found, expected = ours(), np.asarray(peer())

@@ -45,7 +45,7 @@ def precision(problem: Problem, path: str, steps: np.ndarray) -> dict[str, np.nd
         NumericalError: When the packing is unjammed, does not relax, or no iterate is settled.
     """
     relaxation = relax(problem.potential, problem.configuration, problem.settings)
-    check(relaxation.verdict)
+    check(relaxation.verdict, reason=relaxation.reason)
     selection, response = select(relaxation.state, [path]), linear_response(relaxation)
     exact = dense_reference(response.state, response.network, selection.tangents)[0]
     final = position_sensitivity(response, selection).values[0]

@@ -39,7 +39,7 @@ def measure(spec: Spec) -> dict[str, Any]:
     options = Lattice(n, spec["packing_fraction"], spec["spread"], spec["perturbation"], seed=0)
     problem = lattice(options, max_force=spec["max_force"])
     seconds, relaxation = timed(lambda: relax(problem.potential, problem.configuration, problem.settings))
-    check(relaxation.verdict)
+    check(relaxation.verdict, reason=relaxation.reason)
     memory = peak_memory()
     stages = response_stages(relaxation, random_half(relaxation.state), 1 if n > _FEW else 5)
     return {

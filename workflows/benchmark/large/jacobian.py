@@ -51,7 +51,7 @@ def measure(spec: Spec) -> dict[str, Any]:
     sizes = spec["n_particles"], 2, spec["packing_fraction"], tuple(spec["diameters"])
     problem = packing(*sizes, seed=0, max_force=spec["max_force"])
     relaxation = relax(problem.potential, problem.configuration, problem.settings)
-    check(relaxation.verdict)
+    check(relaxation.verdict, reason=relaxation.reason)
     relaxation = bare(with_own_diameters(relaxation))
 
     selection = select(relaxation.state, ["soft_sphere.sigma"])

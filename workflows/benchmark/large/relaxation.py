@@ -72,7 +72,7 @@ def measure(spec: Spec) -> dict[str, Any]:
 
 def _relaxed(problem: Problem) -> Relaxation:
     relaxation = relax(problem.potential, problem.configuration, problem.settings)
-    check(relaxation.verdict)
+    check(relaxation.verdict, reason=relaxation.reason)
     return relaxation
 
 

@@ -46,7 +46,7 @@ def measure(spec: Spec) -> dict[str, Any]:
     sizes = spec["n_particles"], 3, spec["packing_fraction"], tuple(spec["diameters"])
     problem = packing(*sizes, seed=spec["start"], max_force=spec["max_force"])
     relaxing, relaxation = timed(lambda: relax(problem.potential, problem.configuration, problem.settings))
-    check(relaxation.verdict)
+    check(relaxation.verdict, reason=relaxation.reason)
     selection = select(relaxation.state, ["soft_sphere.sigma[A]"])
     response = linear_response(relaxation)
     state, held = response.state, response.network.backbone
