@@ -57,11 +57,11 @@ class System:
         species, names = state.configuration.species, state.configuration.species_names
         start = Configuration(state.position, species, moved.box, names)
         if self.pressure is None:
-            found = relax(state.potential, moved.potential, start, self.relaxation.settings)
+            found = relax(moved.potential, start, self.relaxation.settings)
             check(found.verdict)
             return self._with_rattlers_in_place(linear_response(found))
         pressure = self.pressure.pressure + pressure_step
-        found = relax_at_pressure(state.potential, moved.potential, start, pressure, self.settings)
+        found = relax_at_pressure(moved.potential, start, pressure, self.settings)
         check(found.verdict)
         return linear_response(found.relaxation)
 

@@ -79,7 +79,7 @@ def changed(relaxation, parameters, factor=1.0):
     start = Configuration(
         configuration.position * factor, configuration.species, parameters.box, configuration.species_names
     )
-    return relaxed(relaxation.state.potential, parameters.potential, start)
+    return relaxed(parameters.potential, start)
 
 
 def dilated(relaxation, factor):

@@ -98,7 +98,6 @@ def relaxed_again(found, parameters, pressure):
     start = Configuration(configuration.position, configuration.species, parameters.box, configuration.species_names)
     _, box, fixed, _ = next(case for name, case in CASES.items() if state(name) is found)
     again = relax_at_pressure(
-        found.relaxation.state.potential,
         parameters.potential,
         start,
         pressure,

@@ -79,7 +79,7 @@ class Setting:
         moved = jax.tree.map(lambda p, dp: p + step * dp, self.state.parameters, direction)
         here = self.state.configuration
         start = Configuration(here.position, here.species, moved.box, here.species_names)
-        end = relax(self.state.potential, moved.potential, start, RelaxationSettings(max_force=1e-13))
+        end = relax(moved.potential, start, RelaxationSettings(max_force=1e-13))
         assert end.network.same_as(self.relaxation.network)
         return end
 

@@ -35,7 +35,7 @@ def along(relaxation):
 
 def rerelaxed(relaxation, step):
     moved = jax.tree.map(lambda value, way: value + step * way, relaxation.state.parameters, along(relaxation))
-    return relax(relaxation.state.potential, moved.potential, relaxation.state.configuration)
+    return relax(moved.potential, relaxation.state.configuration)
 
 
 def central_difference(relaxation, first):
