@@ -87,8 +87,9 @@ def select(state: State, patterns: Sequence[str] | None = None) -> Selection:
 
     Args:
         state: The state whose parameters are meant.
-        patterns: Full paths, or a prefix such as ``soft_sphere.sigma`` that stands for all its entries; pairs of
-            species and strains in any order (``[B,A]`` is ``[A,B]``). By default every entry of the potential.
+        patterns: Full paths, or a prefix such as ``soft_sphere.sigma`` or ``soft_sphere`` that stands for all its
+            entries; pairs of species and strains in any order (``[B,A]`` is ``[A,B]``). By default every entry of the
+            potential.
 
     Returns:
         The selection, in the order of the patterns.
@@ -140,12 +141,18 @@ def scaling_direction(state: State, unit: str) -> Parameters:
 def _matching(known: list[Entry], named: dict[str, Entry], pattern: str) -> list[Entry]:
     name = pattern.replace(" ", "")
     exact = named.get(name)
-    found = [exact] if exact else [entry for entry in known if entry.path.split("[")[0] == name]
+    found = [exact] if exact else [entry for entry in known if name in _prefixes(entry)]
     if found:
         return found
     names = sorted({entry.path for entry in known[:200]} | {entry.path.split("[")[0] for entry in known})
     near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.3) or names[:5]
     raise UserError(f"there is no parameter {pattern!r}; the nearest are {', '.join(near)}.")
+
+
+def _prefixes(entry: Entry) -> tuple[str, ...]:
+    """Return the names that stand for an entry and its like: the parameter's, and the term's."""
+    term = entry.path.split(".")[0]
+    return (entry.path.split("[")[0],) if term == "box" else (entry.path.split("[")[0], term)
 
 
 def _aliases(entry: Entry) -> Iterator[str]:

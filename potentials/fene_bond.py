@@ -36,5 +36,5 @@ class FENEBond(BondPotential):
     def bond_energy(self, distance: Array) -> Array:
         """Return the energy of every bond, units of energy; NaN for one that is too long."""
         ratio = distance / self.extent
-        rest = jnp.where(ratio < 1.0, 1.0 - ratio**2, jnp.nan)
-        return -0.5 * self.k * self.extent**2 * jnp.log(rest)
+        # a factor, because the derivative of a chosen NaN would be zero
+        return jnp.where(ratio < 1.0, -0.5, jnp.nan) * self.k * self.extent**2 * jnp.log(1.0 - ratio**2)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
@@ -43,10 +44,10 @@ class Morse(TruncatedPotential):
         return "morse"
 
     @property
-    def stiffness(self) -> float:
+    def stiffness(self) -> Any:
         r"""Curvature at the minimum, :math:`2\alpha^2\sigma^2` epsilon/sigma^2, of the steepest pair."""
         steepest, longest = (jnp.max(jnp.asarray(node.values)) for node in (self.alpha, self.sigma))
-        return float(2.0 * (steepest * longest) ** 2)
+        return jax.lax.stop_gradient(2.0 * (steepest * longest) ** 2)
 
     def whole(self, distance: Array) -> Array:
         """Return the law of infinite range, units of energy."""

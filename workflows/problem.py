@@ -108,13 +108,12 @@ def stored_problem(stored: StoredRun) -> Problem:
     """
     laws = {}
     for term in stored.terms:
-        module = potentials.REGISTRY.get(term.law)
-        if module is None:
+        kind = potentials.LAWS.get(term.law)
+        if kind is None:
             raise UserError(
-                f"the potential {term.law!r} cannot be made from the file: it is none of "
-                f"{', '.join(potentials.REGISTRY)}."
+                f"the potential {term.law!r} cannot be made from the file: it is none of {', '.join(potentials.LAWS)}."
             )
-        laws[term.name] = module.Law(**term.fields, **restored_params(stored, term))
+        laws[term.name] = kind(**term.fields, **restored_params(stored, term))
     (name, law), *others = laws.items()
     potential = law if not others and name == law.name else Sum(laws)
     return Problem(potential, stored.configuration, stored_settings(stored.settings))

@@ -81,7 +81,7 @@ def test_bonds_cross_the_boundary_and_join_a_particle_with_its_image():
     position = jnp.array([[0.1, 0.1], [0.9, 1.0]])
     crossing = Groups.nearest([[0, 1]], position, box)
     own = Groups([[0, 0]], np.array([[[1, 0]]]))
-    for groups, length in ((crossing, np.hypot(0.0, 0.2)), (own, 1.0)):
+    for groups, length in ((crossing, np.hypot(0.4, 0.2)), (own, 1.0)):
         configuration = Configuration(position, jnp.zeros(2, int), box, ("A",), {"bonds": groups})
         value = float(energy(State.unlisted(configuration, HarmonicBond(1.0, 0.0))))
         assert value == pytest.approx(0.5 * length**2, rel=1e-12)

@@ -274,9 +274,10 @@ def test_extxyz_without_period_is_free(tmp_path: Path) -> None:
     assert read_configuration(path)[0].box == FreeBox(3)
 
 
-def test_extxyz_that_is_periodic_along_some_directions_only_is_refused(tmp_path: Path) -> None:
+def test_extxyz_may_be_periodic_along_some_directions_only(tmp_path: Path) -> None:
     pytest.importorskip("ase")
     path = tmp_path / "a.extxyz"
     write_xyz(path, "T T F", 1.0)
-    with pytest.raises(UserError, match="every one of its directions"):
-        read_configuration(path)
+    box = read_configuration(path)[0].box
+    assert isinstance(box, PeriodicBox)
+    assert box.periodic == (True, True, False)
