@@ -13,7 +13,8 @@ from jaxtyping import Array, Float
 from mdsens.energy import PairPotential, State
 from mdsens.generic import random_product
 from mdsens.neighbors import on_device, padded_pairs, pair_distances, standard_capacity
-from mdsens.types import Position
+from mdsens.parameters import has_tie
+from mdsens.types import Position, replaced
 
 TOUCH = 1e-9  # relative overlap that makes a contact
 
@@ -85,7 +86,8 @@ def contact_network(state: State) -> Network:
         nothing = np.zeros(0, dtype=int)
         # a row of the Hessian vanishes if, and almost surely only if, its product with a random vector does
         stiff = np.any(random_product(state)[1] != 0.0, axis=1) | (n == 1)  # one alone only moves as a whole
-        return Network(nothing, nothing, np.zeros((state.configuration.dimension, 0), int), stiff, one_sided=False)
+        network = Network(nothing, nothing, np.zeros((state.configuration.dimension, 0), int), stiff, one_sided=False)
+        return dataclasses.replace(network, one_sided=_is_at_a_kink(state, stiff))
     pairs, mask = state.pairs, np.asarray(state.pairs.mask)
     i, j, shift = (np.asarray(index)[..., mask] for index in (pairs.i, pairs.j, pairs.shift))
     overlap = np.asarray(_relative_overlaps(state))[mask]
@@ -96,14 +98,29 @@ def contact_network(state: State) -> Network:
     else:
         backbone = np.bincount(np.concatenate([i_touching, j_touching]), minlength=n) > 0
     held = backbone[i_touching] & backbone[j_touching]
-    kinked = potential.smoothness < 2
-    one_sided = bool(kinked and np.any((np.abs(overlap) <= TOUCH) & backbone[i] & backbone[j]))
+    one_sided = _is_at_a_kink(state, backbone)
     return Network(i_touching[held], j_touching[held], shift[:, touching][:, held], backbone, one_sided)
 
 
+def _is_at_a_kink(state: State, backbone: np.ndarray) -> bool:
+    """Return whether derivatives differ on both sides: a contact just begins, or a rule of mixing has a tie."""
+    if has_tie(state.potential):
+        return True
+    i, j = (np.asarray(index) for index in (state.pairs.i, state.pairs.j))
+    held = np.asarray(state.pairs.mask) & backbone[i] & backbone[j]
+    return any(bool(np.any(held & (np.abs(_relative_overlaps(term)) <= TOUCH))) for term in _kinked(state))
+
+
+def _kinked(state: State) -> list[State]:
+    """Return a state for every term that is a pair law whose second derivative jumps where a contact begins."""
+    terms = [term for _, term in state.potential.terms()]
+    laws = [term for term in terms if isinstance(term, PairPotential) and term.smoothness < 2]
+    return [replaced(state, {"potential": law}) for law in laws]
+
+
 def is_kinked(state: State) -> bool:
-    """Return whether the law's second derivative jumps where a contact begins."""
-    return isinstance(state.potential, PairPotential) and state.potential.smoothness < 2
+    """Return whether the second derivative of a pair law jumps where a contact begins."""
+    return bool(_kinked(state))
 
 
 def changes_within(state: State, network: Network, step: Position | np.ndarray) -> bool:
@@ -115,9 +132,12 @@ def changes_within(state: State, network: Network, step: Position | np.ndarray) 
         step: Where particles are still to go.
     """
     pairs = state.pairs
-    overlap, change = (np.asarray(part) for part in _overlaps_along(state, jnp.asarray(step)))
     held = np.asarray(pairs.mask) & network.backbone[np.asarray(pairs.i)] & network.backbone[np.asarray(pairs.j)]
-    return bool(np.any(held & (np.abs(overlap) <= 2 * np.abs(change))))
+    for term in _kinked(state):
+        overlap, change = (np.asarray(part) for part in _overlaps_along(term, jnp.asarray(step)))
+        if np.any(held & (np.abs(overlap) <= 2 * np.abs(change))):
+            return True
+    return False
 
 
 @jax.jit

@@ -119,6 +119,9 @@ class PerSpecies(PairParameter):
         self.values = jnp.asarray(values, dtype=float)
         self.mixing = mixing
 
+    def __check_init__(self) -> None:
+        _refuse_asymmetric(self.mixing, self.values)
+
     def at(self, species: Species, i: Index, j: Index) -> Float[Array, " m"]:
         """Return the mixed value of every pair, shape (m,)."""
         return self.mixing(self.values[species[i]], self.values[species[j]])
@@ -191,6 +194,9 @@ class PerParticle(PairParameter):
         self.values = jnp.asarray(values, dtype=float)
         self.mixing = mixing
 
+    def __check_init__(self) -> None:
+        _refuse_asymmetric(self.mixing, self.values)
+
     def at(self, species: Species, i: Index, j: Index) -> Float[Array, " m"]:
         """Return the mixed value of every pair, shape (m,)."""
         return self.mixing(self.values[i], self.values[j])
@@ -210,6 +216,41 @@ class PerParticle(PairParameter):
     def shape_for(self, n_species: int, n_particles: int) -> tuple[int, ...]:
         """Return (n,): one entry per particle."""
         return (n_particles,)
+
+
+def _refuse_asymmetric(mixing: Mixing, values: Float[Array, " k"]) -> None:
+    """Refuse a rule that depends on the order of its two values.
+
+    Raises:
+        ValueError: When it does: a pair has no order.
+    """
+    if mixing in _SMOOTH or not is_concrete(values) or values.ndim != 1:
+        return
+    turned = values[::-1]
+    there, back = np.asarray(mixing(values, turned)), np.asarray(mixing(turned, values))
+    if not np.allclose(there, back, rtol=1e-12, atol=0, equal_nan=True):
+        raise ValueError(
+            f"the mixing rule {getattr(mixing, '__name__', mixing)!r} gives {there[0]} for ({values[0]}, {turned[0]}) "
+            f"and {back[0]} in the other order; a rule of mixing must be symmetric."
+        )
+
+
+_SMOOTH = (arithmetic_mean, geometric_mean)
+_TIE = 1e-6  # relative change by which both sides of a tie are compared
+
+
+def has_tie(law: PyTree) -> bool:
+    """Return whether a rule of mixing has a kink at two equal entries, as the larger of two values has."""
+    for node in jax.tree.leaves(law, is_leaf=is_entries):
+        if not isinstance(node, PerSpecies | PerParticle) or node.mixing in _SMOOTH:
+            continue
+        values = np.asarray(node.values)
+        tied, count = np.unique(values, return_counts=True)
+        tied = jnp.asarray(tied[count > 1])
+        middle, up, down = (np.asarray(node.mixing(tied * (1 + h), tied)) for h in (0.0, _TIE, -_TIE))
+        if np.any(np.abs(up + down - 2 * middle) > 0.1 * _TIE * np.abs(middle)):
+            return True
+    return False
 
 
 def _mixture_stencil(

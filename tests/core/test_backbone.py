@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 
 from mdsens.backbone import contact_network
-from mdsens.energy import State
+from mdsens.energy import State, Sum, max_reach
 from mdsens.foreign import EnergyFunction
 from mdsens.neighbors import neighbor_pairs
-from mdsens.parameters import Uniform
+from mdsens.parameters import PerParticle, PerSpecies, Uniform
 from mdsens.types import Configuration, FreeBox, PeriodicBox
 from potentials.soft_sphere import SoftSphere
+from systems import bidisperse
 
 
 def hexagonal(n_x=4, n_y=3, spacing=0.98):
@@ -100,3 +101,32 @@ def test_elsewhere_a_rattler_is_a_particle_without_stiffness():
     found = contact_network(State.unlisted(configuration, law).with_every_pair())
     np.testing.assert_array_equal(found.backbone, [True, True, False])
     assert found.n_contacts == 0
+
+
+def test_derivatives_at_a_tie_are_one_sided():
+    start = bidisperse.build(bidisperse.Options(n_particles=16, packing_fraction=1.0)).configuration
+    tied, apart = (SoftSphere(PerSpecies(sizes, jnp.maximum)) for sizes in ([0.9, 0.9], [0.9, 0.91]))
+    assert contact_network(State.unlisted(start, tied).with_every_pair()).one_sided
+    assert not contact_network(State.unlisted(start, apart).with_every_pair()).one_sided
+
+
+def test_a_touching_pair_of_a_sum_is_one_sided():
+    position, matrix = hexagonal(spacing=1.0)
+    configuration = Configuration(jnp.asarray(position), jnp.zeros(len(position), int), PeriodicBox(matrix))
+    pairs = neighbor_pairs(position, configuration.box, 1.2)
+    both = Sum({"discs": SoftSphere(1.0 + 1e-10), "wide": SoftSphere(1.1)})
+    assert contact_network(State(configuration, both, pairs)).one_sided
+    assert not contact_network(State(configuration, Sum({"wide": SoftSphere(1.1)}), pairs)).one_sided
+
+
+def test_the_range_is_that_of_the_pairs_that_occur():
+    # a rule that exceeds both diameters, and one of a species without particles
+    def wide(a, b):
+        return 0.9 * (a + b)
+
+    position, matrix = hexagonal()
+    n = len(position)
+    for sigma in (PerSpecies([1.0, 1.0, 5.0], wide), PerParticle(np.ones(n), wide)):
+        species = jnp.arange(n) % 2
+        here = Configuration(jnp.asarray(position), species, PeriodicBox(matrix), ("A", "B", "C"))
+        assert max_reach(SoftSphere(sigma), here) == pytest.approx(1.8)

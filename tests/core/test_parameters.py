@@ -12,6 +12,7 @@ from mdsens.parameters import (
     Uniform,
     at_pairs,
     geometric_mean,
+    has_tie,
 )
 
 SPECIES = jnp.array([0, 1, 2, 2, 1])
@@ -76,3 +77,21 @@ def test_entries_must_be_finite(make, value):
 def test_entries_are_float64():
     for parameter in (Uniform(1.0), PerSpecies([1.0, 2.0]), PerPair([1.0, 2.0, 3.0]), PerParticle(np.ones(3))):
         assert parameter.values.dtype == jnp.float64
+
+
+def larger(a, b):
+    return jnp.maximum(a, b)
+
+
+@pytest.mark.parametrize("kind", [PerSpecies, PerParticle])
+def test_a_rule_of_mixing_must_be_symmetric(kind):
+    with pytest.raises(ValueError, match="a rule of mixing must be symmetric"):
+        kind(jnp.array([1.0, 2.0]), lambda a, b: a)
+    kind(jnp.array([1.0, 2.0]), larger)
+
+
+def test_the_larger_of_two_equal_values_has_a_kink():
+    assert has_tie({"sigma": PerSpecies([1.0, 1.0], larger)})
+    assert has_tie({"sigma": PerParticle(np.array([1.0, 2.0, 1.0]), larger)})
+    assert not has_tie({"sigma": PerSpecies([1.0, 1.1], larger)})
+    assert not has_tie({"sigma": PerSpecies([1.0, 1.0]), "epsilon": PerSpecies([1.0, 1.0], geometric_mean)})
