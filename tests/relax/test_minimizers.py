@@ -79,7 +79,7 @@ def test_the_order_of_the_particles_in_memory_does_not_matter():
     order = np.random.default_rng(0).permutation(SMALL + 20)
     mixed = dataclasses.replace(start, position=minimum.state.position[order] + 1e-4, species=start.species[order])
     shuffled = dataclasses.replace(law, sigma=PerParticle(law.sigma.values[order], law.sigma.mixing))
-    again = relax(law, shuffled, mixed)
+    again = relax(shuffled, mixed)
     assert again.energy == pytest.approx(minimum.energy, rel=1e-12)
     assert again.network.n_contacts == minimum.network.n_contacts
     np.testing.assert_array_equal(again.network.backbone, minimum.network.backbone[order])
