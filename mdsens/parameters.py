@@ -244,9 +244,8 @@ def has_tie(law: PyTree) -> bool:
     for node in jax.tree.leaves(law, is_leaf=is_entries):
         if not isinstance(node, PerSpecies | PerParticle) or node.mixing in _SMOOTH:
             continue
-        values = np.asarray(node.values)
-        tied, count = np.unique(values, return_counts=True)
-        tied = jnp.asarray(tied[count > 1])
+        found, count = np.unique(np.asarray(node.values), return_counts=True)
+        tied = jnp.asarray(found[count > 1])
         middle, up, down = (np.asarray(node.mixing(tied * (1 + h), tied)) for h in (0.0, _TIE, -_TIE))
         if np.any(np.abs(up + down - 2 * middle) > 0.1 * _TIE * np.abs(middle)):
             return True
