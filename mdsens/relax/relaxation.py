@@ -227,7 +227,8 @@ def _near_the_box(configuration: Configuration) -> Configuration:
     if not isinstance(box, PeriodicBox):
         return configuration
     fractional = np.asarray(configuration.position) @ np.linalg.inv(np.asarray(box.matrix)).T
-    if np.abs(fractional).max() < _FAR:
+    # a topology counts images from where particles are
+    if np.abs(fractional[:, list(box.periodic)]).max() < _FAR or configuration.topology:
         return configuration
     return replaced(configuration, {"position": box.wrap(configuration.position)})
 
@@ -267,7 +268,10 @@ _forces = jax.jit(forces)
 @jax.jit
 def _energy_and_pressure(state: State) -> tuple[Scalar, Scalar]:
     """Return the energy and the pressure, which is NaN for a free system and where the energy does not follow it."""
-    has_pressure = isinstance(state.configuration.box, PeriodicBox) and state.potential.follows_box(
-        state.configuration, state.pairs
+    box = state.configuration.box
+    has_pressure = (
+        isinstance(box, PeriodicBox)
+        and box.is_periodic
+        and state.potential.follows_box(state.configuration, state.pairs)
     )
     return energy(state), pressure(state) if has_pressure else jnp.full((), jnp.nan)
