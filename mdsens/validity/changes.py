@@ -123,13 +123,12 @@ def _scaled_rates(
     state: State, tangents: Parameters, rates: Float[Array, "k n d"]
 ) -> tuple[Float[Array, " m"], Float[Array, "k m"]]:
     """Return r/sigma of every listed pair and its derivative along every direction."""
-    potential = state.potential
-    assert isinstance(potential, PairPotential)
 
     def scaled(x: Position, p: Parameters) -> Float[Array, " m"]:
         there = state.at(x, p)
-        reach = potential.reach(there.configuration, there.pairs)
-        return pair_distances(there.configuration, there.pairs) / reach * potential.cutoff
+        assert isinstance(there.potential, PairPotential)
+        reach = there.potential.reach(there.configuration, there.pairs)
+        return pair_distances(there.configuration, there.pairs) / reach * there.potential.cutoff
 
     along = lambda dx, dp: jax.jvp(scaled, (state.position, state.parameters), (dx, dp))[1]  # noqa: E731
     return scaled(state.position, state.parameters), jax.vmap(along)(rates, tangents)

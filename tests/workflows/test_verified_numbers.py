@@ -21,7 +21,7 @@ INPUTS = (
     "particles/trajectory/species/value",
     "particles/trajectory/box/edges/value",
     "parameters/values",
-    "parameters/potential_fields@alpha",
+    "parameters/terms/soft_sphere@alpha",
     "relaxation/settings@max_force",
     "relaxation/settings@skin",
     "relaxation@energy",
