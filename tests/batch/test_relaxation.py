@@ -17,7 +17,7 @@ from mdsens.types import PeriodicBox
 
 
 def test_members_are_minima_to_the_last_digits(jammed):
-    _, _, _, batch = jammed
+    _, _, batch = jammed
     assert batch.converged.all()
     for k in range(5):
         state = member(batch.stack, k).with_every_pair()

@@ -99,7 +99,7 @@ def test_three_packings_are_followed(mdsens, tiny, tmp_path, monkeypatch):
 def test_an_ensemble_that_gives_no_answer_says_why_and_fails(mdsens, tiny, tmp_path, monkeypatch):
     def lost(*arguments):
         nothing = {name: np.full(4, np.nan) for name in invented(*arguments)}
-        return nothing | {"pressure": np.array(arguments[3]), "verdict": np.full(4, "max_steps")}
+        return nothing | {"pressure": np.array(arguments[2]), "verdict": np.full(4, "max_steps")}
 
     monkeypatch.setattr(workflow, "followed", lost)
     outcome = mdsens("compress", tiny, "-o", tmp_path / "out")
