@@ -31,7 +31,7 @@ def alone(jammed):
 
 
 def test_positions_follow_as_those_of_one_system(jammed, alone):
-    found = position_sensitivities(jammed[3], PATHS)
+    found = position_sensitivities(jammed[2], PATHS)
     assert found.answered.all()
     for k, response in enumerate(alone):
         selection = select(response.state, PATHS)
@@ -44,7 +44,7 @@ def test_positions_follow_as_those_of_one_system(jammed, alone):
 
 
 def test_certificates_are_those_of_one_system(jammed, alone):
-    found = position_sensitivities(jammed[3], PATHS).certificate
+    found = position_sensitivities(jammed[2], PATHS).certificate
     for k, response in enumerate(alone):
         one = position_sensitivity(response, select(response.state, PATHS)).certificate
         # Lanczos stops at a thousandth, the subspace iteration after four rounds
@@ -59,7 +59,7 @@ def test_certificates_are_those_of_one_system(jammed, alone):
 
 
 def test_observables_follow_as_those_of_one_system(jammed, alone):
-    found = observable_sensitivities(jammed[3], pressure, PATHS)
+    found = observable_sensitivities(jammed[2], pressure, PATHS)
     for k, response in enumerate(alone):
         one = observable_sensitivity(response, pressure, select(response.state, PATHS))
         np.testing.assert_allclose(found.values[k], one.values, rtol=1e-9)
