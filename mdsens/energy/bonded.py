@@ -16,7 +16,7 @@ from jaxtyping import Array
 
 from mdsens.energy.potential import Potential, coupled
 from mdsens.neighbors import PairList
-from mdsens.parameters import PairParameter, PerBond, PerKind, Uniform, at_groups
+from mdsens.parameters import GroupParameter, PairParameter, Uniform, at_groups
 from mdsens.types import Components, Configuration, Groups, Scalar
 
 
@@ -88,18 +88,10 @@ class BondedPotential(Potential):
                     f"the parameter {path} is a {type(value).__name__}; a bonded term takes one number, PerKind or "
                     "PerBond."
                 )
-            needed = (
-                len(groups.index) if isinstance(value, PerBond) else n_kinds if isinstance(value, PerKind) else None
-            )
-            found = len(value.values) if isinstance(value, PerBond | PerKind) else None
-            if (
-                found is not None
-                and needed is not None
-                and (found < needed or (isinstance(value, PerBond) and found > needed))
-            ):
+            if isinstance(value, GroupParameter) and not value.fits(len(groups.index), n_kinds):
                 raise ValueError(
-                    f"the parameter {path} ({type(value).__name__}) has {found} entries; the topology "
-                    f"{self.topology!r} needs {needed}."
+                    f"the parameter {path} ({type(value).__name__}) has {len(value.values)} entries; the topology "
+                    f"{self.topology!r} has {len(groups.index)} groups of {n_kinds} kinds."
                 )
 
 
