@@ -27,7 +27,8 @@ class Network:
         i: First particle of every backbone contact, shape (c,).
         j: Second particle, shape (c,).
         shift: Image counts of the second particle, shape (d, c).
-        backbone: True for particles that are held in place, shape (n,); the others are rattlers.
+        backbone: True for particles that are held in place, by contacts or by decree, shape (n,); the others are
+            rattlers.
         one_sided: Whether two backbone particles are within a relative 1e-9 of touching at a kink of the law's second
             derivative, so that derivatives differ on the two sides; in a response also whether the remaining step to
             the minimum would open or close a contact.
@@ -74,8 +75,9 @@ def _relative_overlaps(state: State) -> Float[Array, " m"]:
 def contact_network(state: State) -> Network:
     """Find the backbone of a state.
 
-    For contact laws the backbone is what remains after recursively removing particles with fewer than d + 1 contacts, a
-    contact being a relative overlap 1 - r/sigma above 1e-9. For other energies a rattler is a particle whose Hessian
+    For contact laws the backbone is what remains after recursively removing particles with fewer than d + 1 contacts
+    (one more than they have free components; none of those that are held), a contact being a relative overlap
+    1 - r/sigma above 1e-9. For other energies a rattler is a particle whose Hessian
     rows vanish, and contacts are the pairs within range.
 
     References:
@@ -86,6 +88,7 @@ def contact_network(state: State) -> Network:
         nothing = np.zeros(0, dtype=int)
         # a row of the Hessian vanishes if, and almost surely only if, its product with a random vector does
         stiff = np.any(random_product(state)[1] != 0.0, axis=1) | (n == 1)  # one alone only moves as a whole
+        stiff |= state.configuration.immobile
         network = Network(nothing, nothing, np.zeros((state.configuration.dimension, 0), int), stiff, one_sided=False)
         return dataclasses.replace(network, one_sided=_is_at_a_kink(state, stiff))
     pairs, mask = state.pairs, np.asarray(state.pairs.mask)
@@ -94,9 +97,10 @@ def contact_network(state: State) -> Network:
     touching = overlap > (TOUCH if potential.contact else 0.0)
     i_touching, j_touching = i[touching], j[touching]
     if potential.contact:
-        backbone = _prune(i_touching, j_touching, n, state.configuration.dimension + 1)
+        backbone = _prune(i_touching, j_touching, n, _least_contacts(state))
     else:
         backbone = np.bincount(np.concatenate([i_touching, j_touching]), minlength=n) > 0
+        backbone |= state.configuration.immobile
     held = backbone[i_touching] & backbone[j_touching]
     one_sided = _is_at_a_kink(state, backbone)
     return Network(i_touching[held], j_touching[held], shift[:, touching][:, held], backbone, one_sided)
@@ -106,8 +110,7 @@ def _is_at_a_kink(state: State, backbone: np.ndarray) -> bool:
     """Return whether derivatives differ on both sides: a contact just begins, or a rule of mixing has a tie."""
     if has_tie(state.potential):
         return True
-    i, j = (np.asarray(index) for index in (state.pairs.i, state.pairs.j))
-    held = np.asarray(state.pairs.mask) & backbone[i] & backbone[j]
+    held = _felt(state, backbone)
     return any(bool(np.any(held & (np.abs(_relative_overlaps(term)) <= TOUCH))) for term in _kinked(state))
 
 
@@ -131,13 +134,27 @@ def changes_within(state: State, network: Network, step: Position | np.ndarray) 
         network: Its backbone.
         step: Where particles are still to go.
     """
-    pairs = state.pairs
-    held = np.asarray(pairs.mask) & network.backbone[np.asarray(pairs.i)] & network.backbone[np.asarray(pairs.j)]
+    held = _felt(state, network.backbone)
     for term in _kinked(state):
         overlap, change = (np.asarray(part) for part in _overlaps_along(term, jnp.asarray(step)))
         if np.any(held & (np.abs(overlap) <= 2 * np.abs(change))):
             return True
     return False
+
+
+def _felt(state: State, backbone: np.ndarray) -> np.ndarray:
+    """Return which listed pairs join particles of the backbone of which not both are held, shape (m,)."""
+    pairs, still = state.pairs, state.configuration.immobile
+    i, j = np.asarray(pairs.i), np.asarray(pairs.j)
+    return np.asarray(pairs.mask) & backbone[i] & backbone[j] & ~(still[i] & still[j])
+
+
+def _least_contacts(state: State) -> np.ndarray:
+    """Return how many contacts hold a particle, shape (n,): one more than its free components; none if it is held."""
+    n, d = state.position.shape
+    held = np.zeros((n, d), bool) if state.configuration.held is None else np.asarray(state.configuration.held)
+    free = np.sum(~held, axis=1)
+    return np.where(free > 0, free + 1, 0)
 
 
 @jax.jit
@@ -154,8 +171,8 @@ def with_contacts(state: State, network: Network) -> State:
     return state.with_pairs(on_device(padded_pairs(network.i, network.j, network.shift, capacity)))
 
 
-def _prune(i: np.ndarray, j: np.ndarray, n: int, least: int) -> np.ndarray:
-    """Remove particles with fewer than ``least`` contacts until none is left to remove; return who remains."""
+def _prune(i: np.ndarray, j: np.ndarray, n: int, least: np.ndarray) -> np.ndarray:
+    """Remove particles with fewer contacts than their ``least`` until none is left to remove; return who remains."""
     alive = np.ones(n, dtype=bool)
     while True:
         bonds = alive[i] & alive[j]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from mdsens.energy import State, forces
+from mdsens.energy import State, free_forces
 from mdsens.hessian import directional_row_sum
 from mdsens.parameters import Parameters
 from mdsens.rounding import position_rounding
@@ -15,7 +15,7 @@ from mdsens.types import Position, Scalar
 
 
 def _gradient(state: State, position: Position, parameters: Parameters) -> Position:
-    return -forces(state.at(position, parameters))
+    return -free_forces(state.at(position, parameters))
 
 
 @jax.jit
@@ -31,8 +31,15 @@ def mixed(state: State, tangents: Parameters) -> Float[Array, "k n d"]:
 
 @jax.jit
 def slopes_and_forces(state: State, tangents: Parameters) -> tuple[Float[Array, "k n d"], Position]:
-    """Return ``mixed`` and the forces in one compiled call."""
-    return mixed(state, tangents), forces(state)
+    """Return ``mixed`` and the forces on what is free in one compiled call."""
+    return mixed(state, tangents), free_forces(state)
+
+
+@jax.jit
+def carried(state: State, tangents: Parameters) -> Float[Array, "k n d"]:
+    """Return how held particles move along every direction dp, with the box or on their own, shape (k, n, d)."""
+    along = lambda p: state.at(state.position, p).position  # noqa: E731
+    return jax.vmap(lambda tangent: jax.jvp(along, (state.parameters,), (tangent,))[1])(tangents)
 
 
 @jax.jit

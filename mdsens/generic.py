@@ -23,7 +23,7 @@ _AGREEMENT = 1e-10  # relative difference of two products with H: rounding is 1e
 
 @jax.jit
 def hessian_products(state: State, directions: Float[Array | np.ndarray, "k n d"]) -> Float[Array, "k n d"]:
-    """Return H v for every direction v, shape (k, n, d)."""
+    """Return H v for every direction v, shape (k, n, d); rows and columns of what is held are zero."""
     slope = lambda x: gradient_at(state, x, state.parameters)  # noqa: E731
     return jax.vmap(lambda v: jax.jvp(slope, (state.position,), (v,))[1])(jnp.asarray(directions))
 
@@ -32,6 +32,17 @@ def random_product(state: State, seed: int = 0) -> tuple[np.ndarray, np.ndarray]
     """Return a random vector v and H v, both of shape (n, d)."""
     vector = np.random.default_rng(seed).standard_normal(state.position.shape)
     return vector, np.asarray(hessian_products(state, vector[None])[0])
+
+
+def unknowns_of(state: State, particles: np.ndarray | None = None) -> np.ndarray:
+    """Return the numbers d i + a of the components that are free, shape (m,), of some particles or of all."""
+    configuration = state.configuration
+    free = np.ones((configuration.n_particles, configuration.dimension), bool)
+    if configuration.held is not None:
+        free &= ~np.asarray(configuration.held)
+    if particles is not None:
+        free &= particles[:, None]
+    return np.flatnonzero(free)
 
 
 def coupling_pattern(state: State) -> sp.csr_array:

@@ -26,7 +26,6 @@ from mdsens.errors import UserError
 from mdsens.factor import (
     Factor,
     PairBlocks,
-    assemble,
     banded_cholesky,
     dense_matrix,
     merged,
@@ -34,9 +33,10 @@ from mdsens.factor import (
     sparse_factor,
     spectrum,
     upper_triangle,
+    whole,
 )
 from mdsens.factor.base import TooLargeError
-from mdsens.generic import MOST_ENTRIES, coloured_hessian, hessian_products, is_assembled
+from mdsens.generic import MOST_ENTRIES, coloured_hessian, hessian_products, is_assembled, unknowns_of
 from mdsens.krylov import block_krylov
 from mdsens.matrix_free import matrix_free
 from mdsens.neighbors import pair_components
@@ -74,26 +74,24 @@ def hessian(state: State, particles: np.ndarray | None = None) -> sp.csc_array:
             then connect kept particles only.
 
     Returns:
-        The matrix, shape (m d, m d) for m kept particles, with every diagonal entry stored.
+        The matrix, shape (m d, m d) for m kept particles, less what is held, with every diagonal entry stored.
 
     Raises:
         UserError: When an energy that is no pair law has too many entries, or couples particles farther apart than it
             declares.
     """
     if isinstance(state.potential, PairPotential):
-        return assemble(pair_blocks(state, particles))
+        return whole(_upper_of_pairs(state, pair_blocks(state, particles), particles))
     if not is_assembled(state):
         raise UserError(
             f"the Hessian of {state.position.size} unknowns would hold more than {MOST_ENTRIES} entries: declare the "
             "energy's Locality (cutoff, hops) if it has one, or take factorise(state), which only multiplies."
         )
-    kept = np.ones(state.configuration.n_particles, bool) if particles is None else particles
-    unknowns = np.repeat(kept, state.configuration.dimension)
-    size = state.position.size
+    unknowns, size = unknowns_of(state, particles), state.position.size
     if size <= SMALL:
         return _assemble_dense(np.asarray(_dense_hessian(state)).reshape(size, size)[np.ix_(unknowns, unknowns)])
     matrix = coloured_hessian(state)
-    return matrix if kept.all() else sp.csc_array(matrix[unknowns][:, unknowns])
+    return matrix if len(unknowns) == size else sp.csc_array(matrix[unknowns][:, unknowns])
 
 
 def factorise(
@@ -126,13 +124,36 @@ def factorise(
     if not isinstance(state.potential, PairPotential):
         if not is_assembled(state):
             return matrix_free(state, particles)
-        return _sparse(_upper(hessian(state, particles)), dimension, like, definite, solver)
+        edge = dimension if _is_by_particles(state) else 1
+        return _sparse(_upper(hessian(state, particles)), edge, like, definite, solver)
     pairs = pair_blocks(state, particles)
+    if state.configuration.held is not None:
+        upper = _upper_of_pairs(state, pairs, particles)
+        if solver != "krylov" and upper.shape[0] <= _TINY:
+            return spectrum(whole(upper).toarray())
+        return _sparse(upper, dimension if _is_by_particles(state) else 1, like, definite, solver)
     size = pairs.n_particles * dimension
     if solver != "krylov" and size <= _TINY:
         return spectrum(dense_matrix(pairs))
     banded = banded_cholesky(pairs) if solver != "krylov" and size <= SMALL and definite else None
     return banded or _sparse(upper_triangle(pairs), dimension, like, definite, solver)
+
+
+def _upper_of_pairs(state: State, pairs: PairBlocks, particles: np.ndarray | None) -> sp.csr_array:
+    """Return the upper triangle of the Hessian of some particles, without what is held."""
+    upper, held = upper_triangle(pairs), state.configuration.held
+    if held is None:
+        return upper
+    free = np.flatnonzero(~(np.asarray(held) if particles is None else np.asarray(held)[particles]))
+    upper = sp.csr_array(upper[free][:, free])
+    upper.sort_indices()
+    return upper
+
+
+def _is_by_particles(state: State) -> bool:
+    """Return whether particles are free or held as a whole, so that the Hessian consists of their blocks."""
+    held = state.configuration.held
+    return held is None or bool(np.all(np.asarray(held).any(axis=1) == state.configuration.immobile))
 
 
 def _sparse(upper: sp.csr_array, dimension: int, like: Factor | None, definite: bool, solver: LinearSolver) -> Factor:

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 from mdsens.energy import State
 from mdsens.errors import NumericalError
 from mdsens.factor import Factor
-from mdsens.generic import hessian_products
+from mdsens.generic import hessian_products, unknowns_of
 from mdsens.krylov import minimum_residual
 
 _SIGN = 1e-7  # of the norm: a negative eigenvalue closer to zero is not told from zero
@@ -64,8 +64,7 @@ def matrix_free(state: State, particles: np.ndarray | None = None) -> MatrixFree
     Raises:
         NumericalError: When a product is not finite or Lanczos iteration does not converge.
     """
-    kept = np.ones(state.configuration.n_particles, bool) if particles is None else particles
-    unknowns = np.flatnonzero(np.repeat(kept, state.configuration.dimension))
+    unknowns = unknowns_of(state, particles)
     norm = abs(_eigenvalue(state, unknowns, "LM", 0.0))
     # H - |H| has its zero modes far from zero, so that accuracy relative to an eigenvalue means accuracy
     lowest = norm + _eigenvalue(state, unknowns, "SA", norm)

@@ -319,15 +319,18 @@ class PerKind(GroupParameter):
 
 
 class Parameters(eqx.Module):
-    """Everything a relaxed structure depends on: the potential and the box.
+    """Everything a relaxed structure depends on: the potential, the box, and where particles are held.
 
     Attributes:
         potential: The potential, a pytree of its own parameters.
         box: The box; its matrix is a parameter like any other.
+        anchors: Where held particles are, in coordinates that follow the box, shape (n, d) (free components count
+            nothing); None where all are free, or where positions say it.
     """
 
     potential: PyTree
     box: Box
+    anchors: Float[Array, "n d"] | None = None
 
 
 def is_entries(node: object) -> bool:

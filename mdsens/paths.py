@@ -1,4 +1,4 @@
-"""Names of parameter entries: ``soft_sphere.sigma[A,B]``, ``soft_sphere.epsilon``, ``box.length``, ``box.strain[0,1]``.
+"""Names of parameter entries: ``soft_sphere.sigma[A,B]``, ``box.length``, ``box.strain[0,1]``, ``held.position[7,0]``.
 
 The same names appear in TOML, HDF5, plots and messages. A selection turns them into directions in parameter space.
 """
@@ -82,6 +82,9 @@ class Entry:
     symmetric: bool = False
 
 
+_OF_STATE = ("box", "held")  # what comes before the dot of entries that are no law's
+
+
 def select(state: State, patterns: Sequence[str] | None = None) -> Selection:
     """Pick parameter entries by name.
 
@@ -99,7 +102,7 @@ def select(state: State, patterns: Sequence[str] | None = None) -> Selection:
     """
     known = list(entries(state))
     if patterns is None:
-        chosen = [entry for entry in known if not entry.path.startswith("box.")]
+        chosen = [entry for entry in known if entry.path.split(".")[0] not in _OF_STATE]
     else:
         named = {alias: entry for entry in known for alias in _aliases(entry)}
         chosen = [entry for pattern in patterns for entry in _matching(known, named, pattern)]
@@ -132,9 +135,12 @@ def scaling_direction(state: State, unit: str) -> Parameters:
     leaves, structure = jax.tree.flatten(state.potential)
     powers = [float(unit_powers(node.unit).get(unit, 0)) for node in state.potential.nodes()]
     scaled = [power * leaf for power, leaf in zip(powers, leaves, strict=True)]
-    box = state.configuration.box
+    box, anchors = state.configuration.box, state.configuration.anchors
+    nothing = jax.tree.map(jnp.zeros_like, anchors)
     return Parameters(
-        jax.tree.unflatten(structure, scaled), box if unit == "length" else jax.tree.map(jnp.zeros_like, box)
+        jax.tree.unflatten(structure, scaled),
+        box if unit == "length" else jax.tree.map(jnp.zeros_like, box),
+        anchors if unit == "length" and not isinstance(box, PeriodicBox) else nothing,  # else they follow the box
     )
 
 
@@ -165,11 +171,12 @@ def _aliases(entry: Entry) -> Iterator[str]:
 
 
 def entries(state: State) -> Iterator[Entry]:
-    """Yield every entry of a state's parameters: the potential's, in the order of their leaves, then the box's.
+    """Yield every entry of a state's parameters: the potential's, in the order of their leaves, the box's, held ones.
 
     The box has the overall ``box.length`` (scaling all lattice vectors), its single components ``box.matrix[i,j]``, and
     the symmetric strains ``box.strain[i,j]`` from where it is (engineering shears); a free system has none, nor has an
-    energy that does not follow the box. Where some axes are not periodic, those along the others are left.
+    energy that does not follow the box. Where some axes are not periodic, those along the others are left. Positions
+    that are held are ``held.position[i,a]``.
     """
     names, before = state.configuration.species_names, 0
     for path, unit, node in state.potential.nodes():
@@ -180,6 +187,7 @@ def entries(state: State) -> Iterator[Entry]:
             yield Entry(path + label, float(value), unit, np.array([before + k]), np.ones(1), pairs)
         before += values.size
     yield from _box_entries(state, before)
+    yield from _held_entries(state, before + sum(leaf.size for leaf in jax.tree.leaves(state.configuration.box)))
 
 
 def _box_entries(state: State, before: int) -> Iterator[Entry]:
@@ -202,6 +210,18 @@ def _box_entries(state: State, before: int) -> Iterator[Entry]:
             continue  # nothing repeats along one of the directions
         places = before + np.arange(matrix.size)
         yield Entry(f"box.strain[{min(i, j)},{max(i, j)}]", 0.0, "none", places, (strain @ matrix).ravel(), i != j)
+
+
+def _held_entries(state: State, before: int) -> Iterator[Entry]:
+    held, box = state.configuration.held, state.configuration.box
+    if held is None:
+        return
+    position = np.asarray(state.position)
+    d = position.shape[1]
+    inverse = np.asarray(box.inverse) if isinstance(box, PeriodicBox) else np.eye(d)
+    for i, a in np.argwhere(np.asarray(held)):
+        places = before + i * d + np.arange(d)
+        yield Entry(f"held.position[{i},{a}]", float(position[i, a]), "length", places, inverse[:, a])
 
 
 def _index_labels(shape: tuple[int, ...]) -> list[str]:

@@ -34,4 +34,5 @@ def rounded_parameters(parameters: Parameters, times: float) -> Parameters:
         return lambda leaf: leaf * factor if eqx.is_inexact_array(leaf) else leaf
 
     smaller = jax.tree.map(times_factor(1.0 - 0.5 * times * UNIT), parameters.potential)
-    return Parameters(smaller, jax.tree.map(times_factor(1.0 + 0.5 * times * UNIT), parameters.box))
+    larger = times_factor(1.0 + 0.5 * times * UNIT)
+    return Parameters(smaller, jax.tree.map(larger, parameters.box), jax.tree.map(larger, parameters.anchors))

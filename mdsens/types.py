@@ -16,7 +16,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 _FLATTEST = 1e-10  # volume of a box over the product of its edges: below, rounding decides on its handedness
 _NAME = re.compile(r"[^\s\[\],]{1,50}")  # what a species may be called in paths, files and names of figures
@@ -70,6 +70,14 @@ class Box(eqx.Module):
     @abstractmethod
     def nearest(self, separation: Components) -> Components:
         """Map the d components of differences of real positions to those of the displacement between nearest images."""
+
+    @abstractmethod
+    def reduced(self, position: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
+        """Return coordinates that stay the same when the box is deformed and positions with it."""
+
+    @abstractmethod
+    def real(self, reduced: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
+        """Return real coordinates from reduced ones."""
 
     def displacement(self, separation: Float[Array, "*m d"]) -> Float[Array, "*m d"]:
         """Return the nearest-image displacement of a difference of real positions, same shape."""
@@ -159,10 +167,18 @@ class PeriodicBox(Box):
         """Inverse of the matrix: takes real to fractional coordinates."""
         return _inverse(self.matrix)
 
+    def reduced(self, position: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
+        """Return fractional coordinates."""
+        return position @ self.inverse.T
+
+    def real(self, reduced: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
+        """Return real coordinates from fractional ones."""
+        return reduced @ self.matrix.T
+
     def wrap(self, position: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
         """Return the images of the positions inside the box (fractional coordinates in [0, 1) along periodic axes)."""
-        fractional = position @ self.inverse.T
-        return (fractional - jnp.floor(fractional) * jnp.asarray(self.periodic)) @ self.matrix.T
+        fractional = self.reduced(position)
+        return self.real(fractional - jnp.floor(fractional) * jnp.asarray(self.periodic))
 
 
 def _check_lattice(matrix: np.ndarray) -> None:
@@ -215,6 +231,14 @@ class FreeBox(Box):
     def nearest(self, separation: Components) -> Components:
         """Return the separation itself."""
         return separation
+
+    def reduced(self, position: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
+        """Return the position itself: there is no box to follow."""
+        return position
+
+    def real(self, reduced: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
+        """Return the position itself."""
+        return reduced
 
 
 class Groups(eqx.Module):
@@ -306,7 +330,7 @@ def _check_members(index: np.ndarray, n: int) -> None:
 
 
 class Configuration(eqx.Module):
-    """Where the particles are, what they are, how they are joined, and the box around them.
+    """Where the particles are, what they are, how they are joined, which are held, and the box around them.
 
     Attributes:
         position: Real coordinates, shape (n, d), units of length.
@@ -314,11 +338,13 @@ class Configuration(eqx.Module):
         box: The space they live in.
         species_names: One name per species.
         topology: Groups of particles by name, such as ``bonds``, for bonded terms.
+        held: Components of positions that are held, shape (n, d); None where all are free. What is held is no unknown
+            of a relaxed state but a parameter, and follows the box when that is deformed. ``holding`` sets it.
 
     Raises:
         ValueError: When shapes disagree, a coordinate is not finite, a species index has no name, a name appears
-            twice or could not stand in a path such as ``soft_sphere.sigma[A,B]``, or a group names a particle that does
-            not exist.
+            twice or could not stand in a path such as ``soft_sphere.sigma[A,B]``, a group names a particle that does
+            not exist, or every component is held.
     """
 
     position: Position
@@ -326,6 +352,7 @@ class Configuration(eqx.Module):
     box: Box
     species_names: tuple[str, ...] = eqx.field(static=True, default=("A",))
     topology: dict[str, Groups] = eqx.field(default_factory=dict)
+    held: Bool[Array | np.ndarray, "n d"] | None = None
 
     def __check_init__(self) -> None:
         require_x64()
@@ -344,6 +371,8 @@ class Configuration(eqx.Module):
                 _check_members(np.asarray(groups.index), shape[0])
             if groups.shift.shape[-1] != shape[1]:
                 raise ValueError(f"groups have image counts of {groups.shift.shape[-1]} axes in {shape[1]} dimensions.")
+        if self.held is not None:
+            _check_held(self.held, shape)
 
     @property
     def n_particles(self) -> int:
@@ -354,6 +383,61 @@ class Configuration(eqx.Module):
     def dimension(self) -> int:
         """Spatial dimension d."""
         return self.box.dimension
+
+    def holding(self, which: object) -> Configuration:
+        """Return the configuration with some particles, or components of them, held where they are.
+
+        Args:
+            which: Numbers of particles, or truth values: one per particle, shape (n,), or per component, shape (n, d).
+
+        Raises:
+            ValueError: When there is no such particle, the shape is another one, or nothing is left free.
+        """
+        n, d = self.position.shape
+        chosen = np.asarray(which)
+        if chosen.dtype != bool:
+            numbers = np.asarray(_integers(chosen if chosen.size else np.zeros(0, int)))
+            if numbers.ndim != 1 or (numbers.size and not 0 <= numbers.min() <= numbers.max() < n):
+                raise ValueError(f"held particles are {numbers.tolist()}; there are {n}, numbered from 0.")
+            chosen = np.isin(np.arange(n), numbers)
+        if chosen.shape == (n,):
+            chosen = np.repeat(chosen[:, None], d, axis=1)
+        _check_held(chosen, (n, d))
+        return replaced(self, {"held": jnp.asarray(chosen) if chosen.any() else None})
+
+    def on_free(self, field: Float[Array, "n d"]) -> Float[Array, "n d"]:
+        """Return a field of the particles with zeros where a component is held."""
+        return field if self.held is None else jnp.where(self.held, 0.0, field)
+
+    def without_mean(self, moves: np.ndarray) -> np.ndarray:
+        """Return how particles move without the mean along every axis along which none is held, shape (m, d)."""
+        return np.asarray(moves - moves.mean(axis=0) * self.drifts)
+
+    @property
+    def drifts(self) -> np.ndarray:
+        """Axes along which no particle is held, shape (d,), on the host."""
+        return np.ones(self.dimension, bool) if self.held is None else ~np.asarray(self.held).any(axis=0)
+
+    @property
+    def immobile(self) -> np.ndarray:
+        """Particles of which every component is held, shape (n,), on the host."""
+        nobody = np.zeros(self.n_particles, bool)
+        return nobody if self.held is None else np.asarray(self.held).all(axis=1)
+
+    @property
+    def anchors(self) -> Float[Array, "n d"] | None:
+        """Where particles are held, in coordinates that follow the box; None where all are free."""
+        return None if self.held is None else self.box.reduced(self.position)
+
+
+def _check_held(held: Array | np.ndarray, shape: tuple[int, ...]) -> None:
+    if held.shape != shape or held.dtype != bool:
+        raise ValueError(
+            f"held has shape {held.shape} of {held.dtype}; it must hold truth values, one per particle, ({shape[0]},), "
+            f"or one per component, {shape}."
+        )
+    if is_concrete(held) and np.asarray(held).all():
+        raise ValueError("every component of every particle is held: leave at least one free.")
 
 
 def _check_names(names: tuple[str, ...]) -> None:

@@ -12,8 +12,9 @@ import scipy.sparse as sp
 from jaxtyping import Float
 
 from mdsens.backbone import Network
-from mdsens.derivatives import mixed, mixed_drift
+from mdsens.derivatives import carried, mixed, mixed_drift
 from mdsens.energy import PairPotential, State, energy_at, pressure
+from mdsens.generic import unknowns_of
 from mdsens.parameters import Parameters, flattened
 from mdsens.paths import Selection, scaling_direction
 from mdsens.pressure import (
@@ -162,7 +163,7 @@ def _difference(relaxation: Relaxation, value: np.ndarray, selection: Selection,
         step /= 10
     held = relaxation.network.backbone
     quotient = (np.asarray(ends[0].state.position) - np.asarray(ends[1].state.position))[held] / (2 * step)
-    quotient -= quotient.mean(axis=0)
+    quotient = relaxation.state.configuration.without_mean(quotient)
     expected, floor = value[held], _negligible(relaxation.state, relaxation.network, selection)[k]
     distance = np.linalg.norm(quotient - expected) / max(np.linalg.norm(expected), floor)
     return Difference(selection.paths[k], step, float(distance), same, *_slopes(ends, step))
@@ -237,8 +238,9 @@ def _joint_distance(
     quotient = [(above - below) / (2 * step) for above, below in (positions, boxes)]
     rates = joint.positions[k][held]
     box_rate = box_rates(joint, selection)[k]
-    moved = quotient[0][held] - quotient[0][held].mean(axis=0)
-    expected = np.concatenate([(rates - rates.mean(axis=0)).ravel(), box_rate.ravel()])
+    gauged = found.relaxation.state.configuration.without_mean
+    moved = gauged(quotient[0][held])
+    expected = np.concatenate([gauged(rates).ravel(), box_rate.ravel()])
     actual = np.concatenate([moved.ravel(), quotient[1].ravel()])
     size = abs(float(joint.parameter_values[k])) or 1.0
     negligible = _NEGLIGIBLE * float(np.linalg.norm(boxes[0])) / size
@@ -263,8 +265,7 @@ def scale_identities(response: LinearResponse) -> list[ScaleIdentity]:
     by_length, by_energy = (scaling_direction(state, unit) for unit in ("length", "energy"))
     stacked = jax.tree.map(lambda a, b: jnp.stack([a, b]), by_length, by_energy)
     along_length, along_energy = forward(response, stacked)
-    position = np.asarray(state.position)[held]
-    position = position - position.mean(axis=0)
+    position = state.configuration.without_mean(np.asarray(state.position)[held])
     size = np.linalg.norm(position)
     identities = [
         ScaleIdentity("sum sigma dx/dsigma + L dx/dL = x", float(np.linalg.norm(along_length[held] - position) / size)),
@@ -325,13 +326,14 @@ def dense_reference(state: State, network: Network, tangents: Parameters) -> Flo
     """
     size = state.position.size
     dense = np.asarray(jax.hessian(energy_at, argnums=1)(state, state.position, state.parameters)).reshape(size, size)
-    unknowns = np.repeat(network.backbone, state.configuration.dimension)
+    unknowns = unknowns_of(state, network.backbone)
     values, vectors = np.linalg.eigh(dense[np.ix_(unknowns, unknowns)])
     inverses = np.where(np.abs(values) > 1e-10 * np.abs(values).max(), 1.0 / values, 0.0)
     slopes = np.asarray(mixed(state, tangents)).reshape(-1, size)[:, unknowns]
     answer = np.zeros((len(slopes), size))
     answer[:, unknowns] = -(slopes @ vectors * inverses) @ vectors.T
-    return answer.reshape(-1, *state.position.shape)
+    found = answer.reshape(-1, *state.position.shape)
+    return found if state.configuration.held is None else found + np.asarray(carried(state, tangents))
 
 
 __all__ = [

@@ -14,13 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from pydantic import Field
 
-from mdsens.config import Section
 from mdsens.errors import UserError
 from mdsens.types import Configuration, PeriodicBox
+from systems.frozen import System
 from systems.start import Length, Start, box_edge, random_positions
 
 
-class Options(Section):
+class Options(System):
     """The ``[system]`` section for ``kind = "bidisperse"``."""
 
     kind: Literal["bidisperse"] = "bidisperse"

@@ -19,9 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 from pydantic import Field
 
-from mdsens.config import Section
 from mdsens.errors import UserError
 from mdsens.types import Configuration, FreeBox
+from systems.frozen import System
 from systems.start import Length, Start, single_species
 
 Shape = Literal["simplex", "icosahedron", "truncated_octahedron", "disc", "random"]
@@ -29,7 +29,7 @@ _GOLDEN = (1 + math.sqrt(5)) / 2
 _MOST_TRIES = 100_000
 
 
-class Options(Section):
+class Options(System):
     """The ``[system]`` section for ``kind = "cluster"``."""
 
     kind: Literal["cluster"] = "cluster"

@@ -8,14 +8,14 @@ from typing import Annotated, Literal
 import jax.numpy as jnp
 from pydantic import Field
 
-from mdsens.config import Section
 from mdsens.errors import UserError
+from systems.frozen import System
 from systems.start import Length, Start
 
 Diameters = Annotated[tuple[Length, ...], Field(min_length=1)]
 
 
-class Options(Section):
+class Options(System):
     """The ``[system]`` section for ``kind = "file"``."""
 
     kind: Literal["file"] = "file"

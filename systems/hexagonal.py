@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from pydantic import Field
 
-from mdsens.config import Section
 from mdsens.types import Configuration
+from systems.frozen import System
 from systems.start import Length, Sites, Start, lattice, lattice_spacing, perturbed, single_species, without_sites
 
 MOTIF = np.array([[0.0, 0.0], [0.5, 0.5]])
@@ -22,7 +22,7 @@ TOUCHING = math.pi / math.sqrt(12)  # packing fraction at which nearest neighbou
 Count = Annotated[int, Field(ge=1, le=10_000)]
 
 
-class Options(Section):
+class Options(System):
     """The ``[system]`` section for ``kind = "hexagonal"``; give either ``spacing`` or ``packing_fraction``."""
 
     kind: Literal["hexagonal"] = "hexagonal"

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from pydantic import Field
 
-from mdsens.config import Section
 from mdsens.types import Configuration
+from systems.frozen import System
 from systems.start import Length, Sites, Start, lattice, perturbed, without_sites
 
 MOTIF = np.array([[0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0], [0.0, 0.0, 0.0]])
@@ -22,7 +22,7 @@ SPECIES = np.array([0, 0, 0, 1])
 Count = Annotated[int, Field(ge=1, le=1_000)]
 
 
-class Options(Section):
+class Options(System):
     """The ``[system]`` section for ``kind = "l1_2"``."""
 
     kind: Literal["l1_2"] = "l1_2"

@@ -19,13 +19,13 @@ import numpy as np
 from jaxtyping import Array, Float
 from pydantic import Field
 
-from mdsens.config import Section
 from mdsens.errors import UserError
 from mdsens.types import Configuration, PeriodicBox
+from systems.frozen import System
 from systems.start import Length, Start, box_edge, random_positions, single_species
 
 
-class Options(Section):
+class Options(System):
     """The ``[system]`` section for ``kind = "polydisperse"``."""
 
     kind: Literal["polydisperse"] = "polydisperse"

@@ -18,6 +18,7 @@ from mdsens.errors import UserError
 from mdsens.io import StoredRun, restored_params
 from mdsens.relax import MINIMIZERS, RelaxationSettings
 from mdsens.types import Configuration
+from systems.frozen import with_frozen
 
 _MEMORY_PER_PARTICLE = 5_000  # bytes for relaxing discs; a response takes nearly twice as much, spheres more
 
@@ -67,9 +68,10 @@ def build_problem(sections: ProblemSections) -> Problem:
     """
     refuse_too_large(getattr(sections.system, "n_particles", 0))
     begin = systems.REGISTRY[sections.system.kind].build(sections.system)
-    n_species = len(begin.configuration.species_names)
+    configuration = with_frozen(begin.configuration, sections.system.frozen)
+    n_species = len(configuration.species_names)
     potential = potentials.REGISTRY[sections.potential.kind].build(sections.potential, begin.diameters, n_species)
-    return Problem(potential, begin.configuration, relaxation_settings(sections.relaxation))
+    return Problem(potential, configuration, relaxation_settings(sections.relaxation))
 
 
 def refuse_too_large(n_particles: int) -> None:

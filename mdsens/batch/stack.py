@@ -56,7 +56,8 @@ def stack_systems(potential: Potential | Sequence[Potential], configurations: Se
         configurations: One per member, with equal numbers of particles and species names and one kind of box.
 
     Raises:
-        UserError: When there is none, sizes or boxes differ, or the list of parameters has another length.
+        UserError: When there is none, sizes or boxes differ, the list of parameters has another length, or particles
+            are held.
     """
     first = _alike(configurations)
     each = [potential] * len(configurations) if isinstance(potential, Potential) else list(potential)
@@ -77,6 +78,8 @@ def _alike(configurations: Sequence[Configuration]) -> Configuration:
     if not configurations:
         raise UserError("a batch needs at least one configuration.")
     first = configurations[0]
+    if any(other.held is not None for other in configurations):
+        raise UserError("batches do not know held particles: relax such systems one at a time (mdsens.relax.relax).")
     for k, other in enumerate(configurations):
         same = (
             other.position.shape == first.position.shape

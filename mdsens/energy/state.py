@@ -39,8 +39,8 @@ class State(eqx.Module):
 
     @property
     def parameters(self) -> Parameters:
-        """The potential and the box, the things to differentiate in."""
-        return Parameters(self.potential, self.configuration.box)
+        """The potential, the box and what is held: the things to differentiate in."""
+        return Parameters(self.potential, self.configuration.box, self.configuration.anchors)
 
     @property
     def position(self) -> Position:
@@ -48,7 +48,9 @@ class State(eqx.Module):
         return self.configuration.position
 
     def at(self, position: Position, parameters: Parameters) -> State:
-        """Return the state with other positions and parameters (and the same pairs)."""
+        """Return the state with other positions and parameters (and the same pairs); what is held stays at anchors."""
+        if self.configuration.held is not None and parameters.anchors is not None:
+            position = jnp.where(self.configuration.held, parameters.box.real(parameters.anchors), position)
         configuration = replaced(self.configuration, {"position": position, "box": parameters.box})
         return replaced(self, {"configuration": configuration, "potential": parameters.potential})
 
@@ -77,13 +79,18 @@ def energy_at(state: State, position: Position, parameters: Parameters) -> Scala
 
 
 def gradient_at(state: State, position: Position, parameters: Parameters) -> Position:
-    """Return dU/dx at (x, p), shape (n, d): the optimality condition of a relaxed state is that it vanishes."""
-    return jax.grad(energy_at, argnums=1)(state, position, parameters)
+    """Return dU/dx at (x, p), shape (n, d), zero where held: the optimality condition of a relaxed state."""
+    return state.configuration.on_free(jax.grad(energy_at, argnums=1)(state, position, parameters))
 
 
 def forces(state: State) -> Position:
     """Return the forces -dU/dx, shape (n, d), units of energy per length."""
     return energy_and_forces(state)[1]
+
+
+def free_forces(state: State) -> Position:
+    """Return the forces on what is free to move, zero where held: they vanish in a relaxed state."""
+    return state.configuration.on_free(forces(state))
 
 
 def energy_and_forces(state: State) -> tuple[Scalar, Position]:

@@ -62,6 +62,8 @@ def sample(
     """
     if not observables:
         raise UserError("there is nothing to average: name at least one observable.")
+    if state.configuration.held is not None:
+        raise UserError("particles are held: thermal states are sampled with all of them free (configuration.held).")
     if settings.integrator == "nose_hoover":
         _refuse_unconserved(state)
     total = settings.n_equilibration + settings.n_samples

@@ -7,7 +7,7 @@ shift leaves no trace.
 
 from mdsens.factor.banded import BandedCholesky, banded_cholesky
 from mdsens.factor.base import SHIFT, ZERO, Factor
-from mdsens.factor.pairs import PairBlocks, assemble, merged, upper_triangle
+from mdsens.factor.pairs import PairBlocks, assemble, merged, upper_triangle, whole
 from mdsens.factor.sparse import SparseLU, SupernodalFactor, sparse_factor, sparse_lu
 from mdsens.factor.spectrum import Spectrum, dense_matrix, spectrum
 
@@ -28,4 +28,5 @@ __all__ = [
     "sparse_lu",
     "spectrum",
     "upper_triangle",
+    "whole",
 ]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import least_squares
 
-from mdsens.energy import State, forces
+from mdsens.energy import State, free_forces
 from mdsens.fit.records import FitSettings
 from mdsens.fit.target import Target
 from mdsens.parameters import Parameters
@@ -41,7 +41,7 @@ def match_forces(target: Target, settings: FitSettings | None = None) -> np.ndar
     @jax.jit
     def residual(logarithms: Any) -> Any:
         parameters = target.parameters_at(logarithms)
-        force = forces(state.at(state.position, Parameters(parameters.potential, state.configuration.box)))
+        force = free_forces(state.at(state.position, Parameters(parameters.potential, state.configuration.box)))
         return jnp.concatenate([force.ravel(), scale @ (logarithms - start)])
 
     slope = jax.jit(jax.jacfwd(residual))

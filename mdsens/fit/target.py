@@ -96,15 +96,15 @@ class Target:
         change = np.sign(self.selection.values) * jnp.exp(jnp.asarray(logarithms)) - self.selection.values
         return jax.tree.map(
             lambda leaf, rate: leaf + jnp.tensordot(change, rate, axes=1),
-            Parameters(self.potential, self.configuration.box),
+            Parameters(self.potential, self.configuration.box, self.configuration.anchors),
             self.selection.tangents,
         )
 
     def displacement(self, position: np.ndarray, held: np.ndarray) -> np.ndarray:
-        """Return nearest-image displacements of the held particles, mean removed, zero for others, shape (n, d)."""
+        """Return nearest-image displacements of backbone particles, mean removed, zero for others, shape (n, d)."""
         found = np.array(self.configuration.box.displacement(jnp.asarray(position - self.position)))
         found[~held] = 0.0
-        found[held] -= found[held].mean(axis=0)
+        found[held] = self.configuration.without_mean(found[held])
         return found
 
     def listed(self, parameters: Parameters) -> State:

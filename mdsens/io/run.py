@@ -131,6 +131,8 @@ def _write_relaxation(file: Any, relaxation: Relaxation, verdict: Verdict) -> No
     for name in ("energy", "max_force", "newton"):
         group[name] = getattr(history, name)
     group["backbone"] = network.backbone
+    if relaxation.state.configuration.held is not None:
+        group["held"] = np.asarray(relaxation.state.configuration.held)
     group["contacts"] = np.stack([network.i, network.j], axis=1)
     group["contact_images"] = network.shift.T
     scalars = {name: getattr(relaxation, name) for name in ("energy", "max_force", "force_unit", "pressure", "seconds")}

@@ -62,6 +62,7 @@ class StoredRun:
         parameter_values: Their values, same length.
         parameter_units: Their units: "length", "energy" or "none".
         topology: Groups of particles by name.
+        held: Components that were held, shape (n, d); None where all were free.
         verdict: What became of the relaxation.
         energy: Potential energy, units of energy.
         max_force: Largest force, units of energy per length.
@@ -92,6 +93,7 @@ class StoredRun:
     parameter_values: np.ndarray
     parameter_units: tuple[str, ...]
     topology: Mapping[str, Groups]
+    held: np.ndarray | None
     verdict: Verdict
     energy: float
     max_force: float
@@ -113,7 +115,12 @@ class StoredRun:
             FreeBox(self.position.shape[1]) if self.box_matrix is None else PeriodicBox(self.box_matrix, self.periodic)
         )
         return Configuration(
-            jnp.asarray(self.position), jnp.asarray(self.species), box, self.species_names, dict(self.topology)
+            jnp.asarray(self.position),
+            jnp.asarray(self.species),
+            box,
+            self.species_names,
+            dict(self.topology),
+            None if self.held is None else jnp.asarray(self.held),
         )
 
 
@@ -222,6 +229,7 @@ def _stored(file: Any) -> StoredRun:
         positions=certified.read_positions(file, (n, position.shape[1])) or nothing,
         observables={found.name: found for found in certified.read_observables(file)},
         provenance=read_provenance(file),
+        held=numbers(relaxation, "held", position.shape, "b") if "held" in relaxation else None,
         topology=h5md.read_connectivity(file, n, position.shape[1]),
         constant_pressure=read_pressure(file, (n, position.shape[1])),
         analyses=read_groups(file[ANALYSES], file[ANALYSES]) if ANALYSES in file else {},

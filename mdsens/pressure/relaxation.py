@@ -224,11 +224,12 @@ def rerelaxed_at_pressure(
     """
     state = found.relaxation.state
     moved = jax.tree.map(lambda p, dp: p + step * dp, state.parameters, direction)
-    position, box = state.position, moved.box
+    position = state.position
     if rates is not None:
         position = position + step * jnp.asarray(rates[0])
-        box = replaced(periodic_box(state), {"matrix": periodic_box(state).matrix + step * jnp.asarray(rates[1])})
-    start = replaced(state.configuration, {"position": position, "box": box})
+        matrix = periodic_box(state).matrix + step * jnp.asarray(rates[1])
+        moved = replaced(moved, {"box": replaced(periodic_box(state), {"matrix": matrix})})
+    start = state.at(position, moved).configuration
     return relax_at_pressure(moved.potential, start, found.pressure + step * by_pressure, settings)
 
 

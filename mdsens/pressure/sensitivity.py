@@ -30,7 +30,7 @@ from mdsens.response.bordered import refuse_soft_box
 from mdsens.response.linear import chunks, norms
 from mdsens.results import check
 from mdsens.rounding import UNIT, position_rounding
-from mdsens.sensitivity.core import finite_slope, nearby, refuse_nonfinite, rounded, rounding
+from mdsens.sensitivity.core import carried_along, finite_slope, nearby, refuse_nonfinite, rounded, rounding
 from mdsens.sensitivity.derivatives import Observable, for_each
 from mdsens.sensitivity.records import Certificate, ObservableSensitivity, relative
 from mdsens.strain import periodic_box
@@ -69,6 +69,7 @@ def joint_sensitivity(response: BorderedResponse, selection: Selection) -> Joint
     moved, components, residual, change = (np.concatenate(part) for part in zip(*parts, strict=True))
     strain = np.tensordot(components, response.strains, axes=1)
     positions = moved + np.asarray(state.position) @ np.swapaxes(strain, 1, 2)
+    positions[:-1] += carried_along(state, selection)
     volume = float(periodic_box(state).volume)
     own = np.append(np.asarray(compiled.volume_slopes(state, selection.tangents)), 0.0)
     size = norms(positions)

@@ -13,7 +13,6 @@ from mdsens.parameters import Parameters
 from mdsens.relax.records import Relaxation
 from mdsens.relax.relaxation import relax
 from mdsens.results import Verdict
-from mdsens.types import replaced
 
 _TIGHTEST = 1e-13
 
@@ -32,7 +31,7 @@ def rerelaxed(
     state = relaxation.state
     moved = jax.tree.map(lambda p, dp: p + step * dp, state.parameters, direction)
     position = state.position if rate is None else state.position + step * jnp.asarray(rate)
-    start = replaced(state.configuration, {"position": position, "box": moved.box})
+    start = state.at(position, moved).configuration
     tightest = _TIGHTEST * state.potential.stiffness  # stiff laws leave larger forces to rounding
     settings = dataclasses.replace(
         relaxation.settings, max_force=min(relaxation.settings.max_force, tightest), newton=True

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool
 
-from mdsens.energy import PairPotential, Potential, State, forces
+from mdsens.energy import PairPotential, Potential, State, free_forces
 from mdsens.relax.masses import curvature_felt
 from mdsens.relax.scales import scales
 
@@ -44,5 +44,5 @@ def milder(potential: Potential) -> Potential | None:
 @jax.jit
 def is_far_from_rest(state: State) -> Bool[Array, ""]:
     """Return whether some particle would have to move far for its force to vanish."""
-    away = jnp.linalg.norm(forces(state), axis=1) / jnp.maximum(curvature_felt(state, near=True), 1e-300)
+    away = jnp.linalg.norm(free_forces(state), axis=1) / jnp.maximum(curvature_felt(state, near=True), 1e-300)
     return jnp.max(away) > _FAR * scales(state.potential, state.configuration)[0]

@@ -71,7 +71,7 @@ def _surface(state: State, scales: Scales) -> Surface:
 
     def evaluate(position: Position) -> tuple[Scalar, Position]:
         height, force = energy_and_force(position)
-        return height / scales.energy, force / scales.energy
+        return height / scales.energy, state.configuration.on_free(force) / scales.energy
 
     return Surface(
         evaluate, softness(state, scales), lightness(state, scales), longest_step(state, scales), scales.length

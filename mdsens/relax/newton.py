@@ -13,9 +13,10 @@ from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Bool, Float
 
 from mdsens.backbone import Network, contact_network
-from mdsens.energy import PairPotential, State, energy, forces, max_force
+from mdsens.energy import PairPotential, State, energy, free_forces, max_force
 from mdsens.errors import NumericalError
 from mdsens.factor import SHIFT, Factor
+from mdsens.generic import unknowns_of
 from mdsens.hessian import SMALL, LinearSolver, dense_hessian, factorise
 from mdsens.types import Position, Scalar
 
@@ -94,12 +95,12 @@ def _walk(
     state: State, point: _Point, trail: list[tuple[float, float]], limits: _Limits
 ) -> tuple[_Point, list[tuple[float, float]]]:
     """Take steps with a factor that knows its inertia; return the last point and the energies and forces of all."""
-    begin, factor = np.asarray(state.position), None
+    begin, factor, unknowns = np.asarray(state.position), None, unknowns_of(state)
     while trail[-1][1] > limits.tolerance and len(trail) <= limits.max_steps:
         factor = _factor(state.moved(point.position, state.pairs), limits, factor)
         if factor is None:
             break
-        step, longest = _step(factor, point.force), limits.longest_step
+        step, longest = _step(factor, point.force, unknowns), limits.longest_step
         if limits.shorten:
             longest *= _LONGER
             step *= min(1.0, longest / max(_longest(step), 1e-300))
@@ -132,7 +133,7 @@ class _Point(NamedTuple):
 @jax.jit
 def _evaluated(state: State, position: Position) -> _Point:
     here = state.moved(position, state.pairs)
-    force = forces(here)
+    force = free_forces(here)
     return _Point(position, force, energy(here), max_force(force))
 
 
@@ -168,6 +169,9 @@ def _run(
         point, energies, largest, k, _ = carry
         matrix = dense_hessian(state.moved(point.position, state.pairs))
         shift = SHIFT * jnp.max(jnp.sum(jnp.abs(matrix), axis=0))
+        if state.configuration.held is not None:  # forces vanish where the identity stands
+            free = ~jnp.asarray(state.configuration.held).ravel()
+            matrix = jnp.where(free[:, None] & free[None, :], matrix, jnp.eye(len(free)) * jnp.max(jnp.abs(matrix)))
         lower = jax.lax.linalg.cholesky(matrix + shift * jnp.eye(len(matrix)), symmetrize_input=False)
         direction = cho_solve((lower, True), point.force.ravel()).reshape(point.force.shape)
         new, taken = _after(state, point, direction, longest_step)
@@ -194,7 +198,7 @@ def _factor(state: State, limits: _Limits, like: Factor | None) -> Factor | None
     return factor if factor.n_negative <= state.configuration.dimension * limits.n_rattlers else None
 
 
-def _step(factor: Factor, force: Position) -> np.ndarray:
-    step = np.empty(force.size)
-    step[factor.order] = factor.solve(np.asarray(force).reshape(-1, 1)[factor.order])[:, 0]
+def _step(factor: Factor, force: Position, unknowns: np.ndarray) -> np.ndarray:
+    step, places = np.zeros(force.size), unknowns[factor.order]
+    step[places] = factor.solve(np.asarray(force).reshape(-1, 1)[places])[:, 0]
     return step.reshape(force.shape)

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mdsens.energy import State, forces
+from mdsens.energy import State, free_forces
 from mdsens.relax.records import History
 
 _HIGH = 10.0  # times the median: a force that stands out
-_forces = jax.jit(forces)
+_forces = jax.jit(free_forces)
 
 
 def reason(state: State, history: History) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from mdsens.backbone import Network, contact_network, with_contacts
-from mdsens.energy import PairPotential, Potential, State, energy, forces, max_reach, pressure
+from mdsens.energy import PairPotential, Potential, State, energy, free_forces, max_reach, pressure
 from mdsens.errors import UserError
 from mdsens.factor import Factor
+from mdsens.generic import unknowns_of
 from mdsens.hessian import factorise
 from mdsens.neighbors import SMALL, pair_distances, spatial_order
 from mdsens.parameters import reordered
@@ -204,15 +206,23 @@ def _judged(
 
 
 def _is_unjammed(state: State, network: Network, reduced_pressure: float) -> bool:
-    """Return whether a packing has no rigid backbone or carries no pressure (in units of epsilon/sigma^d)."""
+    """Return whether a packing has no rigid backbone or carries no pressure (in units of epsilon/sigma^d).
+
+    Without a pressure, contacts between what is held are what a packing can lean on.
+    """
     if not (isinstance(state.potential, PairPotential) and state.potential.contact):
         return False
-    return not network.backbone.any() or not reduced_pressure >= _UNJAMMED_PRESSURE
+    if not len(unknowns_of(state, network.backbone)):
+        return True
+    if state.configuration.held is not None and math.isnan(reduced_pressure):
+        return not network.n_contacts
+    return not reduced_pressure >= _UNJAMMED_PRESSURE
 
 
 def _backbone_factor(loaded: State, network: Network, settings: RelaxationSettings) -> Factor | None:
     """Factor the Hessian of the backbone; None when there is no backbone."""
-    return factorise(loaded, network.backbone, solver=settings.linear_solver) if network.backbone.any() else None
+    moving = len(unknowns_of(loaded, network.backbone)) > 0
+    return factorise(loaded, network.backbone, solver=settings.linear_solver) if moving else None
 
 
 def _checked_reach(potential: Potential, configuration: Configuration) -> float:
@@ -244,7 +254,8 @@ def _taken_in_order(state: State, order: np.ndarray) -> State:
     """Return the state with its particles in another order; the pair list is not translated."""
     configuration = state.configuration
     # on the host: JAX's indexing outside compiled code takes a millisecond
-    changes = {name: jnp.asarray(np.asarray(getattr(configuration, name))[order]) for name in ("position", "species")}
+    names = ("position", "species", *(["held"] if configuration.held is not None else []))
+    changes = {name: jnp.asarray(np.asarray(getattr(configuration, name))[order]) for name in names}
     return replaced(
         state, {"configuration": replaced(configuration, changes), "potential": reordered(state.potential, order)}
     )
@@ -262,7 +273,7 @@ def _refuse_coincident(state: State, reach: float, order: np.ndarray) -> None:
 
 
 _distances = jax.jit(pair_distances)
-_forces = jax.jit(forces)
+_forces = jax.jit(free_forces)
 
 
 @jax.jit

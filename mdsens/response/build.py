@@ -8,19 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from mdsens.backbone import Network, changes_within, contact_network, is_kinked, with_contacts
-from mdsens.energy import PairPotential, State, forces, max_force
+from mdsens.energy import PairPotential, State, free_forces, max_force
 from mdsens.errors import NumericalError
 from mdsens.factor import Factor
+from mdsens.generic import unknowns_of
 from mdsens.hessian import LinearSolver, factorise
 from mdsens.relax import Relaxation
 from mdsens.response.linear import LinearResponse
-from mdsens.response.null_space import ZeroModes, known_zero_modes, spectrum_edge
+from mdsens.response.null_space import ZeroModes, known_zero_modes, project_out, spectrum_edge
 from mdsens.results import Verdict
 from mdsens.types import FreeBox, PeriodicBox
 
 STATIONARITY = 1e-6  # epsilon/sigma: the largest force that still counts as a relaxed state
 _ALONE = "No particle feels another, so that nothing holds their positions: bring them within the range of the law."
 _ROUGH = 1e-3  # relative residual that is enough for the remaining step
+_VANISHING = 1e-8  # of their length: what is left of motions that what is held forbids
 _SYMMETRIC = 1e-6  # of the matrix norm: a motion that changes the gradient by less is a symmetry
 
 
@@ -59,7 +61,7 @@ def _flagged(response: LinearResponse, listed: State) -> LinearResponse:
     network = response.network
     if network.one_sided or not is_kinked(listed):
         return response
-    step = response.solve(np.asarray(forces(response.state))[None], _ROUGH)[0][0]
+    step = response.solve(np.asarray(free_forces(response.state))[None], _ROUGH)[0][0]
     changed = dataclasses.replace(network, one_sided=changes_within(listed, network, step))
     return dataclasses.replace(response, network=changed)
 
@@ -67,7 +69,7 @@ def _flagged(response: LinearResponse, listed: State) -> LinearResponse:
 def response_at(state: State) -> LinearResponse:
     """Factor the Hessian at any state, stationary or not, labelled ``at_any_point``; pairs must hold all in range."""
     network = contact_network(state)
-    largest = float(max_force(forces(state)))
+    largest = float(max_force(free_forces(state)))
     return _response(with_contacts(state, network), network, None, largest, at_any_point=True)
 
 
@@ -91,7 +93,7 @@ def _response(
     at_any_point: bool,
     solver: LinearSolver = "auto",
 ) -> LinearResponse:
-    if not network.backbone.any():
+    if not len(unknowns_of(loaded, network.backbone)):
         contact = isinstance(loaded.potential, PairPotential) and loaded.potential.contact
         raise NumericalError(f"no sensitivity: {Verdict.UNJAMMED.sentence if contact else _ALONE}")
     factor = factor or factorise(loaded, network.backbone, solver=solver)
@@ -108,7 +110,7 @@ def _response(
         smallest_eigenvalue=smallest,
         at_any_point=at_any_point,
         factor=factor,
-        unknowns=np.flatnonzero(np.repeat(network.backbone, loaded.configuration.dimension))[factor.order],
+        unknowns=unknowns_of(loaded, network.backbone)[factor.order],
         modes=np.hstack([known, rotations, floppy]),
     )
 
@@ -116,7 +118,7 @@ def _response(
 def _turning(state: State, network: Network, factor: Factor, floppy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Tell rotations of a cluster in a periodic box from other floppy modes; both as orthonormal columns."""
     box, position = state.configuration.box, np.asarray(state.position)[network.backbone]
-    if not (floppy.size and isinstance(box, PeriodicBox)):
+    if not (floppy.size and isinstance(box, PeriodicBox)) or state.configuration.held is not None:
         return floppy[:, :0], floppy
     whole = position[0] + np.asarray(
         box.displacement(jnp.asarray(position - position[0]))
@@ -132,9 +134,31 @@ def _symmetries(state: State, network: Network, factor: Factor) -> tuple[np.ndar
     """Return the rigid motions that cost no energy, and how many of them are translations and rotations."""
     position = np.asarray(state.position)[network.backbone]
     known, n_translations, n_rotations = known_zero_modes(position, state.configuration.box)
-    known = known[factor.order]
-    if isinstance(state.potential, PairPotential):
-        return known, n_translations, n_rotations
-    # an external field breaks symmetries; what it leaves must still annihilate the Hessian
-    free = np.linalg.norm(factor.product(known), axis=0) <= _SYMMETRIC * factor.norm
-    return known[:, free], int(free[:n_translations].sum()), int(free[n_translations:].sum())
+    if state.configuration.held is None:
+        known = known[factor.order]
+        if isinstance(state.potential, PairPotential):
+            return known, n_translations, n_rotations
+        # an external field breaks symmetries; what it leaves must still annihilate the Hessian
+        free = np.linalg.norm(factor.product(known), axis=0) <= _SYMMETRIC * factor.norm
+        return known[:, free], int(free[:n_translations].sum()), int(free[n_translations:].sum())
+    # so does what is held: a turn about a particle may be left of all translations and rotations
+    unheld = ~np.asarray(state.configuration.held)[network.backbone].ravel()
+    known = known[unheld][factor.order]
+    translations = _annihilated(factor, known[:, :n_translations])
+    rotations = _basis(project_out(translations, _annihilated(factor, known)))
+    return np.hstack([translations, rotations]), translations.shape[1], rotations.shape[1]
+
+
+def _annihilated(factor: Factor, columns: np.ndarray) -> np.ndarray:
+    """Return the combinations of columns that the matrix annihilates, orthonormal."""
+    basis = _basis(columns)
+    if not basis.size:
+        return basis
+    _, sizes, combinations = np.linalg.svd(factor.product(basis), full_matrices=False)
+    return np.asarray(basis @ combinations[sizes <= _SYMMETRIC * factor.norm].T)
+
+
+def _basis(columns: np.ndarray) -> np.ndarray:
+    """Return an orthonormal basis of columns that are about one long, or vanish."""
+    left, sizes, _ = np.linalg.svd(columns, full_matrices=False)
+    return np.asarray(left[:, sizes > _VANISHING])

@@ -18,7 +18,7 @@ import scipy.sparse as sp
 
 from mdsens.backbone import Network
 from mdsens.derivatives import dense_forward, drifts, mixed, slopes_and_forces
-from mdsens.energy import PairPotential, State, forces
+from mdsens.energy import PairPotential, State, free_forces
 from mdsens.errors import NumericalError
 from mdsens.factor import ZERO, Factor, Spectrum
 from mdsens.mixed import mixed_matrix, sparse_drifts
@@ -33,7 +33,7 @@ WORST_RESIDUAL = 1e-6  # relative residual with which an answer is still given
 _ROUNDING = 1e-14  # relative residual at which refinement has nothing left to gain
 _LOADED = 30.0  # times its rounding: a load of a floppy mode that is none
 _ESTIMATE = 1e-3  # and the one that is enough for an estimate of an error
-_forces = jax.jit(forces)
+_forces = jax.jit(free_forces)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,8 +152,7 @@ class LinearResponse:
         Many entries of a pair law (one per particle, say) share sparse matrices of second derivatives; others are
         differentiated along their directions. Either way intermediate results are of a few dozen entries at a time.
         """
-        many = len(selection.paths) > CHUNK and isinstance(self.state.potential, PairPotential)
-        if many:
+        if has_sparse_slopes(self.state, selection):
             parts = self._by_matrices(selection)
         elif isinstance(self.factor, Spectrum):
             parts = self._in_one_call(selection, self.factor)
@@ -210,6 +209,15 @@ class LinearResponse:
         """Return the norm of the pseudo-inverse times every field, shape (k,)."""
         # an estimate needs no refinement: the shift changes it by parts in a million at most
         return np.asarray(np.linalg.norm(project_out(self.modes, self.factor.solve(self._reduced(drift))), axis=0))
+
+
+def has_sparse_slopes(state: State, selection: Selection) -> bool:
+    """Return whether so many entries are wanted that sparse matrices of second derivatives pay."""
+    return (
+        len(selection.paths) > CHUNK
+        and isinstance(state.potential, PairPotential)
+        and state.configuration.held is None  # positions that are parameters would be full columns
+    )
 
 
 def accepted(residual: np.ndarray) -> np.ndarray:

@@ -21,8 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse.linalg as spla
 
-from mdsens.derivatives import mixed
-from mdsens.energy import PairPotential, State, forces
+from mdsens.derivatives import carried, mixed
+from mdsens.energy import State, free_forces
 from mdsens.errors import NumericalError
 from mdsens.generic import hessian_products
 from mdsens.hessian import directional_norm
@@ -30,7 +30,7 @@ from mdsens.mixed import mixed_matrix
 from mdsens.parameters import Parameters, flattened
 from mdsens.paths import Selection, select
 from mdsens.response import LinearResponse
-from mdsens.response.linear import CHUNK, accepted, chunks, norms, refuse_loaded
+from mdsens.response.linear import accepted, chunks, has_sparse_slopes, norms, refuse_loaded
 from mdsens.rounding import UNIT, position_rounding, rounded_parameters
 from mdsens.sensitivity.derivatives import (
     Observable,
@@ -43,7 +43,7 @@ from mdsens.sensitivity.records import Certificate, ObservableSensitivity, Posit
 from mdsens.types import Position, Scalar
 
 _NEARBY = 1e-8  # of the spacing of particles
-_forces = jax.jit(forces)
+_forces = jax.jit(free_forces)
 
 
 def position_sensitivity(response: LinearResponse, selection: Selection) -> PositionSensitivity:
@@ -54,7 +54,8 @@ def position_sensitivity(response: LinearResponse, selection: Selection) -> Posi
         selection: Parameter entries, from ``mdsens.paths.select``.
 
     Returns:
-        dx/dp in the gauge of minimum norm (backbone mean zero, rattlers zero) with its certificate.
+        dx/dp in the gauge of minimum norm (backbone mean zero unless particles are held, rattlers zero) with its
+        certificate, whose errors are relative to what free particles do.
 
     Raises:
         NumericalError: When a linear solve misses a relative residual of 1e-6.
@@ -66,7 +67,16 @@ def position_sensitivity(response: LinearResponse, selection: Selection) -> Posi
     error = found.change + UNIT * size
     bound = (found.slope_drift + found.hessian_drift * found.slope / stiffness) / stiffness
     certificate = _certificate(response, residual, error, bound, size)
-    return PositionSensitivity(selection.paths, selection.values, selection.units, found.values, certificate)
+    values = found.values + carried_along(response.state, selection)
+    return PositionSensitivity(selection.paths, selection.values, selection.units, values, certificate)
+
+
+def carried_along(state: State, selection: Selection) -> np.ndarray | float:
+    """Return how held particles move along every entry, shape (k, n, d); 0 where none is held."""
+    if state.configuration.held is None:
+        return 0.0
+    parts = [np.asarray(carried(state, selection.part(rows).tangents)) for rows in chunks(len(selection.paths))]
+    return np.concatenate(parts)
 
 
 def forward(response: LinearResponse, tangents: Parameters) -> np.ndarray:
@@ -75,7 +85,8 @@ def forward(response: LinearResponse, tangents: Parameters) -> np.ndarray:
     Raises:
         NumericalError: When a linear solve misses a relative residual of 1e-6.
     """
-    return _solved(response, -np.asarray(mixed(response.state, tangents)))[0]
+    found = _solved(response, -np.asarray(mixed(response.state, tangents)))[0]
+    return found if response.state.configuration.held is None else found + np.asarray(carried(response.state, tangents))
 
 
 def observable_sensitivity(
@@ -287,7 +298,7 @@ def finite_slope(name: str, by_position: Position) -> np.ndarray:
 
 def _mixed_norms(state: State, selection: Selection) -> np.ndarray:
     """Return the norm of d2U/dx dp along every direction, shape (k,)."""
-    if len(selection.paths) > CHUNK and isinstance(state.potential, PairPotential):
+    if has_sparse_slopes(state, selection):
         return np.asarray(spla.norm(mixed_matrix(state) @ selection.directions.T, axis=0))
     return np.concatenate(
         [norms(np.asarray(mixed(state, selection.part(rows).tangents))) for rows in chunks(len(selection.paths))]

@@ -33,9 +33,15 @@ def relaxed_condition(
 
     Returns:
         F(x, p) = dU/dx over the contacts of the backbone at (x, p), shape (n, d), and the function (x, p) -> null
-        space: translations, rotations of a free cluster, rattlers frozen. ``implicit.jvp``, ``vjp`` and ``jacobian``
-        take both.
+        space: translations along axes along which nothing is held, rotations of a free cluster, rattlers and what is
+        held frozen. ``implicit.jvp``, ``vjp`` and ``jacobian`` take both.
+
+    Raises:
+        UserError: When particles of a free cluster are held, which may leave it some rotations.
     """
+    decree = configuration.held
+    if decree is not None and isinstance(configuration.box, FreeBox):
+        raise UserError("particles of a free cluster are held: take position_sensitivity, which finds what can turn.")
 
     def state_at(position: Position, parameters: Parameters) -> State:
         start = replaced(configuration, {"position": position, "box": parameters.box})
@@ -52,9 +58,11 @@ def relaxed_condition(
     def null_space(position: Position, parameters: Parameters) -> NullSpace:
         held, _ = backbone(state_at(*jax.lax.stop_gradient((position, parameters))))
         frozen = jnp.broadcast_to(~held[:, None], position.shape)
-        return NullSpace.from_modes(
-            rigid_motions(position, held, free=isinstance(parameters.box, FreeBox)), frozen=frozen
-        )
+        motions = rigid_motions(position, held, free=isinstance(parameters.box, FreeBox))
+        if decree is not None:
+            frozen = frozen | jnp.asarray(decree)
+            motions = motions[configuration.drifts]
+        return NullSpace.from_modes(motions, frozen=frozen)
 
     return condition, null_space
 
@@ -103,6 +111,7 @@ def relaxed_position(
     def on_host(position: Position, parameters: Parameters, *, strict: bool) -> np.ndarray:
         arrays = jax.tree.map(jnp.asarray, parameters)
         start = replaced(configuration, {"position": jnp.asarray(position), "box": arrays.box})
+        start = State.unlisted(start, arrays.potential).at(start.position, arrays).configuration
         reach = max_reach(arrays.potential, start)
         needed = layers_within(arrays.box, reach) if np.isfinite(reach) else 0
         if needed > layers:
@@ -120,7 +129,12 @@ def relaxed_position(
         return np.asarray(relaxation.state.position)
 
     solver = root(condition, linear_solver=DenseCholesky(), null_space=null_space)(relaxed)
-    return lambda parameters: solver(configuration.position, parameters)
+
+    def positions(parameters: Parameters) -> Position:
+        found = solver(configuration.position, parameters)
+        return State.unlisted(configuration, potential).at(found, parameters).position  # what is held moves with them
+
+    return positions
 
 
 def backbone(state: State) -> tuple[Bool[Array, " n"], Bool[Array, " m"]]:
@@ -135,7 +149,9 @@ def backbone(state: State) -> tuple[Bool[Array, " n"], Bool[Array, " m"]]:
     reach = potential.reach(state.configuration, pairs)
     overlap = 1.0 - pair_distances(state.configuration, pairs) / reach
     touching = pairs.mask & (overlap > (TOUCH if potential.contact else 0.0))
-    least = state.configuration.dimension + 1 if potential.contact else 1
+    held = state.configuration.held
+    free = jnp.full(n, state.configuration.dimension) if held is None else jnp.sum(~jnp.asarray(held), axis=1)
+    least = jnp.where(free > 0, free + 1 if potential.contact else 1, 0)
 
     def pruned(alive: Bool[Array, " n"]) -> Bool[Array, " n"]:
         bonds = (touching & alive[pairs.i] & alive[pairs.j]).astype(int)

@@ -41,6 +41,7 @@ class Prediction:
         position_rate: Derivative of the real positions, shape (n, d).
         box_rate: Derivative of the box matrix, shape (d, d); shape (0, 0) for a free system.
         backbone: True for particles that are held in place, shape (n,).
+        drifts: Whether all may move together along an axis, shape (d,): positions are compared without such a move.
         changes: Where the first contact changes.
     """
 
@@ -53,6 +54,7 @@ class Prediction:
     position_rate: np.ndarray
     box_rate: np.ndarray
     backbone: np.ndarray
+    drifts: np.ndarray
     changes: ContactChanges
 
     def energy_at(self, step: np.ndarray | float) -> np.ndarray:
@@ -158,6 +160,7 @@ def _together(
             position_rate=rates[k],
             box_rate=matrices[k],
             backbone=response.network.backbone,
+            drifts=response.state.configuration.drifts,
             changes=changes[k],
         )
         for k, path in enumerate(paths)

@@ -164,7 +164,9 @@ def _row(prediction: Prediction, network: Network, point: Point, step: float) ->
     held = prediction.backbone
     moved = point.position[held] - prediction.position[held]
     missed = point.position[held] - prediction.position_at(step)[held]
-    displacement, error = (float(np.linalg.norm(part - part.mean(axis=0))) for part in (moved, missed))
+    displacement, error = (
+        float(np.linalg.norm(part - part.mean(axis=0) * prediction.drifts)) for part in (moved, missed)
+    )
     return point.energy, displacement, error, point.network.same_as(network)
 
 
