@@ -253,14 +253,13 @@ def nearby(state: State, step: Position) -> tuple[State, float]:
 
 
 def rounded(state: State) -> tuple[State, float]:
-    """Return the state with positions, parameters and box moved by many of their rounding units, and how many.
+    """Return the state with parameters and box moved by many of their rounding units, and how many.
 
-    Differences between both, over their number, tell what rounding does to a sum.
+    Differences between both, over their number, tell what rounding does to the terms of a sum. Positions are not moved:
+    being off the minimum changes terms that belong together, and what it does to their sum is the drift.
     """
-    step = position_rounding(state.position)
-    largest = max(float(jnp.max(jnp.abs(step))) / (_spacing(state) or 1.0), UNIT)
-    times = _NEARBY / largest
-    return state.at(state.position + times * step, rounded_parameters(state.parameters, times)), times
+    times = _NEARBY / UNIT
+    return state.at(state.position, rounded_parameters(state.parameters, times)), times
 
 
 def _spacing(state: State) -> float:
