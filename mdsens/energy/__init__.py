@@ -12,6 +12,7 @@ from mdsens.energy.potential import Locality, Node, Potential
 from mdsens.energy.state import (
     State,
     check_box_followed,
+    check_system,
     energy,
     energy_and_forces,
     energy_at,
@@ -36,6 +37,7 @@ __all__ = [
     "State",
     "Sum",
     "check_box_followed",
+    "check_system",
     "declared_fields",
     "energy",
     "energy_and_forces",

@@ -137,7 +137,8 @@ def relax_at_pressure(
             break
         step, moves, gain = _step(here, trust)
         try:
-            there = _Here.of(relax(potential, _deformed(here, step, moves), settings.relaxation), pressure, strains)
+            moved = relax(potential, _deformed(here, step, moves), settings.relaxation, refuse=False)
+            there = _Here.of(moved, pressure, strains)
         except UserError:
             verdict = Verdict.BOX_TOO_SMALL
             break
