@@ -68,6 +68,8 @@ def integer_array(values: object, what: str) -> Int[Array, "*m"]:
 
 def is_number(value: object) -> bool:
     """Return whether a value is one real number and no truth value."""
+    if isinstance(value, np.ndarray | jax.Array):
+        return value.ndim == 0 and np.dtype(value.dtype).kind in "fiu"
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 

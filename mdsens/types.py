@@ -450,7 +450,7 @@ def _check_finite(position: np.ndarray) -> None:
     if not allowed.all():
         first = int(np.argmin(allowed))
         raise ValueError(
-            f"position of particle {first} is {position[first]}; every coordinate must be finite and not larger than "
+            f"position of particle {first} is {position[first]}; every coordinate must be finite and at most "
             f"{LARGEST:g}."
         )
 

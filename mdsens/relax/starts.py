@@ -8,6 +8,7 @@ import numpy as np
 
 from mdsens.energy import BondedPotential, PairPotential, Potential, State, harmless
 from mdsens.errors import UserError
+from mdsens.foreign import NeighborEnergyFunction
 from mdsens.neighbors import heights, neighbor_pairs, pair_distances
 from mdsens.parameters import at_groups, at_pairs
 from mdsens.types import Components, Configuration, PeriodicBox
@@ -87,9 +88,10 @@ def refuse_nonfinite(state: State) -> None:
         value, force = part.energy_and_forces(state.configuration, state.pairs)
         if np.isfinite(float(value)) and np.isfinite(np.asarray(force)).all():
             continue
+        more = " and more neighbours than max_neighbors" if isinstance(part, NeighborEnergyFunction) else ""
         raise UserError(
             f"the energy of the start is not finite: {name} gives {_culprit(part, state, float(value), force)}. Move "
-            "particles, or look for parameters out of range."
+            f"particles, or look for parameters out of range{more}."
         )
 
 
