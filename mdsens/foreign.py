@@ -44,7 +44,7 @@ def as_params(params: PyTree) -> PyTree:
             names that could not stand in a path.
     """
     leaves, structure = _flattened(params)
-    found = []
+    found: list[Any] = []
     for keys, leaf in leaves:
         path = field_name(keys) or "params"
         if not _PATH.fullmatch(path):

@@ -47,7 +47,7 @@ class Locality:
         if not (numbers and self.cutoff > 0 and self.hops >= 1):
             raise ValueError(
                 f"locality has cutoff {self.cutoff!r} and hops {self.hops!r}; the cutoff must be greater than 0 and "
-                "the hops, a whole number, at least 1."
+                "the hops at least 1, a whole number."
             )
 
     @property
