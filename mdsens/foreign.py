@@ -8,6 +8,7 @@ function does with the box it is given.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,7 +21,8 @@ from jaxtyping import Array, Float, PyTree
 
 from mdsens.energy import Locality, Potential
 from mdsens.errors import UserError
-from mdsens.neighbors import PairList, check_range, jax_md_neighbors, neighbor_pairs, smallest_height
+from mdsens.given import float64_array, shown
+from mdsens.neighbors import PairList, check_range, jax_md_neighbors, neighbor_pairs, no_pairs, smallest_height
 from mdsens.parameters import field_name
 from mdsens.types import Box, Configuration, PeriodicBox, Position, Scalar, replaced
 from mdsens.units import NONE, Powers, unit_text
@@ -29,6 +31,8 @@ Units = tuple[tuple[str, str], ...]
 Displacement = Callable[..., Float[Array, "d"]]
 _NOISE = 0.03  # of the mean spacing: particles are moved off places where forces cancel by symmetry
 _AGREEMENT = 1e-6  # relative difference of a doubled cell's energy from twice the cell's: sums over waves are no better
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PATH = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 _FAR = 1e4  # box edges at which jax-md's laws are evaluated for a particle with itself, where they count nothing
 
 
@@ -36,25 +40,45 @@ def as_params(params: PyTree) -> PyTree:
     """Return parameters as float64 JAX arrays.
 
     Raises:
-        ValueError: For arrays of single precision, whose digits are lost already.
+        ValueError: For arrays of single precision, whose digits are lost already, and what is no finite number; for
+            names that could not stand in a path.
     """
-
-    def converted(leaf: Any) -> Any:
-        if not isinstance(leaf, bool | int | float | np.ndarray | np.generic | jax.Array):
-            return leaf  # tracers, shapes
-        kind = np.asarray(leaf).dtype if not isinstance(leaf, jax.Array) else leaf.dtype
-        if kind.kind == "f" and kind != np.float64:
+    leaves, structure = _flattened(params)
+    found: list[Any] = []
+    for keys, leaf in leaves:
+        path = field_name(keys) or "params"
+        if not _PATH.fullmatch(path):
             raise ValueError(
-                f"the parameter {leaf!r} has {kind} and lost digits: make it a float64 array "
-                "(jnp.asarray(value, dtype=float))."
+                f"a parameter is named {shown(path)}; a name has letters, digits and underscores only, or stand for "
+                "an array by its index."
             )
-        return leaf if kind == np.float64 and isinstance(leaf, jax.Array) else jnp.asarray(leaf, dtype=float)
+        if isinstance(leaf, jax.core.Tracer | jax.ShapeDtypeStruct):
+            found.append(leaf)
+            continue
+        values = float64_array(leaf, f"the parameter {path}")
+        if not np.isfinite(np.asarray(values)).all():
+            raise ValueError(f"the parameter {path} is {shown(leaf)}; every entry must be finite.")
+        found.append(values)
+    return jax.tree.unflatten(structure, found)
 
-    return jax.tree.map(converted, params)
+
+def _flattened(params: PyTree) -> tuple[list[tuple[tuple[Any, ...], Any]], Any]:
+    try:
+        return jax.tree_util.tree_flatten_with_path(params, is_leaf=lambda node: node is None)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"the parameters are {shown(params)}; they must be numbers and arrays by name, a dictionary of texts."
+        ) from error
 
 
 def as_units(units: Mapping[str, Powers] | Units) -> Units:
-    """Return units by name as sorted pairs of names and texts."""
+    """Return units by name as sorted pairs of names and texts.
+
+    Raises:
+        ValueError: When they are no powers by name.
+    """
+    if not isinstance(units, Mapping | tuple):
+        raise ValueError(f'units are {shown(units)}; they must be powers by name: {{"sigma": {{"length": 1}}}}.')
     given = dict(units)
     return tuple(sorted((name, unit if isinstance(unit, str) else unit_text(unit)) for name, unit in given.items()))
 
@@ -78,6 +102,9 @@ class EnergyFunction(Potential):
     units: Any = eqx.field(static=True, converter=as_units, default=())
     parts_places: bool = eqx.field(static=True, default=False)
 
+    def __check_init__(self) -> None:
+        _check_adapter(self)
+
     def energy(self, configuration: Configuration, pairs: PairList) -> Scalar:
         """Return the function's energy; the pair list is not used."""
         return self.function(configuration.position, self.params, configuration.box)
@@ -98,9 +125,10 @@ class EnergyFunction(Potential):
         """Refuse a periodic cell in which the function counts nearest images only although others are near.
 
         Raises:
-            UserError: When the cell is too small and an energy of two cells side by side is not twice that of one, or
-                when particles coincide.
+            UserError: When the cell is too small and an energy of two cells side by side is not twice that of one, when
+                particles coincide, or the function fails or returns something else than one float64 number.
         """
+        _check_returns(self, configuration, "position, params, box")
         if self.parts_places:
             _refuse_one_place(configuration)
         if self.locality.is_known and not _is_small(configuration.box, self.locality.cutoff):
@@ -131,6 +159,7 @@ class NeighborEnergyFunction(Potential):
     has_box: bool = eqx.field(static=True, default=True)
 
     def __check_init__(self) -> None:
+        _check_adapter(self)
         if not self.locality.is_known:
             raise ValueError("an energy function of neighbours needs a finite cutoff: give Locality(cutoff, hops).")
 
@@ -163,8 +192,9 @@ class NeighborEnergyFunction(Potential):
         """Refuse a cell below two cutoffs to a function of nearest images.
 
         Raises:
-            UserError: When it is.
+            UserError: When it is, or the function fails or returns something else than one float64 number.
         """
+        _check_returns(self, configuration, "configuration, params, pairs")
         if self.nearest_only:
             check_range(configuration.box, self.locality.cutoff, self.name)
 
@@ -276,6 +306,49 @@ def from_jax_md_neighbors(
         return jnp.where(fits, 1.0, jnp.nan) * energy_fn(configuration.position, neighbors, **params)
 
     return NeighborEnergyFunction(function, params, locality, name, nearest_only=True, has_box=False)
+
+
+def _check_adapter(adapter: EnergyFunction | NeighborEnergyFunction) -> None:
+    """Refuse what is no function, no name or no locality.
+
+    Raises:
+        ValueError: With what to give instead.
+    """
+    if not callable(adapter.function):
+        raise ValueError(f"the energy is {shown(adapter.function)}; it must be a function that returns one number.")
+    name: Any = adapter.name
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name == "box":
+        raise ValueError(
+            f"an energy is named {shown(name)}; a name has letters, digits and underscores only, begins with none of "
+            'the digits, and is not "box".'
+        )
+    locality: Any = adapter.locality
+    if not isinstance(locality, Locality):
+        raise ValueError(f"the locality of {name} is {shown(locality)}; it must be Locality(cutoff, hops).")
+    known = {field_name(keys) for keys, _ in _flattened(adapter.params)[0]}
+    unknown = next((field for field, _ in adapter.units if field not in known), None)
+    if unknown is not None:
+        raise ValueError(f"{name} has a unit for {unknown!r}, but its parameters are {', '.join(sorted(known))}.")
+
+
+def _check_returns(potential: Potential, configuration: Configuration, arguments: str) -> None:
+    """Refuse a function that does not return one float64 number, before it is compiled.
+
+    Raises:
+        UserError: With what it returned, or how it failed.
+    """
+    wanted = f"write it in JAX as function({arguments}) -> one float64 number"
+    try:
+        found = jax.eval_shape(potential.energy, configuration, no_pairs(configuration.dimension))
+    except UserError:
+        raise
+    except Exception as error:
+        first = (str(error).splitlines() or [""])[0].removesuffix(".")
+        raise UserError(f"the energy {potential.name!r} fails ({type(error).__name__}: {first}): {wanted}.") from error
+    shape, kind = getattr(found, "shape", None), getattr(found, "dtype", None)
+    if shape != () or kind != np.float64:
+        what = "no number" if kind is None else f"{kind} of shape {shape}"
+        raise UserError(f"the energy {potential.name!r} returns {what}: {wanted}.")
 
 
 def _uses_box(potential: Potential, configuration: Configuration, pairs: PairList) -> bool:

@@ -9,7 +9,7 @@ pairs.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 import equinox as eqx
@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
-from mdsens.types import Box, Species, is_concrete
+from mdsens.given import float64_array, is_concrete, shown
+from mdsens.types import LARGEST, Box, Species
 
 Index = Int[Array | np.ndarray, " m"]
 Mixing = Callable[[Array, Array], Array]
@@ -35,6 +36,36 @@ def geometric_mean(a: Array, b: Array) -> Array:
     return jnp.sqrt(a * b)
 
 
+_ORDERS = {
+    "Uniform": "one number",
+    "PerSpecies": "a list in the order of the configuration's species_names (A, B, ...)",
+    "PerPair": "a list in the order of the configuration's species_names (AA, AB, ..., BB, ...)",
+    "PerParticle": "a list in the order of the particles",
+    "PerBond": "a list in the order of the groups",
+    "PerKind": "a list in the order of the kinds",
+}
+
+
+def _numbers(values: object, kind: str) -> Float[Array, " *k"]:
+    """Return the entries of a kind of parameter as a float64 array.
+
+    Raises:
+        ValueError: When they are no numbers of 64 bits; for a dictionary, whose entries have an order of their own.
+    """
+    if isinstance(values, Mapping) or is_entries(values):
+        raise ValueError(f"{kind} is given {shown(values)}; it takes {_ORDERS[kind]}.")
+    return float64_array(values, f"the parameter {kind}")
+
+
+def _rule(mixing: Mixing) -> Mixing:
+    if not callable(mixing):
+        raise ValueError(
+            f"the mixing rule is {shown(mixing)}; it must be a function of two values: "
+            "mdsens.parameters.arithmetic_mean, geometric_mean or one of yours."
+        )
+    return mixing
+
+
 class Entries(eqx.Module):
     """A parameter of a law, stored by its independent entries.
 
@@ -42,17 +73,29 @@ class Entries(eqx.Module):
         values: The independent entries, shape () or (k,), in the parameter's own unit.
 
     Raises:
-        ValueError: When an entry is not finite.
+        ValueError: When an entry is not finite or larger than 1e100, not a real number of 64 bits, or there is none.
     """
 
     values: eqx.AbstractVar[Float[Array, " *k"]]
 
     def __check_init__(self) -> None:
+        kind = type(self).__name__
+        if self.values.ndim != self.n_axes or not self.values.size:
+            needed = f"a list of them: {kind}([...])" if self.n_axes else "one number"
+            raise ValueError(f"{kind} has entries of shape {self.values.shape}; it takes {needed}.")
         if not is_concrete(self.values):
             return
         values = np.asarray(self.values)
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise ValueError(f"a parameter entry is {values[~np.isfinite(values)][0]}; every one must be finite.")
+        allowed = np.abs(values) <= LARGEST  # NaN is refused, too
+        if not allowed.all():
+            raise ValueError(
+                f"a parameter entry is {values[~allowed][0]}; every one must be finite and not larger than {LARGEST:g}."
+            )
+
+    @property
+    def n_axes(self) -> int:
+        """Number of axes of the entries: one, or none for a single number."""
+        return 1
 
     @abstractmethod
     def labels(self, species_names: tuple[str, ...]) -> tuple[str, ...]:
@@ -84,8 +127,13 @@ class Uniform(PairParameter):
 
     values: Float[Array, ""]
 
-    def __init__(self, values: float | Float[Array, ""]) -> None:
-        self.values = jnp.asarray(values, dtype=float)
+    def __init__(self, values: object) -> None:
+        self.values = _numbers(values, "Uniform")
+
+    @property
+    def n_axes(self) -> int:
+        """None: one number."""
+        return 0
 
     def at(self, species: Species, i: Index, j: Index) -> Float[Array, ""]:
         """Return the value itself, shape ()."""
@@ -115,9 +163,9 @@ class PerSpecies(PairParameter):
     values: Float[Array, " s"]
     mixing: Mixing = eqx.field(static=True)
 
-    def __init__(self, values: Float[Array, " s"] | list[float], mixing: Mixing = arithmetic_mean) -> None:
-        self.values = jnp.asarray(values, dtype=float)
-        self.mixing = mixing
+    def __init__(self, values: object, mixing: Mixing = arithmetic_mean) -> None:
+        self.values = _numbers(values, "PerSpecies")
+        self.mixing = _rule(mixing)
 
     def __check_init__(self) -> None:
         _refuse_asymmetric(self.mixing, self.values)
@@ -148,8 +196,8 @@ class PerPair(PairParameter):
 
     values: Float[Array, " t"]
 
-    def __init__(self, values: Float[Array, " t"] | list[float]) -> None:
-        self.values = jnp.asarray(values, dtype=float)
+    def __init__(self, values: object) -> None:
+        self.values = _numbers(values, "PerPair")
 
     @property
     def n_species(self) -> int:
@@ -190,9 +238,9 @@ class PerParticle(PairParameter):
     values: Float[Array, " n"]
     mixing: Mixing = eqx.field(static=True)
 
-    def __init__(self, values: Float[Array, " n"] | np.ndarray, mixing: Mixing = arithmetic_mean) -> None:
-        self.values = jnp.asarray(values, dtype=float)
-        self.mixing = mixing
+    def __init__(self, values: object, mixing: Mixing = arithmetic_mean) -> None:
+        self.values = _numbers(values, "PerParticle")
+        self.mixing = _rule(mixing)
 
     def __check_init__(self) -> None:
         _refuse_asymmetric(self.mixing, self.values)
@@ -278,8 +326,12 @@ class GroupParameter(Entries):
         """Return None: the topology says how many there are."""
 
 
-def _floats(values: Array | np.ndarray | list[float]) -> Float[Array, " m"]:
-    return jnp.asarray(values, dtype=float)
+def _per_bond(values: object) -> Float[Array, " m"]:
+    return _numbers(values, "PerBond")
+
+
+def _per_kind(values: object) -> Float[Array, " t"]:
+    return _numbers(values, "PerKind")
 
 
 class PerBond(GroupParameter):
@@ -289,7 +341,7 @@ class PerBond(GroupParameter):
         values: One entry per group, shape (m,).
     """
 
-    values: Float[Array, " m"] = eqx.field(converter=_floats)
+    values: Float[Array, " m"] = eqx.field(converter=_per_bond)
 
     def at(self, kinds: Int[Array, " m"]) -> Float[Array, " m"]:
         """Return the entries themselves."""
@@ -307,7 +359,7 @@ class PerKind(GroupParameter):
         values: One entry per kind, shape (t,).
     """
 
-    values: Float[Array, " t"] = eqx.field(converter=_floats)
+    values: Float[Array, " t"] = eqx.field(converter=_per_kind)
 
     def at(self, kinds: Int[Array, " m"]) -> Float[Array, " m"]:
         """Return the entry of every group's kind."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import equinox as eqx
@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
+
+from mdsens.given import float64_array, integer_array, is_concrete, shown
 
 _FLATTEST = 1e-10  # volume of a box over the product of its edges: below, rounding decides on its handedness
 _NAME = re.compile(r"[^\s\[\],]{1,50}")  # what a species may be called in paths, files and names of figures
@@ -39,11 +41,6 @@ def require_x64() -> None:
             "mdsens needs 64-bit floats: call jax.config.update('jax_enable_x64', True) before creating any array "
             "(or set JAX_ENABLE_X64=1)."
         )
-
-
-def is_concrete(*arrays: object) -> bool:
-    """Return whether none of the arrays is a JAX tracer, so that their values can be checked on the host."""
-    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arrays))
 
 
 def replaced(module: Module, changes: Mapping[str, object]) -> Module:
@@ -98,22 +95,25 @@ class PeriodicBox(Box):
         periodic: Along which of them the box is periodic, d truth values, all by default.
 
     Raises:
-        ValueError: When the matrix is not square, not finite, larger than 1e100, left-handed or flat, or no axis is
-            periodic.
+        ValueError: When the matrix is not square, not of real numbers of 64 bits, not finite, larger than 1e100,
+            left-handed or flat, or no axis is periodic.
     """
 
     matrix: Float[Array, "d d"]
     periodic: tuple[bool, ...] = eqx.field(static=True)
 
-    def __init__(self, matrix: Float[Array, "d d"] | np.ndarray, periodic: tuple[bool, ...] | None = None) -> None:
-        self.matrix = jnp.asarray(matrix, dtype=float)
-        self.periodic = (True,) * self.matrix.shape[0] if periodic is None else tuple(map(bool, periodic))
+    def __init__(self, matrix: object, periodic: object = None) -> None:
+        require_x64()
+        self.matrix = float64_array(matrix, "box matrix")
+        self.periodic = _axes(periodic, self.matrix.shape[0] if self.matrix.ndim else 0)
 
     def __check_init__(self) -> None:
-        require_x64()
         shape = self.matrix.shape
         if len(shape) != 2 or shape[0] != shape[1] or shape[0] not in (2, 3):
-            raise ValueError(f"box matrix has shape {shape}; it must be (2, 2) or (3, 3), lattice vectors as columns.")
+            raise ValueError(
+                f"box matrix has shape {shape}; it must be (2, 2) or (3, 3), lattice vectors as columns: "
+                "PeriodicBox.cubic(length, dimension) for a cube, PeriodicBox(np.diag(edges)) for a rectangle."
+            )
         if len(self.periodic) != shape[0] or not any(self.periodic):
             raise ValueError(
                 f"periodic is {self.periodic}; it must hold {shape[0]} truth values, one at least true: a system that "
@@ -123,9 +123,24 @@ class PeriodicBox(Box):
             _check_lattice(np.asarray(self.matrix))
 
     @classmethod
-    def cubic(cls, length: float | Scalar, dimension: int) -> PeriodicBox:
-        """Build a square (d = 2) or cubic (d = 3) box with the given edge length."""
-        return cls(jnp.asarray(length, dtype=float) * jnp.eye(dimension))
+    def cubic(cls, length: object, dimension: int) -> PeriodicBox:
+        """Build a square (d = 2) or cubic (d = 3) box.
+
+        Args:
+            length: Its edge, units of length, > 0.
+            dimension: 2 or 3.
+
+        Raises:
+            ValueError: When the length is not one positive finite number, or the dimension another one.
+        """
+        require_x64()
+        edge = float64_array(length, "length of a cubic box")
+        if edge.ndim or (is_concrete(edge) and not 0 < float(edge) <= LARGEST):
+            raise ValueError(
+                f"length of a cubic box is {shown(length)}; it must be one number greater than 0 and at most "
+                f"{LARGEST:g}: PeriodicBox(np.diag(edges)) makes a rectangular box."
+            )
+        return cls(edge * jnp.eye(_dimension(dimension)))
 
     @property
     def dimension(self) -> int:
@@ -181,16 +196,34 @@ class PeriodicBox(Box):
         return self.real(fractional - jnp.floor(fractional) * jnp.asarray(self.periodic))
 
 
+def _axes(periodic: object, dimension: int) -> tuple[bool, ...]:
+    if periodic is None:
+        return (True,) * dimension
+    if not isinstance(periodic, Sequence | np.ndarray) or not all(
+        isinstance(axis, bool | np.bool_) for axis in periodic
+    ):
+        raise ValueError(
+            f"periodic is {shown(periodic)}; it must be a truth value per axis, such as (True, True, False)."
+        )
+    return tuple(map(bool, periodic))
+
+
+def _dimension(size: object) -> int:
+    if isinstance(size, bool) or not isinstance(size, int | np.integer) or size not in (2, 3):
+        raise ValueError(f"the dimension of space is {shown(size)}; it must be 2 or 3.")
+    return int(size)
+
+
 def _check_lattice(matrix: np.ndarray) -> None:
     if not (np.abs(matrix) <= LARGEST).all():  # NaN is refused, too
         raise ValueError(
             f"box matrix is {matrix.tolist()}; every entry must be finite and not larger than {LARGEST:g}."
         )
-    volume = float(np.linalg.det(matrix))
-    if not volume > _FLATTEST * np.prod(np.linalg.norm(matrix, axis=0)):
+    edges = np.linalg.norm(matrix, axis=0)
+    if not (edges >= 1 / LARGEST).all() or not np.linalg.det(matrix / edges) > _FLATTEST:
         raise ValueError(
-            f"box matrix has determinant {volume:.6g}; it must be positive: order the lattice vectors "
-            "right-handed, make none of them zero and no two of them parallel."
+            f"box matrix {matrix.tolist()} has determinant {float(np.linalg.det(matrix)):.6g}; it must be positive: "
+            "order the lattice vectors right-handed, make none of them zero and no two of them parallel."
         )
 
 
@@ -214,10 +247,13 @@ class FreeBox(Box):
     """Unbounded space: a cluster with nothing around it.
 
     Attributes:
-        size: Spatial dimension d.
+        size: Spatial dimension d, 2 or 3.
+
+    Raises:
+        ValueError: For another dimension.
     """
 
-    size: int = eqx.field(static=True)
+    size: int = eqx.field(static=True, converter=_dimension)
 
     @property
     def dimension(self) -> int:
@@ -250,7 +286,7 @@ class Groups(eqx.Module):
         kind: Kind of every group, shape (m,), from 0.
 
     Raises:
-        ValueError: When shapes disagree, or a group holds one particle (image and all) twice.
+        ValueError: When shapes disagree, numbers are not integers, or a group holds one particle (image and all) twice.
     """
 
     index: Int[Array, "m k"]
@@ -258,8 +294,9 @@ class Groups(eqx.Module):
     kind: Int[Array, " m"]
 
     def __init__(self, index: object, shift: object, kind: object = None) -> None:
-        self.index, self.shift = _integers(index), _integers(shift)
-        self.kind = _integers(np.zeros(len(self.index), int) if kind is None else kind)
+        self.index, self.shift = integer_array(index, "index of groups"), integer_array(shift, "shift of groups")
+        m = self.index.shape[0] if self.index.ndim else 0
+        self.kind = integer_array(np.zeros(m, int) if kind is None else kind, "kind of groups")
 
     def __check_init__(self) -> None:
         m, k = self.index.shape if self.index.ndim == 2 else (-1, -1)
@@ -294,9 +331,19 @@ class Groups(eqx.Module):
             kind: Kind of every group, shape (m,); 0 by default.
 
         Raises:
-            ValueError: When a group names a particle that does not exist, or as for the class.
+            ValueError: When a group names a particle that does not exist, positions do not fit the box, or as for the
+                class.
         """
-        members, x = np.asarray(index), np.asarray(position)
+        _check_box(box)
+        members, x = (
+            np.asarray(integer_array(index, "index of groups")),
+            np.asarray(float64_array(position, "position")),
+        )
+        if members.ndim != 2 or members.shape[1] < 2:
+            raise ValueError(f"groups have index {members.shape}; it must be (m, k) with k >= 2: one row per group.")
+        if x.ndim != 2 or x.shape[1] != box.dimension:
+            raise ValueError(f"position has shape {x.shape}; it must be (n, {box.dimension}).")
+        _check_finite(x)
         _check_members(members, len(x))
         apart = x[members[:, :1]] - x[members[:, 1:]]
         counts = box.images(tuple(jnp.asarray(np.moveaxis(apart, -1, 0))))
@@ -314,19 +361,46 @@ class Groups(eqx.Module):
         return tuple(found)
 
 
-def _integers(values: object) -> Int[Array, "*m"]:
-    array = values if isinstance(values, jax.Array) else np.asarray(values)
-    if np.dtype(array.dtype).kind not in "iu":
-        raise ValueError(f"groups are numbered by integers, not {array.dtype}.")
-    return jnp.asarray(array, dtype=int)
-
-
 def _check_members(index: np.ndarray, n: int) -> None:
     if index.size and (index.min() < 0 or index.max() >= n):
         group = int(np.argmax(((index < 0) | (index >= n)).any(axis=1)))
         raise ValueError(
             f"group {group} holds the particles {index[group].tolist()}, but there are {n}, numbered from 0."
         )
+
+
+def _coordinates(position: object) -> Position:
+    require_x64()
+    return float64_array(position, "position")
+
+
+def _species_indices(species: object) -> Species:
+    return integer_array(species, "species")
+
+
+def _name_tuple(names: object) -> tuple[str, ...]:
+    if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f'species_names is {shown(names)}; it must be texts, one per species, such as ("A", "B").')
+    return tuple(names)
+
+
+def _check_box(box: object) -> None:
+    if not isinstance(box, Box):
+        raise ValueError(
+            f"box is {shown(box)}; it must be a PeriodicBox, such as PeriodicBox.cubic(length, dimension), or a "
+            "FreeBox."
+        )
+
+
+def _check_topology(topology: object) -> None:
+    if not isinstance(topology, Mapping):
+        raise ValueError(f'topology is {shown(topology)}; it must be groups by name: {{"bonds": Groups.nearest(...)}}.')
+    for name, groups in topology.items():
+        if not isinstance(name, str) or not isinstance(groups, Groups):
+            raise ValueError(
+                f"topology has {shown(groups)} for {shown(name)}; it must be groups by name: "
+                '{"bonds": Groups.nearest(...)}.'
+            )
 
 
 class Configuration(eqx.Module):
@@ -342,21 +416,22 @@ class Configuration(eqx.Module):
             of a relaxed state but a parameter, and follows the box when that is deformed. ``holding`` sets it.
 
     Raises:
-        ValueError: When shapes disagree, a coordinate is not finite, a species index has no name, a name appears
-            twice or could not stand in a path such as ``soft_sphere.sigma[A,B]``, a group names a particle that does
-            not exist, or every component is held.
+        ValueError: When shapes disagree, a coordinate is not finite, larger than 1e100 or of fewer than 64 bits, a
+            species index has no name, a name appears twice or could not stand in a path such as
+            ``soft_sphere.sigma[A,B]``, a group names a particle that does not exist, or every component is held.
     """
 
-    position: Position
-    species: Species
+    position: Position = eqx.field(converter=_coordinates)
+    species: Species = eqx.field(converter=_species_indices)
     box: Box
-    species_names: tuple[str, ...] = eqx.field(static=True, default=("A",))
+    species_names: tuple[str, ...] = eqx.field(static=True, default=("A",), converter=_name_tuple)
     topology: dict[str, Groups] = eqx.field(default_factory=dict)
     held: Bool[Array | np.ndarray, "n d"] | None = None
 
     def __check_init__(self) -> None:
-        require_x64()
+        _check_box(self.box)
         _check_names(self.species_names)
+        _check_topology(self.topology)
         shape = self.position.shape
         if len(shape) != 2 or shape[1] != self.box.dimension or shape[0] < 1:
             raise ValueError(f"position has shape {shape}; it must be (n, {self.box.dimension}) with n >= 1.")
@@ -396,7 +471,7 @@ class Configuration(eqx.Module):
         n, d = self.position.shape
         chosen = np.asarray(which)
         if chosen.dtype != bool:
-            numbers = np.asarray(_integers(chosen if chosen.size else np.zeros(0, int)))
+            numbers = np.asarray(integer_array(chosen if chosen.size else np.zeros(0, int), "held particles"))
             if numbers.ndim != 1 or (numbers.size and not 0 <= numbers.min() <= numbers.max() < n):
                 raise ValueError(f"held particles are {numbers.tolist()}; there are {n}, numbered from 0.")
             chosen = np.isin(np.arange(n), numbers)
@@ -416,13 +491,16 @@ class Configuration(eqx.Module):
     @property
     def drifts(self) -> np.ndarray:
         """Axes along which no particle is held, shape (d,), on the host."""
-        return np.ones(self.dimension, bool) if self.held is None else ~np.asarray(self.held).any(axis=0)
+        return np.logical_not(self._held_on_host.any(axis=0))
 
     @property
     def immobile(self) -> np.ndarray:
         """Particles of which every component is held, shape (n,), on the host."""
-        nobody = np.zeros(self.n_particles, bool)
-        return nobody if self.held is None else np.asarray(self.held).all(axis=1)
+        return np.all(self._held_on_host, axis=1)
+
+    @property
+    def _held_on_host(self) -> np.ndarray:
+        return np.zeros(self.position.shape, bool) if self.held is None else np.asarray(self.held)
 
     @property
     def anchors(self) -> Float[Array, "n d"] | None:
@@ -447,15 +525,25 @@ def _check_names(names: tuple[str, ...]) -> None:
             f"a species is named {wrong!r}; a name has 1 to 50 characters and no blank, comma, bracket or control "
             "character."
         )
+    if not names:
+        raise ValueError('species_names is empty; it must hold one name per species, such as ("A",).')
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"two species are named {twice!r}; every species needs a name of its own.")
 
 
+def _check_finite(position: np.ndarray) -> None:
+    allowed = (np.abs(position) <= LARGEST).all(axis=1)  # NaN is refused, too
+    if not allowed.all():
+        first = int(np.argmin(allowed))
+        raise ValueError(
+            f"position of particle {first} is {position[first]}; every coordinate must be finite and at most "
+            f"{LARGEST:g}."
+        )
+
+
 def _check_values(position: np.ndarray, species: np.ndarray, n_species: int) -> None:
-    if not np.isfinite(position).all():
-        first = int(np.argwhere(~np.isfinite(position).all(axis=1))[0, 0])
-        raise ValueError(f"position of particle {first} is {position[first]}; every coordinate must be finite.")
+    _check_finite(position)
     if species.min() < 0 or species.max() >= n_species:
         raise ValueError(
             f"species indices span {species.min()}..{species.max()}; they must lie in 0..{n_species - 1}, one per name."

@@ -62,7 +62,7 @@ def with_frozen(configuration: Configuration, entries: Sequence[Frozen]) -> Conf
     for k, entry in enumerate(entries):
         chosen = _chosen(configuration, entry, f"system.frozen[{k}]")
         axes = [_axis(configuration, name, f"system.frozen[{k}].components") for name in entry.components or ()]
-        held[np.ix_(chosen, axes or range(configuration.dimension))] = True
+        held[np.ix_(chosen, np.array(axes or range(configuration.dimension)))] = True
     if held.all():
         raise UserError("system.frozen holds every particle: leave at least one free.")
     return configuration.holding(held)

@@ -12,6 +12,7 @@ from mdsens.energy.potential import Locality, Node, Potential
 from mdsens.energy.state import (
     State,
     check_box_followed,
+    check_system,
     energy,
     energy_and_forces,
     energy_at,
@@ -37,6 +38,7 @@ __all__ = [
     "State",
     "Sum",
     "check_box_followed",
+    "check_system",
     "declared_fields",
     "energy",
     "energy_and_forces",

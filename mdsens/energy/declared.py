@@ -10,8 +10,8 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from mdsens.given import float64_array, is_concrete, shown
 from mdsens.parameters import Mixing, Uniform, arithmetic_mean, is_entries
-from mdsens.types import is_concrete
 from mdsens.units import Powers, unit_text
 
 _KEY = "declared"
@@ -82,7 +82,11 @@ def parameter(
     """
     declared = Declared(about, unit_text(unit or {}), above, at_least, None, mixing, of_system)
     given: dict[str, Any] = {} if default is None else {"default": default}
-    return eqx.field(converter=as_entries, metadata={_KEY: declared}, **given)
+
+    def converter(value: Any) -> Any:
+        return as_entries(value, about)
+
+    return eqx.field(converter=converter, metadata={_KEY: declared}, **given)
 
 
 def setting(
@@ -103,21 +107,54 @@ def setting(
         at_most: It must be at most this.
     """
     declared = Declared(about, above=above, at_least=at_least, at_most=at_most)
-    return eqx.field(static=True, default=default, kw_only=True, metadata={_KEY: declared})
+    wanted = type(default)
+
+    def converter(value: Any) -> Any:
+        return _as_setting(value, about, wanted)
+
+    return eqx.field(
+        static=True,
+        default=default,
+        kw_only=True,
+        converter=converter if wanted in (float, int, bool) else _as_it_is,
+        metadata={_KEY: declared},
+    )
 
 
-def as_entries(value: Any) -> Any:
+def as_entries(value: Any, about: str = "a parameter") -> Any:
     """Return a number as ``Uniform`` and entries as they are.
 
+    Args:
+        value: What was given.
+        about: What it means, for messages.
+
     Raises:
-        ValueError: For lists and dictionaries, which do not say whose values they are.
+        ValueError: For lists and dictionaries, which do not say whose values they are, and what is no number.
     """
     if isinstance(value, bool | str | list | tuple | dict) or value is None:
         raise ValueError(
-            f"a parameter is given as {value!r}; give a number, or say whose values they are: PerSpecies([...]), "
-            "PerPair([...]) or PerParticle([...])."
+            f"a parameter ({about}) is given as {shown(value)}; give a number, or say whose values they are: "
+            "PerSpecies([...]), PerPair([...]) or PerParticle([...])."
         )
-    return value if is_entries(value) or np.ndim(value) else Uniform(value)
+    return value if is_entries(value) or np.ndim(value) else Uniform(float64_array(value, f"a parameter ({about})"))
+
+
+def _as_setting(value: Any, about: str, wanted: type) -> Any:
+    """Return a static number or truth value as Python's own.
+
+    Raises:
+        ValueError: When it is something else: texts, lists and arrays are not static.
+    """
+    single = isinstance(value, np.generic | np.ndarray | jax.Array) and np.ndim(value) == 0 and is_concrete(value)
+    plain = value.item() if single else value
+    if isinstance(plain, bool) is (wanted is bool) and isinstance(plain, bool | int | float):
+        return plain
+    words = "true or false" if wanted is bool else "one number"
+    raise ValueError(f"a setting ({about}) is given as {shown(value)}; it must be {words}.")
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 def declared_fields(law: Any) -> Iterator[tuple[str, Declared]]:

@@ -9,12 +9,15 @@ from typing import TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Array, Float
 
+from mdsens.energy.declared import declared_fields
 from mdsens.energy.potential import Locality, Potential
+from mdsens.given import shown
 from mdsens.neighbors import PairList, numbered_pairs, pair_components, pair_distances, pair_shifts
-from mdsens.parameters import PerParticle, at_pairs, is_entries
+from mdsens.parameters import GroupParameter, PerParticle, at_pairs, is_entries
 from mdsens.types import Components, Configuration, Position, Scalar
 
 Law = TypeVar("Law", bound="PairPotential")
@@ -83,6 +86,21 @@ class PairPotential(Potential):
             return _from_components(expanded, components, pairs, configuration.n_particles)
 
         return evaluate
+
+    def check_entries(self, configuration: Configuration) -> None:
+        """Refuse parameters that do not fit pairs of these particles.
+
+        Raises:
+            ValueError: When one belongs to bonds, is a bare array, or has a wrong number of entries.
+        """
+        for name, _ in declared_fields(self):
+            value = getattr(self, name)
+            if isinstance(value, GroupParameter | jax.Array | np.ndarray):
+                raise ValueError(
+                    f"the parameter {self.name}.{name} is {shown(value)}; a law of pairs takes one number, PerSpecies, "
+                    "PerPair or PerParticle."
+                )
+        super().check_entries(configuration)
 
     @property
     def lists_pairs(self) -> bool:

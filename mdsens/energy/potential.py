@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import equinox as eqx
@@ -14,6 +15,7 @@ import scipy.sparse as sp
 from jaxtyping import Array, Float
 
 from mdsens.energy.declared import check_ranges, declared_fields
+from mdsens.given import shown
 from mdsens.neighbors import PairList, neighbor_pairs
 from mdsens.parameters import Entries, is_entries
 from mdsens.types import Configuration, Position, Scalar, replaced
@@ -41,10 +43,11 @@ class Locality:
     hops: int = 1
 
     def __post_init__(self) -> None:
-        if not (self.cutoff > 0 and self.hops >= 1):
+        numbers = isinstance(self.cutoff, int | float) and isinstance(self.hops, int)
+        if not (numbers and self.cutoff > 0 and self.hops >= 1):
             raise ValueError(
-                f"locality has cutoff {self.cutoff} and hops {self.hops}; the cutoff must be greater than 0 and the "
-                "hops at least 1."
+                f"locality has cutoff {self.cutoff!r} and hops {self.hops!r}; the cutoff must be greater than 0 and "
+                "the hops at least 1, a whole number."
             )
 
     @property
@@ -93,9 +96,14 @@ class Potential(eqx.Module):
         check_ranges(self)
 
     def __add__(self, other: Potential) -> Sum:
-        """Return the sum of both, each a term by its own name."""
+        """Return the sum of both, each a term by its own name.
+
+        Raises:
+            ValueError: When the other is no potential, or both have a term of one name.
+        """
         from mdsens.energy.sums import Sum
 
+        check_potential(other)
         return Sum([*self.terms(), *other.terms()])
 
     @property
@@ -170,7 +178,7 @@ class Potential(eqx.Module):
             for leaf in jax.tree.leaves(value):
                 if not isinstance(leaf, jax.Array) or (leaf.dtype.kind == "f" and leaf.dtype != jnp.float64):
                     raise ValueError(
-                        f"parameter {path} = {leaf!r} is a {type(leaf).__name__}; parameters must be float64 JAX "
+                        f"parameter {path} = {shown(leaf)} is a {type(leaf).__name__}; parameters must be float64 JAX "
                         "arrays: wrap it as jnp.asarray(value, dtype=float)."
                     )
             needed = value.shape_for(n_species, n) if isinstance(value, Entries) else None
@@ -185,6 +193,27 @@ class Potential(eqx.Module):
         along = lambda x: self.energy(replaced(configuration, {"position": x}), pairs)  # noqa: E731
         value, gradient = jax.value_and_grad(along)(configuration.position)
         return value, -gradient
+
+
+def check_potential(given: object) -> None:
+    """Refuse what is no potential.
+
+    Raises:
+        ValueError: With what it takes instead: a law made from its parameters, or an adapter of a function.
+    """
+    if isinstance(given, Potential):
+        return
+    if isinstance(given, type) and issubclass(given, Potential):
+        remedy = f"make one from its parameters, {given.__name__}(...)"
+    elif isinstance(given, Mapping):
+        remedy = "a dictionary of parameters belongs into a law, such as SoftSphere(**parameters)"
+    else:
+        remedy = (
+            "take a law from potentials, or adapt a function, mdsens.foreign.EnergyFunction(function, {...})"
+            if callable(given)
+            else "take a law from potentials, or a mdsens.energy.Sum of them"
+        )
+    raise ValueError(f"{shown(given)} is no potential: {remedy}.")
 
 
 def _names(keys: tuple[Any, ...]) -> list[str]:

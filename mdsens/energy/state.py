@@ -6,8 +6,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from mdsens.energy.potential import Potential
+from mdsens.energy.potential import Potential, check_potential
 from mdsens.errors import UserError
+from mdsens.given import shown
 from mdsens.neighbors import PairList, every_pair, no_pairs
 from mdsens.parameters import Parameters
 from mdsens.types import Configuration, PeriodicBox, Position, Scalar, replaced
@@ -22,7 +23,8 @@ class State(eqx.Module):
         pairs: The pairs that interact; must hold every pair within range.
 
     Raises:
-        ValueError: When a floating-point parameter is not a float64 JAX array, or one has a wrong number of entries.
+        ValueError: When the potential is none, a floating-point parameter is not a float64 JAX array, or one has a
+            wrong number of entries.
     """
 
     configuration: Configuration
@@ -30,11 +32,13 @@ class State(eqx.Module):
     pairs: PairList
 
     def __check_init__(self) -> None:
+        check_system(self.potential, self.configuration)
         self.potential.check_entries(self.configuration)
 
     @classmethod
     def unlisted(cls, configuration: Configuration, potential: Potential) -> State:
         """Return a state whose pairs are not listed yet: a law of pairs has no energy there."""
+        check_system(potential, configuration)
         return cls(configuration, potential, no_pairs(configuration.dimension))
 
     @property
@@ -66,6 +70,19 @@ class State(eqx.Module):
     def with_pairs(self, pairs: PairList) -> State:
         """Return the state with another pair list."""
         return replaced(self, {"pairs": pairs})
+
+
+def check_system(potential: object, configuration: object) -> None:
+    """Refuse what is no potential and what is no configuration.
+
+    Raises:
+        ValueError: With what to give instead.
+    """
+    check_potential(potential)
+    if not isinstance(configuration, Configuration):
+        raise ValueError(
+            f"{shown(configuration)} is no configuration: make one, Configuration(position, species, box, names)."
+        )
 
 
 def energy(state: State) -> Scalar:

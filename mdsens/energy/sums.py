@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -12,7 +13,8 @@ import jax.numpy as jnp
 import scipy.sparse as sp
 from jaxtyping import Array, Float
 
-from mdsens.energy.potential import Node, Potential
+from mdsens.energy.potential import Node, Potential, check_potential
+from mdsens.given import shown
 from mdsens.neighbors import PairList
 from mdsens.types import Configuration, Position, Scalar
 
@@ -27,18 +29,26 @@ class Sum(Potential):
         names: Their names, each once.
 
     Raises:
-        ValueError: When there is no term, two have one name, or a name could not begin a path.
+        ValueError: When there is no term, one is no potential or itself a sum, two have one name, or a name could not
+            begin a path.
     """
 
     parts: tuple[Potential, ...]
     names: tuple[str, ...] = eqx.field(static=True)
 
     def __init__(self, terms: Mapping[str, Potential] | Sequence[Potential] | Sequence[tuple[str, Potential]]) -> None:
-        pairs = (
-            list(terms.items())
-            if isinstance(terms, Mapping)
-            else [term if isinstance(term, tuple) else (term.name, term) for term in terms]
-        )
+        if not isinstance(terms, Mapping | Sequence):
+            raise ValueError(f'a sum is made of {shown(terms)}; it takes terms by name: Sum({{"first": ...}}).')
+        pairs = list(terms.items()) if isinstance(terms, Mapping) else [_named(term) for term in terms]
+        for name, term in pairs:
+            if not isinstance(name, str):
+                raise ValueError(f"a term is named {shown(name)}; a name is a text.")
+            check_potential(term)
+            if isinstance(term, Sum):
+                raise ValueError(
+                    f"the term {name!r} is itself a sum; name its terms here, {', '.join(term.names)}: "
+                    "Sum([*first.terms(), *second.terms()])."
+                )
         self.names = tuple(name for name, _ in pairs)
         self.parts = tuple(term for _, term in pairs)
 
@@ -54,8 +64,8 @@ class Sum(Potential):
         wrong = next((name for name in self.names if not _NAME.fullmatch(name) or name == "box"), None)
         if wrong is not None:
             raise ValueError(
-                f"a term is named {wrong!r}; a name has letters, digits and underscores only, begins with none of the "
-                'digits, and is not "box".'
+                f"a term is named {shown(wrong)}; a name has letters, digits and underscores only, begins with none of "
+                'the digits, and is not "box".'
             )
 
     @property
@@ -130,6 +140,13 @@ class Sum(Potential):
         """Refuse parameters that a term refuses."""
         for part in self.parts:
             part.check_entries(configuration)
+
+
+def _named(term: Any) -> tuple[Any, Any]:
+    if isinstance(term, tuple) and len(term) == 2:
+        return term
+    check_potential(term)
+    return term.name, term
 
 
 @jax.jit

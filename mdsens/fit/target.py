@@ -165,7 +165,7 @@ def relaxed_at(target: Target, logarithms: np.ndarray, position: np.ndarray) -> 
     """Relax the parameters from given positions and compare with the target."""
     parameters = target.parameters_at(logarithms)
     start = replaced(target.configuration, {"position": jnp.asarray(position)})
-    relaxation = relax(parameters.potential, start, target.settings)
+    relaxation = relax(parameters.potential, start, target.settings, refuse=False)
     held = relaxation.network.backbone
     if relaxation.verdict is not Verdict.CONVERGED:
         return Candidate(logarithms, relaxation, np.full(target.position.shape, np.nan), strayed=False)

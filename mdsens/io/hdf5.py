@@ -123,6 +123,11 @@ def _opened(path: Path) -> Any:
             raise UserError(f"{path} is damaged or incomplete (a heap of texts has no end): make it again.")
         return _unlocked(path)
     except OSError as error:
+        if "already open for write" in str(error) or "unable to lock file" in str(error):
+            raise UserError(
+                f"{path} is open for writing elsewhere, or its writer was killed: close it there, or clear its mark "
+                f"with 'h5clear -s {path}'."
+            ) from error
         reason = error.strerror or ("it ends too early" if "truncated" in str(error) else _first_line(error))
         raise UserError(f"{path} cannot be read ({reason}): make it again or check its permissions.") from error
 

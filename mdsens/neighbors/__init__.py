@@ -15,7 +15,7 @@ from mdsens.neighbors.pairs import (
     pair_shifts,
     standard_capacity,
 )
-from mdsens.neighbors.search import check_range, every_pair, layers_within, neighbor_pairs, smallest_height
+from mdsens.neighbors.search import check_range, every_pair, heights, layers_within, neighbor_pairs, smallest_height
 
 __all__ = [
     "SMALL",
@@ -25,6 +25,7 @@ __all__ = [
     "compiled_pairs",
     "every_pair",
     "grid_for",
+    "heights",
     "in_order",
     "jax_md_neighbors",
     "layers_within",

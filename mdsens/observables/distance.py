@@ -3,7 +3,8 @@ r"""How far a structure is from a target: over the best translation, rotation an
 .. math:: D = \min_{c, R, \pi} \frac1N \sum_i \big|R\,(x_i - c) - t_{\pi(i)}\big|^2
 
 in a periodic box with nearest images and without R. Translation and rotation are taken anew for every state; the
-exchange of particles, which jumps, is found once and held.
+exchange of particles, which jumps, is found once and held. D is differentiable wherever the best rotation is unique, at
+D = 0 too, where its derivative is zero (that of its root is not defined there).
 
 References:
     B. K. P. Horn, J. Opt. Soc. Am. A 4, 629 (1987), doi:10.1364/JOSAA.4.000629 (best rotation by quaternions).
@@ -27,6 +28,7 @@ from mdsens.types import Box, Configuration, FreeBox, PeriodicBox, Position, Sca
 _CENTRING = 20  # repetitions of "mean of nearest images" that find the best translation
 _EXCHANGES = 50  # most repetitions of "best translation and rotation, then best exchange"
 _CLEAR = 0.01  # of the squared distance of neighbours: a mean squared distance that no exchange improves
+_EQUAL = 1e-10  # of their range: eigenvalues that count as equal
 _STARTS = 60  # rotations from which the search for the best exchange begins
 
 
@@ -131,7 +133,7 @@ def _best_rotation(position: Position, target: Position) -> Float[Array, "d d"]:
     turn = jnp.array([m[1, 2] - m[2, 1], m[2, 0] - m[0, 2], m[0, 1] - m[1, 0]])
     corner = m + m.T - trace * jnp.eye(3)
     quaternions = jnp.block([[trace[None, None], turn[None, :]], [turn[:, None], corner]])
-    w, x, y, z = jnp.linalg.eigh(quaternions)[1][:, -1]
+    w, x, y, z = _first_vector(quaternions)
     return jnp.array(
         [
             [w * w + x * x - y * y - z * z, 2 * (x * y - w * z), 2 * (x * z + w * y)],
@@ -139,6 +141,36 @@ def _best_rotation(position: Position, target: Position) -> Float[Array, "d d"]:
             [2 * (x * z - w * y), 2 * (y * z + w * x), w * w - x * x - y * y + z * z],
         ]
     )
+
+
+@jax.custom_jvp
+def _first_vector(matrix: Float[Array, "4 4"]) -> Float[Array, "4"]:
+    r"""Return the eigenvector of the largest eigenvalue; its derivative needs that one alone to be simple.
+
+    .. math:: (\lambda - K + q q^T)\, dq = dK\, q - q\, (q^T dK\, q)
+
+    With the singular values s1 >= s2 >= |s3| of the moment (s3 < 0 for a mirror image) the eigenvalues are
+    s1 + s2 + s3, s1 - s2 - s3, -s1 + s2 - s3 and -s1 - s2 + s3: the best rotation is unique unless s2 + s3 = 0. A
+    symmetric cluster, whose singular values are equal, is an ordinary case.
+    """
+    return jnp.linalg.eigh(matrix)[1][:, -1]
+
+
+@_first_vector.defjvp
+def _first_vector_jvp(
+    primals: tuple[Float[Array, "4 4"]], tangents: tuple[Float[Array, "4 4"]]
+) -> tuple[Float[Array, "4"], Float[Array, "4"]]:
+    (matrix,), (change,) = primals, tangents
+    first, identity = _first_vector(matrix), jnp.eye(4)
+    fourth, third, second, top = jnp.linalg.eigvalsh(jax.lax.stop_gradient(matrix))
+    several = top - second <= _EQUAL * (top - fourth)
+    # where particles lie on one line a turn about it changes nothing; a mirror image has best rotations apart
+    kink = several & (third - fourth > _EQUAL * (top - fourth))
+    held = jnp.where(several, _EQUAL * (top - fourth), 0.0)
+    apart = (first @ matrix @ first + held) * identity - matrix + jnp.outer(first, first) * (top - fourth)
+    pushed = change @ first
+    moved = jnp.linalg.solve(apart, pushed - first * (first @ pushed))
+    return first, moved * jnp.where(kink, jnp.nan, 1.0)
 
 
 def _best_exchange(here: Configuration, target: Configuration, rotate: bool) -> np.ndarray:

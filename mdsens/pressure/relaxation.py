@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mdsens.energy import PairPotential, Potential
+from mdsens.energy import PairPotential, Potential, check_system
 from mdsens.errors import NumericalError, UserError
+from mdsens.given import is_number, shown
 from mdsens.parameters import Parameters
 from mdsens.pressure.freedom import BoxKind, free_strains
 from mdsens.relax import History, Relaxation, RelaxationSettings, relax
@@ -58,12 +59,12 @@ class PressureSettings:
     relaxation: RelaxationSettings = dataclasses.field(default_factory=RelaxationSettings)
 
     def __post_init__(self) -> None:
-        if not self.stress_error > 0:
-            raise UserError(f"stress_error is {self.stress_error}; it must be greater than 0.")
-        if not self.max_box_steps >= 1:
-            raise UserError(f"max_box_steps is {self.max_box_steps}; it must be at least 1.")
-        if not 0 < self.max_strain <= 0.2:
-            raise UserError(f"max_strain is {self.max_strain}; it must be greater than 0 and at most 0.2.")
+        if not (is_number(self.stress_error) and np.isfinite(self.stress_error) and self.stress_error > 0):
+            raise UserError(f"stress_error is {shown(self.stress_error)}; it must be finite and greater than 0.")
+        if not (is_number(self.max_box_steps) and self.max_box_steps >= 1):
+            raise UserError(f"max_box_steps is {shown(self.max_box_steps)}; it must be at least 1.")
+        if not (is_number(self.max_strain) and 0 < self.max_strain <= 0.2):
+            raise UserError(f"max_strain is {shown(self.max_strain)}; it must be greater than 0 and at most 0.2.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,8 +120,9 @@ def relax_at_pressure(
     """
     begun = time.perf_counter()
     settings = settings or PressureSettings()
-    if not np.isfinite(pressure):
-        raise UserError(f"the pressure is {pressure}; it must be finite.")
+    check_system(potential, configuration)
+    if not (is_number(pressure) and np.isfinite(pressure)):
+        raise UserError(f"the pressure is {shown(pressure)}; it must be one finite number.")
     strains = free_strains(configuration.dimension, settings.box, settings.fixed)
     here = _Here.of(relax(potential, configuration, settings.relaxation), pressure, strains)
     first_volume, trust, trail, histories = here.volume, settings.max_strain, [here], [here.relaxation.history]
@@ -137,7 +139,8 @@ def relax_at_pressure(
             break
         step, moves, gain = _step(here, trust)
         try:
-            there = _Here.of(relax(potential, _deformed(here, step, moves), settings.relaxation), pressure, strains)
+            moved = relax(potential, _deformed(here, step, moves), settings.relaxation, refuse=False)
+            there = _Here.of(moved, pressure, strains)
         except UserError:
             verdict = Verdict.BOX_TOO_SMALL
             break

@@ -36,7 +36,7 @@ def rerelaxed(
     settings = dataclasses.replace(
         relaxation.settings, max_force=min(relaxation.settings.max_force, tightest), newton=True
     )
-    tight = relax(moved.potential, start, settings)
+    tight = relax(moved.potential, start, settings, refuse=False)
     if tight.verdict is Verdict.CONVERGED:
         return tight
-    return relax(moved.potential, start, dataclasses.replace(settings, max_force=1e-12))
+    return relax(moved.potential, start, dataclasses.replace(settings, max_force=1e-12), refuse=False)

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from mdsens.relax.minimizer import Minimizer, Point, Surface, Trial, inner, lowered
+from mdsens.relax.minimizer import Minimizer, Point, Surface, Trial, inner, lowered, refuse_outside
 from mdsens.types import Position, Scalar
 
 
@@ -33,6 +33,9 @@ class ConjugateGradient(Minimizer):
 
     words: ClassVar[str] = "conjugate-gradient"
     slack: float = eqx.field(static=True, default=0.1)
+
+    def __check_init__(self) -> None:
+        refuse_outside(self, "slack", low=0)
 
     def start(self, surface: Surface, position: Position) -> Point:
         """Return the position with the force as first direction."""

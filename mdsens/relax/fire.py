@@ -12,8 +12,10 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mdsens.relax.minimizer import Minimizer, Point, Surface, largest_norm, shortened
+from mdsens.relax.minimizer import Minimizer, Point, Surface, largest_norm, refuse_outside, shortened
 from mdsens.types import Position, Scalar
+
+_SHORTEST = 1e-12  # a time step in units of the fastest vibration, below which nothing moves
 
 
 class Fire(Minimizer):
@@ -31,6 +33,10 @@ class Fire(Minimizer):
     words: ClassVar[str] = "FIRE"
     dt_start: float = eqx.field(static=True, default=0.1)
     dt_max: float = eqx.field(static=True, default=0.4)
+
+    def __check_init__(self) -> None:
+        refuse_outside(self, "dt_start", low=_SHORTEST)
+        refuse_outside(self, "dt_max", low=self.dt_start)
 
     def start(self, surface: Surface, position: Position) -> Point:
         """Return the position at rest."""

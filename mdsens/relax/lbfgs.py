@@ -8,7 +8,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from mdsens.relax.minimizer import Minimizer, Point, Surface, lowered
+from mdsens.relax.minimizer import Minimizer, Point, Surface, lowered, refuse_outside
 from mdsens.types import Position, Scalar
 
 
@@ -35,6 +35,9 @@ class LBFGS(Minimizer):
 
     words: ClassVar[str] = "L-BFGS"
     memory: int = eqx.field(static=True, default=6)
+
+    def __check_init__(self) -> None:
+        refuse_outside(self, "memory", low=1, whole=True)
 
     def start(self, surface: Surface, position: Position) -> Point:
         """Return the position with an empty memory."""

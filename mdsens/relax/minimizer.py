@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from mdsens.given import is_number, shown
 from mdsens.types import Position, Scalar
 
 _COLUMNS = 64
@@ -56,6 +58,19 @@ class Point(eqx.Module):
     force: Position
     energy: Scalar
     memory: Any
+
+
+def refuse_outside(rule: Minimizer, name: str, *, low: int | float, whole: bool = False) -> None:
+    """Refuse a setting of a rule that is no finite number from ``low`` on, and no whole one where it must be.
+
+    Raises:
+        ValueError: With the value and the range.
+    """
+    value = getattr(rule, name)
+    if is_number(value) and math.isfinite(value) and value >= low and not (whole and value != int(value)):
+        return
+    kind = "a whole number" if whole else "a finite number"
+    raise ValueError(f"{type(rule).__name__}({name}=...) is {shown(value)}; it must be {kind} of at least {low:g}.")
 
 
 class Minimizer(eqx.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from typing import get_args
 
 import numpy as np
@@ -11,11 +12,14 @@ from mdsens.backbone import Network
 from mdsens.energy import State
 from mdsens.errors import UserError
 from mdsens.factor import Factor
+from mdsens.given import is_number, shown
 from mdsens.hessian import LinearSolver
 from mdsens.neighbors import SMALL
 from mdsens.relax.conjugate_gradient import ConjugateGradient
 from mdsens.relax.fire import Fire
+from mdsens.relax.lbfgs import LBFGS
 from mdsens.relax.minimizer import Minimizer
+from mdsens.relax.truncated_newton import TruncatedNewton
 from mdsens.results import Verdict
 
 
@@ -52,11 +56,33 @@ class RelaxationSettings:
     def __post_init__(self) -> None:
         for name, low in (("max_force", 0.0), ("max_steps", 0), ("skin", 0.0)):
             value = getattr(self, name)
-            if not (np.isfinite(value) and value > low):
-                raise UserError(f"relaxation.{name} is {value}; it must be finite and greater than {low}.")
+            if not (is_number(value) and np.isfinite(value) and value > low):
+                raise UserError(f"relaxation.{name} is {shown(value)}; it must be finite and greater than {low}.")
+        if self.max_steps != int(self.max_steps):
+            raise UserError(f"relaxation.max_steps is {self.max_steps}; it must be a whole number.")
+        object.__setattr__(self, "max_steps", int(self.max_steps))
         if self.linear_solver not in get_args(LinearSolver):
             known = ", ".join(get_args(LinearSolver))
-            raise UserError(f"relaxation.linear_solver is {self.linear_solver!r}; it must be one of {known}.")
+            raise UserError(f"relaxation.linear_solver is {shown(self.linear_solver)}; it must be one of {known}.")
+        if not isinstance(self.newton, bool | np.bool_):
+            raise UserError(f"relaxation.newton is {shown(self.newton)}; it must be true or false.")
+        if self.minimizer is not None and not isinstance(self.minimizer, Minimizer):
+            raise UserError(_no_rule(self.minimizer))
+
+
+_RULES = (Fire, ConjugateGradient, LBFGS, TruncatedNewton)
+
+
+def _no_rule(given: object) -> str:
+    """Return a sentence that says which rule to give in place of a name, a class or something else."""
+    names = {rule.__name__.lower(): f"{rule.__name__}()" for rule in _RULES}
+    word = given.__name__ if isinstance(given, type) else given if isinstance(given, str) else ""
+    near = difflib.get_close_matches(word.lower().translate(_NO_DASHES), names, n=1, cutoff=0.5)
+    remedy = f"RelaxationSettings(minimizer={names[near[0]]})" if near else "one of " + ", ".join(names.values())
+    return f"relaxation.minimizer is {shown(given)}; it must be a rule of mdsens.relax, not its name: {remedy}."
+
+
+_NO_DASHES = str.maketrans("", "", "-_ ")
 
 
 @dataclasses.dataclass(frozen=True)

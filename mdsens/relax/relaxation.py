@@ -13,12 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from mdsens.backbone import Network, contact_network, with_contacts
-from mdsens.energy import PairPotential, Potential, State, energy, free_forces, max_reach, pressure
+from mdsens.energy import PairPotential, Potential, State, check_system, energy, free_forces, max_reach, pressure
 from mdsens.errors import UserError
 from mdsens.factor import Factor
 from mdsens.generic import unknowns_of
+from mdsens.given import shown
 from mdsens.hessian import factorise
-from mdsens.neighbors import SMALL, pair_distances, spatial_order
+from mdsens.neighbors import SMALL, spatial_order
 from mdsens.parameters import reordered
 from mdsens.relax.approach import is_far_from_rest, milder
 from mdsens.relax.descent import Reach, find_pairs, fitting_grid
@@ -27,6 +28,7 @@ from mdsens.relax.newton import polish
 from mdsens.relax.reasons import reason
 from mdsens.relax.records import History, Relaxation, RelaxationSettings
 from mdsens.relax.scales import Scales
+from mdsens.relax.starts import refuse_coincident, refuse_endless, refuse_nonfinite
 from mdsens.relax.way import Descent, Recorder
 from mdsens.results import Verdict
 from mdsens.types import Configuration, PeriodicBox, Scalar, replaced
@@ -45,6 +47,7 @@ def relax(
     *,
     progress: Callable[[int, float], Any] | None = None,
     approach: bool = True,
+    refuse: bool = True,
 ) -> Relaxation:
     """Relax a configuration to a minimum of the energy at fixed box.
 
@@ -63,17 +66,19 @@ def relax(
         progress: Called with (steps so far, largest force) after every segment.
         approach: Whether contacts whose energies are more than a thousand times apart begin where milder ones rest
             (``mdsens.relax.approach``), unless they start near rest; that part of the way is not in the history.
+        refuse: Whether a start at which the energy is not finite is refused; else it has the verdict ``NONFINITE``.
 
     Returns:
         The relaxed state with its verdict; look at it (or call ``mdsens.results.check``) before using the numbers.
 
     Raises:
-        UserError: When particles coincide or the energy would be wrong in so small a cell.
+        UserError: When particles coincide, the energy is not finite, would be wrong in so small a cell, or reaches
+            images without end.
     """
     begun = time.perf_counter()
-    settings = settings or RelaxationSettings()
+    settings = _checked(potential, configuration, settings)
     configuration = _near_the_box(configuration)
-    longest = _checked_reach(potential, configuration)
+    longest = _checked_reach(potential, configuration, settings)
     order = _memory_order(potential, configuration, longest)
     back = np.argsort(order)
     recorder = Recorder(progress, back)
@@ -83,12 +88,12 @@ def relax(
     reach = Reach(longest, skin, fitting_grid(state, state.position, longest, skin))
     pairs, reach = find_pairs(state, state.position, reach, 0)
     state = state.with_pairs(pairs)
-    _refuse_coincident(state, longest, order)
+    refuse_coincident(state, longest, order)
     mild = milder(potential) if approach else None
     if mild is not None and bool(is_far_from_rest(state)):
-        near = relax(mild, configuration, dataclasses.replace(settings, max_force=_NEARLY))
+        near = relax(mild, configuration, dataclasses.replace(settings, max_force=_NEARLY), refuse=refuse)
         nearer = replaced(configuration, {"position": near.state.position})
-        return relax(potential, nearer, settings, progress=progress, approach=False)
+        return relax(potential, nearer, settings, progress=progress, approach=False, refuse=refuse)
     recorder.keep(state.position)
     measure = Scales.found(state)
     target = settings.max_force * measure.force
@@ -96,6 +101,8 @@ def relax(
     first = _FIRST_POLISH if configuration.n_particles <= SMALL else _LARGE_POLISH
     threshold = max(target, first * measure.energy / measure.length) if settings.newton else target
     descent = Descent(state, reach, measure, settings, recorder)
+    if refuse and not descent.is_finite:
+        refuse_nonfinite(given.with_pairs(find_pairs(given, given.position, descent.reach, 0)[0]))
     network, factor = None, None
     while True:
         verdict = descent.down_to(threshold)
@@ -145,12 +152,12 @@ def taken_as_relaxed(
         UserError: When particles coincide or the energy would be wrong in so small a cell.
     """
     begun = time.perf_counter()
-    settings = settings or RelaxationSettings()
-    longest = _checked_reach(potential, configuration)
+    settings = _checked(potential, configuration, settings)
+    longest = _checked_reach(potential, configuration, settings)
     given, skin = State.unlisted(configuration, potential), settings.skin * longest
     reach = Reach(longest, skin, fitting_grid(given, given.position, longest, skin))
     state = given.with_pairs(find_pairs(given, given.position, reach, 0)[0])
-    _refuse_coincident(state, longest, np.arange(configuration.n_particles))
+    refuse_coincident(state, longest, np.arange(configuration.n_particles))
     largest = float(np.linalg.norm(np.asarray(_forces(state)), axis=1).max())
     measure = Scales.found(state)
     relaxed = largest <= max(settings.max_force * measure.force, float(force_rounding(state)))
@@ -225,10 +232,23 @@ def _backbone_factor(loaded: State, network: Network, settings: RelaxationSettin
     return factorise(loaded, network.backbone, solver=settings.linear_solver) if moving else None
 
 
-def _checked_reach(potential: Potential, configuration: Configuration) -> float:
-    """Return the interaction range after refusing cells for which the energy would be wrong."""
+def _checked(
+    potential: Potential, configuration: Configuration, settings: RelaxationSettings | None
+) -> RelaxationSettings:
+    """Return the settings after refusing arguments of other kinds."""
+    check_system(potential, configuration)
+    if settings is not None and not isinstance(settings, RelaxationSettings):
+        raise UserError(f"settings are {shown(settings)}; they must be RelaxationSettings(max_force=..., ...).")
+    potential.check_entries(configuration)
+    return settings or RelaxationSettings()
+
+
+def _checked_reach(potential: Potential, configuration: Configuration, settings: RelaxationSettings) -> float:
+    """Return the interaction range after refusing cells for which the energy would be wrong, or the list endless."""
     potential.check_cell(configuration)
-    return max_reach(potential, configuration)
+    longest = max_reach(potential, configuration)
+    refuse_endless(configuration, (1 + settings.skin) * longest)
+    return longest
 
 
 def _near_the_box(configuration: Configuration) -> Configuration:
@@ -261,18 +281,6 @@ def _taken_in_order(state: State, order: np.ndarray) -> State:
     )
 
 
-def _refuse_coincident(state: State, reach: float, order: np.ndarray) -> None:
-    distances = np.asarray(_distances(state.configuration, state.pairs))
-    closest = int(np.argmin(distances))
-    if bool(state.pairs.mask[closest]) and distances[closest] < 1e-9 * reach:
-        i, j = sorted(int(order[index[closest]]) for index in (state.pairs.i, state.pairs.j))
-        raise UserError(
-            f"particles {i} and {j} lie at the same place (closer than {1e-9 * reach:.1e}); the force between them "
-            "has no direction: move one of them."
-        )
-
-
-_distances = jax.jit(pair_distances)
 _forces = jax.jit(free_forces)
 
 

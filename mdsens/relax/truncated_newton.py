@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mdsens.relax.minimizer import Minimizer, Point, Surface, inner, largest_norm, lowered
+from mdsens.relax.minimizer import Minimizer, Point, Surface, inner, largest_norm, lowered, refuse_outside
 from mdsens.types import Position, Scalar
 
 
@@ -38,6 +38,9 @@ class TruncatedNewton(Minimizer):
 
     words: ClassVar[str] = "truncated-Newton"
     max_products: int = eqx.field(static=True, default=60)
+
+    def __check_init__(self) -> None:
+        refuse_outside(self, "max_products", low=1, whole=True)
 
     def start(self, surface: Surface, position: Position) -> Point:
         """Return the position."""

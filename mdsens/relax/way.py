@@ -118,6 +118,11 @@ class Descent:
         return self._point.position
 
     @property
+    def is_finite(self) -> bool:
+        """Whether energy and forces are, where it stands."""
+        return bool(np.isfinite(float(self._point.energy)) and np.isfinite(np.asarray(self._point.force)).all())
+
+    @property
     def capacity(self) -> int:
         """Number of pairs for which there is room."""
         return len(self._pairs.mask)

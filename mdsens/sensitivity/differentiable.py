@@ -12,12 +12,13 @@ from jaxtyping import Array, Bool, PyTree
 from mdsens.backbone import TOUCH
 from mdsens.energy import PairPotential, Potential, State, gradient_at, max_reach
 from mdsens.errors import UserError
+from mdsens.given import is_concrete
 from mdsens.implicit import DenseCholesky, NullSpace, root
 from mdsens.neighbors import every_pair, layers_within, pair_distances
 from mdsens.parameters import Parameters
 from mdsens.relax import RelaxationSettings, relax
 from mdsens.results import Verdict, check
-from mdsens.types import Configuration, FreeBox, Position, is_concrete, replaced
+from mdsens.types import Configuration, FreeBox, Position, replaced
 
 
 def relaxed_condition(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mdsens.energy import State, Sum, energy, forces
+from mdsens.errors import UserError
 from mdsens.parameters import PerBond, PerKind, PerSpecies
 from mdsens.paths import select
 from mdsens.relax import relax
@@ -47,7 +48,11 @@ def test_a_bond_beyond_its_largest_length_has_no_energy():
     state = State.unlisted(free([[0.0, 0.0, 0.0], [1.6, 0.0, 0.0]], bonds=PAIR), FENEBond())
     assert np.isnan(energy(state))
     assert np.isnan(forces(state)).any()
-    assert relax(FENEBond(), state.configuration).verdict is Verdict.NONFINITE
+    with pytest.raises(
+        UserError, match=r"fene_bond gives group 0 of bonds, particles \[0, 1\] at 1\.6, the energy nan"
+    ):
+        relax(FENEBond(), state.configuration)
+    assert relax(FENEBond(), state.configuration, refuse=False).verdict is Verdict.NONFINITE
 
 
 def test_water_takes_its_lengths_and_its_angle():

@@ -1,5 +1,7 @@
 """What a file must not hold: each is one sentence that names the place."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -149,3 +151,32 @@ def test_a_heap_of_texts_without_an_end_is_damage(stored: Path) -> None:
     stored.write_bytes(data)
     with pytest.raises(UserError, match="a heap of texts has no end"):
         summary(stored)
+
+
+@pytest.mark.parametrize("how", [{"mode": "r"}, {"mode": "r", "locking": False}, {"mode": "r+"}])
+def test_a_file_that_this_process_has_open_is_read(run: Run, tmp_path: Path, how: dict[str, Any]) -> None:
+    write_run(tmp_path / "run.h5", run)
+    with h5py.File(tmp_path / "run.h5", **how):
+        assert read_run(tmp_path / "run.h5").energy == run.relaxation.energy
+
+
+_HOLD = "import sys, h5py; file = h5py.File(sys.argv[1], sys.argv[2]); print('open', flush=True); sys.stdin.read()"
+
+
+@pytest.mark.parametrize("mode", ["r", "r+"])
+def test_a_file_that_another_process_has_open_is_read_unless_it_writes(run: Run, tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "run.h5"
+    write_run(path, run)
+    hold = [sys.executable, "-c", _HOLD, str(path), mode]
+    with subprocess.Popen(hold, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        other.stdout.readline()
+        try:
+            if mode == "r":
+                assert read_run(path).energy == run.relaxation.energy
+            else:
+                with pytest.raises(UserError, match="open for writing elsewhere"):
+                    read_run(path)
+        finally:
+            other.stdin.close()

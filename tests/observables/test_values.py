@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -156,6 +157,52 @@ def test_a_moved_turned_and_shuffled_copy_is_at_no_distance():
     found = distance_to(state, target)
     assert float(found(state)) == pytest.approx(0.0, abs=1e-20)
     assert float(distance_to(state, target, rotate=False)(state)) > 1e-3
+
+
+def icosahedron(scale=1.0):
+    """Return a state of 13 particles around the origin: singular values of its moments are equal by symmetry."""
+    start = cluster.build(cluster.Options(shape="icosahedron", n_particles=13)).configuration
+    centred = start.position - jnp.mean(start.position, axis=0)
+    law = lennard_jones.Law(1.0, onset=50.0, cutoff=60.0)
+    return State.unlisted(dataclasses.replace(start, position=scale * centred), law)
+
+
+def along(found, state):
+    return lambda x: found(state.at(x, state.parameters))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.1])
+def test_the_distance_to_a_symmetric_copy_has_the_derivative_of_differences(scale):
+    # the best rotation is unique while the sum of the two smaller singular values is not zero, equal or not
+    state, target = icosahedron(scale), icosahedron().configuration
+    distance = along(distance_to(state, target), state)
+    slope = jax.grad(distance)
+    some = jnp.asarray(np.random.default_rng(3).standard_normal((13, 3)))
+    step = 1e-5
+    moved = [state.position + step * some, state.position - step * some]
+    difference = (distance(moved[0]) - distance(moved[1])) / (2 * step)
+    # rounding 1e-16 over a step of 1e-5, and third derivatives of order one times its square
+    assert float(jnp.vdot(slope(state.position), some)) == pytest.approx(float(difference), abs=1e-9)
+    curvature = jax.jvp(slope, (state.position,), (some,))[1]
+    np.testing.assert_allclose(curvature, (slope(moved[0]) - slope(moved[1])) / (2 * step), atol=1e-9)
+    held = 2 * (state.position - jnp.asarray(target.position)) / 13
+    np.testing.assert_allclose(slope(state.position), held, atol=1e-15)
+
+
+def test_the_distance_of_a_line_has_a_derivative_and_that_of_a_symmetric_mirror_image_none():
+    law = lennard_jones.Law(1.0)
+    corners = jnp.array([[1.0, 1.0, 1.0], [1.0, -1.0, -1.0], [-1.0, 1.0, -1.0], [-1.0, -1.0, 1.0]])
+    line = jnp.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [2.1, 0.0, 0.0]])
+
+    def slope(position, target):
+        n = len(position)
+        there = Configuration(target, jnp.zeros(n, int), FreeBox(3), ("A",))
+        state = State.unlisted(Configuration(position, jnp.zeros(n, int), FreeBox(3), ("A",)), law)
+        return jax.grad(along(distance_to(state, there, exchange=False), state))(position)
+
+    apart = 0.1 * (line - jnp.mean(line, axis=0))
+    np.testing.assert_allclose(slope(1.1 * line, line), 2 * apart / 3, atol=1e-14)
+    assert np.isnan(slope(-corners, corners)).any()
 
 
 def test_a_shifted_and_shuffled_packing_is_at_no_distance_across_the_box():
