@@ -36,8 +36,9 @@ def read_configuration(path: Path) -> Start:
     ``box``, lengths (d,) or a matrix (d, d) with the lattice vectors as columns (without it the system is free);
     optionally ``species`` (n,), ``species_names``, ``diameters`` (n,) and groups of particles, such as bonds:
     ``topology.bonds.index`` (m, k), particles numbered from 0, with ``topology.bonds.kind`` (m,) and the image counts
-    ``topology.bonds.shift`` (m, k - 1, d), without which further members are nearest images. ``.extxyz`` or ``.xyz``: read by ASE; a system without
-    period along z and with z = 0 everywhere is two-dimensional; a column ``radius`` gives diameters.
+    ``topology.bonds.shift`` (m, k - 1, d), without which further members are nearest images. ``.extxyz`` or ``.xyz``:
+    read by ASE; a system without period along z and with z = 0 everywhere is two-dimensional; a column ``radius`` gives
+    diameters.
 
     Args:
         path: The file.
