@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from mdsens.errors import UserError
 from mdsens.io import StoredRun, Tables, fitting_together, kind_of, read_run, read_tables
+from mdsens.plotting import geometry
 from mdsens.plotting.benchmark import draw_benchmark
 from mdsens.plotting.fit import draw_fit_loss, draw_fit_parameters, draw_fit_structure
 from mdsens.plotting.history import draw_box_history, draw_history
@@ -224,9 +225,10 @@ def packing_of(run: StoredRun) -> Packing:
     i, j = run.contacts.reshape(-1, 2).T
     images = run.contact_images[:, : box.shape[1]] @ box.T
     bonds = run.position[j] + images - run.position[i]
+    sized = np.isfinite(run.diameters)
     return Packing(
         position=run.position,
-        diameter=np.where(np.isfinite(run.diameters), run.diameters, _dot(run.position)),
+        diameter=np.where(sized, run.diameters, _DOT * geometry.mean_spacing(run.position)),
         species=run.species,
         species_names=run.species_names,
         box=box,
@@ -234,6 +236,7 @@ def packing_of(run: StoredRun) -> Packing:
         bonds=bonds,
         overlap=1.0 - np.linalg.norm(bonds, axis=1) / _contact_lengths(run, i, j),
         rattlers=~run.backbone,
+        dots=not sized.all(),
     )
 
 
@@ -279,12 +282,6 @@ def _contact_lengths(run: StoredRun, i: np.ndarray, j: np.ndarray) -> np.ndarray
             pairs = ((run.species[i] == a) & (run.species[j] == b)) | ((run.species[i] == b) & (run.species[j] == a))
             lengths = np.where(pairs & np.isfinite(value), value, lengths)
     return np.asarray(lengths)
-
-
-def _dot(position: np.ndarray) -> float:
-    n, dimension = position.shape
-    extent = np.prod(np.maximum(np.ptp(position, axis=0), 1e-300)) ** (1 / dimension)
-    return float(_DOT * extent / n ** (1 / dimension)) or _DOT
 
 
 def _observables(run: StoredRun) -> Figure:
