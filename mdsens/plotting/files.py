@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from mdsens.errors import UserError
 from mdsens.io import StoredRun, Tables, fitting_together, kind_of, read_run, read_tables
-from mdsens.plotting import geometry
+from mdsens.plotting import geometry, labels
 from mdsens.plotting.benchmark import draw_benchmark
 from mdsens.plotting.fit import draw_fit_loss, draw_fit_parameters, draw_fit_structure
 from mdsens.plotting.history import draw_box_history, draw_history
@@ -302,8 +302,8 @@ def _singular_values(run: StoredRun) -> Figure:
     sensitivity = run.positions
     common = {path.split("[")[0] for path in sensitivity.paths}
     if len(common) == 1:
-        units = {"length": "", "energy": r"$\sigma/\epsilon$", "none": r"$\sigma$"}
-        return draw_spectrum(sensitivity.values, parameter=common.pop(), unit=units[sensitivity.units[0]])
+        unit = labels.derivative_unit(sensitivity.units[0])
+        return draw_spectrum(sensitivity.values, parameter=common.pop(), unit=unit)
     scaled = sensitivity.values * sensitivity.parameter_values[:, None, None]
     return draw_spectrum(scaled, parameter=f"ln({', '.join(sorted(common))})", unit=r"$\sigma$")
 

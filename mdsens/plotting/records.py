@@ -60,7 +60,7 @@ class Arrows:
 
     Attributes:
         parameter: Name of the parameter, such as ``soft_sphere.sigma[A]``.
-        unit: The parameter's unit: "length", "energy" or "none".
+        unit: The parameter's unit in words, such as "length", "energy/length^2" or "none".
         values: dx/dp, shape (n, d).
         relative_error: The certificate's estimate of the relative error; NaN for zero within its error.
         box_rate: Derivative of the box matrix in the parameter at fixed positions, shape (d, d); zero unless the
