@@ -274,6 +274,8 @@ def scale_identities(response: LinearResponse) -> list[ScaleIdentity]:
               \sum_k \sigma_k \frac{dP}{d\sigma_k} + L\frac{dP}{dL} = -d P, \quad
               \sum_k \epsilon_k\frac{dP}{d\epsilon_k} = P
 
+    :math:`x - \bar x` without its part along rotations and floppy modes, which dx/dp leaves out.
+
     Returns:
         The identities that apply (none for a potential whose lengths and energies are not all parameters).
     """
@@ -284,8 +286,7 @@ def scale_identities(response: LinearResponse) -> list[ScaleIdentity]:
     by_length, by_energy = (scaling_direction(state, unit) for unit in ("length", "energy"))
     stacked = jax.tree.map(lambda a, b: jnp.stack([a, b]), by_length, by_energy)
     along_length, along_energy = forward(response, stacked)
-    position = np.asarray(state.position)[held]
-    position = position - position.mean(axis=0)
+    position = _without_zero_modes(response, np.asarray(state.position))[held]
     size = np.linalg.norm(position)
     identities = [
         ScaleIdentity("sum sigma dx/dsigma + L dx/dL = x", float(np.linalg.norm(along_length[held] - position) / size)),

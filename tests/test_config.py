@@ -386,7 +386,7 @@ def test_overrides_reach_the_table_of_a_name(tmp_path: Path) -> None:
         (TERMS, ["--parts.0.n=3"], 'parts]] are named "bidisperse", "other"; write --parts.NAME.KEY'),
         (TERMS, ["--parts.other=3"], 'parts]] are named "bidisperse", "other"; write --parts.NAME.KEY'),
         (TERMS, ["--parts.other.n=0"], "parts.other.n = 0 is not allowed: it must be an integer >= 1"),
-        (TERMS, ["--parts.other.m=0"], "parts.other.m is not a known key: did you mean parts.other.n"),
+        (TERMS, ["--parts.other.m=0"], "parts.other.m is not a known key: it must be one of kind, n, "),
         (TERMS, ["--parts.other.name=bidisperse"], 'two of [[parts]] are named "bidisperse": give each a name of its'),
         (TERMS, ["--parts.other.name=a.b"], 'parts[1].name = "a.b" is not allowed: it must be at most 50 letters'),
         (TERMS, ["--parts.other.name=box"], 'parts[1].name = "box" is not allowed'),

@@ -142,8 +142,10 @@ def _groups(arrays: Mapping[str, np.ndarray], name: str, position: np.ndarray, b
         raise ValueError(f"{name}.index is missing: it must hold the particles of every group, shape (m, k).")
     index, shift, kind = (arrays.get(f"{name}.{part}") for part in ("index", "shift", "kind"))
     assert index is not None
-    if index.ndim != 2 or index.shape[1] < 2:
-        raise ValueError(f"{name}.index has shape {index.shape}; it must be (m, k) with k >= 2.")
+    if index.ndim != 2 or index.shape[1] < 2 or index.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name}.index has shape {index.shape} and type {index.dtype}; it must be integers, (m, k) with k >= 2."
+        )
     try:
         return Groups.nearest(index, position, box, kind) if shift is None else Groups(index, shift, kind)
     except ValueError as error:
