@@ -115,9 +115,9 @@ def group_entries(given: float | tuple[float, ...], groups: Groups, key: str) ->
         return Uniform(given)
     n_groups, n_kinds = len(groups.index), groups.n_kinds
     if len(given) == n_kinds:
-        return PerKind(list(given))
+        return PerKind(jnp.asarray(given, dtype=float))
     if len(given) == n_groups:
-        return PerBond(list(given))
+        return PerBond(jnp.asarray(given, dtype=float))
     raise ValueError(
         f"{key} has {len(given)} entries; give one number, {n_kinds} (one per kind of group) or {n_groups} (one per "
         "group)."

@@ -12,7 +12,10 @@ from mdsens.parameters import PerBond, PerKind, PerParticle, PerSpecies, Uniform
 from mdsens.types import Groups
 from potentials import fene_bond, harmonic_angle, lennard_jones, stillinger_weber, sutton_chen
 
-NEEDED = {"stillinger_weber": {"sigma": 2.0951, "epsilon": 2.1683}, "sutton_chen": {"a": 3.61, "epsilon": 1.0, "c": 39.0}}
+NEEDED = {
+    "stillinger_weber": {"sigma": 2.0951, "epsilon": 2.1683},
+    "sutton_chen": {"a": 3.61, "epsilon": 1.0, "c": 39.0},
+}
 CHAIN = Groups([[0, 1], [1, 2], [2, 3]], np.zeros((3, 1, 3), int), [0, 1, 0])
 CORNERS = Groups([[1, 0, 2], [2, 1, 3]], np.zeros((2, 2, 3), int))
 TOPOLOGY = {"bonds": CHAIN, "angles": CORNERS}
