@@ -349,6 +349,11 @@ class Groups(eqx.Module):
         counts = box.images(tuple(jnp.asarray(np.moveaxis(apart, -1, 0))))
         return cls(members, np.stack([np.asarray(count) for count in counts], axis=-1).astype(int), kind)
 
+    @property
+    def n_kinds(self) -> int:
+        """Number of kinds: one more than the largest."""
+        return int(np.max(np.asarray(self.kind), initial=-1)) + 1
+
     def vectors(self, configuration: Configuration) -> tuple[Components, ...]:
         """Return x_0 - x_a - B S_a from every further member to the first one, components of shape (m,)."""
         x, box = configuration.position, configuration.box

@@ -51,8 +51,8 @@ class Difference:
     Attributes:
         path: The parameter entry.
         step: The step h, units of the parameter.
-        relative_difference: |difference quotient - sensitivity| / |sensitivity| over the backbone, mean removed; where
-            the sensitivity is negligible, over a thousandth of |x - mean|/|p|.
+        relative_difference: |difference quotient - sensitivity| / |sensitivity| over the backbone, zero modes
+            removed; where the sensitivity is negligible, over a thousandth of |x - mean|/|p|.
         same_network: Whether the backbone network was the same at both ends; when not, the difference proves nothing.
         slopes: The difference quotients of "energy" and "pressure" between the same states.
         slope_errors: What rounding leaves of each.
@@ -148,25 +148,39 @@ def compare_with_differences(
         three times.
     """
     steps = step_size(response, relaxation, sensitivity, selection)
-    return [_difference(relaxation, sensitivity.values[k], selection, k, float(step)) for k, step in enumerate(steps)]
+    return [
+        _difference(response, relaxation, sensitivity.values[k], selection, k, float(step))
+        for k, step in enumerate(steps)
+    ]
 
 
-def _difference(relaxation: Relaxation, value: np.ndarray, selection: Selection, k: int, step: float) -> Difference:
+def _difference(
+    response: LinearResponse, relaxation: Relaxation, value: np.ndarray, selection: Selection, k: int, step: float
+) -> Difference:
     weights = np.zeros(len(selection.paths))
     weights[k] = 1.0
     direction = selection.combined(weights)
+    # a floppy system drifts on its way, and elsewhere its sensitivity is another: it starts where x(p + h) should be
+    rate = value if response.zero_modes.floppy else None
     for _ in range(_TRIES):
-        ends = [rerelaxed(relaxation, direction, sign * step) for sign in (1, -1)]
+        ends = [rerelaxed(relaxation, direction, sign * step, rate) for sign in (1, -1)]
         same = all(end.verdict is Verdict.CONVERGED and end.network.same_as(relaxation.network) for end in ends)
         if same:
             break
         step /= 10
     held = relaxation.network.backbone
-    quotient = (np.asarray(ends[0].state.position) - np.asarray(ends[1].state.position))[held] / (2 * step)
-    quotient = relaxation.state.configuration.without_mean(quotient)
+    quotient = (np.asarray(ends[0].state.position) - np.asarray(ends[1].state.position)) / (2 * step)
+    quotient = _without_zero_modes(response, quotient)[held]
     expected, floor = value[held], _negligible(relaxation.state, relaxation.network, selection)[k]
     distance = np.linalg.norm(quotient - expected) / max(np.linalg.norm(expected), floor)
     return Difference(selection.paths[k], step, float(distance), same, *_slopes(ends, step))
+
+
+def _without_zero_modes(response: LinearResponse, field: np.ndarray) -> np.ndarray:
+    """Return a field, shape (n, d), without its part along translations, rotations and floppy modes, as dx/dp is."""
+    flat, modes = field.ravel().copy(), response.modes
+    flat[response.unknowns] -= modes @ (modes.T @ flat[response.unknowns])
+    return flat.reshape(field.shape)
 
 
 def _slopes(ends: Sequence[Relaxation], step: float) -> tuple[dict[str, float], dict[str, float]]:
@@ -175,9 +189,16 @@ def _slopes(ends: Sequence[Relaxation], step: float) -> tuple[dict[str, float], 
     for name in ("energy", "pressure"):
         above, below = (float(getattr(end, name)) for end in ends)
         slopes[name] = (above - below) / (2 * step)
-        errors[name] = _ROUNDING * max(abs(above), abs(below)) / step
-    errors["pressure"] += max(end.max_force / end.force_unit for end in ends) * abs(ends[0].pressure) / step
+        errors[name] = _ROUNDING * max(abs(above), abs(below), _summed(ends[0], name)) / step
+    force, size = max(end.max_force / end.force_unit for end in ends), abs(ends[0].pressure)
+    errors["pressure"] += force * max(size, _summed(ends[0], "pressure")) / step
     return slopes, errors
+
+
+def _summed(end: Relaxation, name: str) -> float:
+    """Return how large the parts are that add up to a pressure and may cancel: an energy per volume; else nothing."""
+    box = end.state.configuration.box
+    return abs(float(end.energy) / float(box.volume)) if name == "pressure" and isinstance(box, PeriodicBox) else 0.0
 
 
 def compare_at_pressure(
@@ -255,6 +276,8 @@ def scale_identities(response: LinearResponse) -> list[ScaleIdentity]:
               \sum_k \sigma_k \frac{dP}{d\sigma_k} + L\frac{dP}{dL} = -d P, \quad
               \sum_k \epsilon_k\frac{dP}{d\epsilon_k} = P
 
+    :math:`x - \bar x` without its part along rotations and floppy modes, which dx/dp leaves out.
+
     Returns:
         The identities that apply (none for a potential whose lengths and energies are not all parameters).
     """
@@ -265,7 +288,7 @@ def scale_identities(response: LinearResponse) -> list[ScaleIdentity]:
     by_length, by_energy = (scaling_direction(state, unit) for unit in ("length", "energy"))
     stacked = jax.tree.map(lambda a, b: jnp.stack([a, b]), by_length, by_energy)
     along_length, along_energy = forward(response, stacked)
-    position = state.configuration.without_mean(np.asarray(state.position)[held])
+    position = _without_zero_modes(response, np.asarray(state.position))[held]
     size = np.linalg.norm(position)
     identities = [
         ScaleIdentity("sum sigma dx/dsigma + L dx/dL = x", float(np.linalg.norm(along_length[held] - position) / size)),

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from mdsens.energy import BondPotential, parameter
+from potentials.options import section_of
 
 
 class FENEBond(BondPotential):
@@ -38,3 +39,7 @@ class FENEBond(BondPotential):
         ratio = distance / self.extent
         # a factor, because the derivative of a chosen NaN would be zero
         return jnp.where(ratio < 1.0, -0.5, jnp.nan) * self.k * self.extent**2 * jnp.log(1.0 - ratio**2)
+
+
+Law = FENEBond
+Options, build = section_of(FENEBond, "fene_bond")

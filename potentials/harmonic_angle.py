@@ -12,8 +12,9 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mdsens.energy import BondedPotential, parameter
+from mdsens.energy import BondedPotential, parameter, setting
 from mdsens.types import Components
+from potentials.options import section_of
 
 
 class HarmonicAngle(BondedPotential):
@@ -22,20 +23,17 @@ class HarmonicAngle(BondedPotential):
     Attributes:
         k: Stiffness, units of energy per radian squared, >= 0: one number, ``PerKind`` or ``PerBond``.
         angle: Rest angle, radians, >= 0: the same.
+        topology: Name of the topology, ``angles`` by default.
     """
 
     k: Any = parameter("stiffness", unit={"energy": 1}, at_least=0, default=1.0)
     angle: Any = parameter("rest angle in radians", at_least=0, default=1.9106332362490186)
+    topology: str = setting("groups that it sums over, by name, the vertex first", default="angles")
 
     @property
     def name(self) -> str:
         """Prefix of parameter paths."""
         return "harmonic_angle"
-
-    @property
-    def topology(self) -> str:
-        """The topology ``angles``."""
-        return "angles"
 
     @property
     def members(self) -> int:
@@ -50,3 +48,7 @@ class HarmonicAngle(BondedPotential):
         across = jnp.sqrt(jnp.maximum(squares - along**2, 1e-24 * squares))  # a straight angle has no slope
         theta = jnp.arctan2(across, along)
         return 0.5 * self.k * (theta - self.angle) ** 2
+
+
+Law = HarmonicAngle
+Options, build = section_of(HarmonicAngle, "harmonic_angle")

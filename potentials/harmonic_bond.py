@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from mdsens.energy import BondPotential, parameter
+from potentials.options import section_of
 
 
 class HarmonicBond(BondPotential):
@@ -36,3 +37,7 @@ class HarmonicBond(BondPotential):
     def bond_energy(self, distance: Array) -> Array:
         """Return the energy of every bond, units of energy."""
         return jnp.broadcast_to(0.5 * self.k * (distance - self.length) ** 2, distance.shape)
+
+
+Law = HarmonicBond
+Options, build = section_of(HarmonicBond, "harmonic_bond")

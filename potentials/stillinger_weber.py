@@ -19,6 +19,7 @@ from jaxtyping import Array
 
 from mdsens.energy import ManyBodyPotential, Neighborhood, parameter, setting
 from mdsens.types import Scalar
+from potentials.options import section_of
 
 _NEARLY = 1e-6  # of the cutoff: closer to it every exponential is zero to the last digit
 
@@ -44,9 +45,9 @@ class StillingerWeber(ManyBodyPotential):
     A: Any = parameter("weight of the pairs", above=0, default=7.049556277)
     B: Any = parameter("weight of the repulsion", above=0, default=0.6022245584)
     gamma: Any = parameter("decay of the angular part", above=0, default=1.2)
-    p: int = setting("exponent of the repulsion", default=4, at_least=1)
-    q: int = setting("exponent of the attraction", default=0, at_least=0)
-    cutoff: float = setting("range, units of sigma", default=1.8, above=0)
+    p: int = setting("exponent of the repulsion", default=4, at_least=1, at_most=100)
+    q: int = setting("exponent of the attraction", default=0, at_least=0, at_most=100)
+    cutoff: float = setting("range, units of sigma", default=1.8, above=0, at_most=100)
 
     @classmethod
     def silicon(cls) -> StillingerWeber:
@@ -79,3 +80,7 @@ class StillingerWeber(ManyBodyPotential):
         both = squares + 2.0 / 3.0 * jnp.sum(vector**2, axis=0) + whole**2 / 9.0
         angles = 0.5 * jnp.sum(both - 16.0 / 9.0 * itself)  # less j = k, where the cosine is one
         return self.epsilon * (around.over_pairs(jnp.where(inside, pairs, 0.0)) + self.lam * angles)
+
+
+Law = StillingerWeber
+Options, build = section_of(StillingerWeber, "stillinger_weber")

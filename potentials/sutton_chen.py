@@ -19,6 +19,7 @@ from jaxtyping import Array
 
 from mdsens.energy import ManyBodyPotential, Neighborhood, parameter, setting
 from mdsens.types import Scalar
+from potentials.options import section_of
 
 
 class SuttonChen(ManyBodyPotential):
@@ -36,9 +37,9 @@ class SuttonChen(ManyBodyPotential):
     a: Any = parameter("lattice constant", unit={"length": 1}, above=0)
     epsilon: Any = parameter("energy scale", unit={"energy": 1}, above=0)
     c: Any = parameter("weight of the embedding", above=0)
-    n: int = setting("exponent of the repulsion", default=9, at_least=1)
-    m: int = setting("exponent of the density", default=6, at_least=1)
-    cutoff: float = setting("where both sums end, units of a", default=2.0, above=0)
+    n: int = setting("exponent of the repulsion", default=9, at_least=1, at_most=100)
+    m: int = setting("exponent of the density", default=6, at_least=1, at_most=100)
+    cutoff: float = setting("where both sums end, units of a", default=2.0, above=0, at_most=100)
 
     @property
     def name(self) -> str:
@@ -58,3 +59,7 @@ class SuttonChen(ManyBodyPotential):
         some = density > 0  # an atom alone has no slope
         embedded = jnp.where(some, jnp.sqrt(jnp.where(some, density, 1.0)), 0.0)
         return self.epsilon * (around.over_pairs(ratio**self.n * end) - self.c * jnp.sum(embedded))
+
+
+Law = SuttonChen
+Options, build = section_of(SuttonChen, "sutton_chen")

@@ -32,19 +32,17 @@ def build(options: Options) -> Start:
         options: The validated ``[system]`` section.
 
     Returns:
-        The configuration in the file and its diameters.
+        The configuration in the file and its diameters; none where neither file nor options give them.
 
     Raises:
-        UserError: When the file cannot be read, or diameters are missing or of the wrong number.
+        UserError: When the file cannot be read, or diameters are of the wrong number.
     """
     from mdsens.io import read_configuration  # HDF5 is imported only by those who need it
 
     configuration, found = read_configuration(Path(options.path))
     given = found if options.diameters is None else options.diameters
     if given is None:
-        raise UserError(
-            f"{options.path} holds no diameters: give system.diameters, one per species or one per particle."
-        )
+        return Start(configuration, jnp.zeros(0))
     diameters = jnp.asarray(given, dtype=float)
     n_species, n = len(configuration.species_names), configuration.n_particles
     if diameters.shape not in ((n_species,), (n,)):

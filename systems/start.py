@@ -26,7 +26,8 @@ class Start:
 
     Attributes:
         configuration: Positions, species and box.
-        diameters: Diameter of every species, shape (s,), or of every particle, shape (n,), units of length.
+        diameters: Diameter of every species, shape (s,), or of every particle, shape (n,), units of length; shape (0,)
+            where the system does not say.
     """
 
     configuration: Configuration

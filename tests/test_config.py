@@ -21,6 +21,7 @@ from mdsens.config import (
     dump_toml,
     load,
     validate_kind,
+    validate_terms,
 )
 from mdsens.errors import UserError
 
@@ -334,3 +335,69 @@ def test_dump_toml_refuses_what_toml_cannot_say() -> None:
 def test_sections_built_in_python_refuse_nan() -> None:
     with pytest.raises(pydantic.ValidationError, match="finite"):
         RelaxationOptions(skin=math.nan)
+
+
+class Several(Section):
+    parts: Annotated[Any, RegistrySection(SYSTEMS, "parts", several=True)]
+
+
+TERMS = """
+[[parts]]
+kind = "bidisperse"
+n = 2
+
+[[parts]]
+kind = "bidisperse"
+name = "other"
+"""
+
+
+def several(folder: Path, text: str = TERMS, overrides: list[str] | None = None) -> Loaded[Several]:
+    path = folder / "config.toml"
+    path.write_text(text)
+    return load(path, schema=Several, overrides=overrides or [])
+
+
+def test_tables_of_an_array_are_named_by_their_kind_or_as_they_say(tmp_path: Path) -> None:
+    loaded = several(tmp_path)
+    assert [(part.name, part.n) for part in loaded.config.parts] == [("bidisperse", 2), ("other", 128)]
+    assert loaded.resolved.count("[[parts]]") == 2
+    assert several(tmp_path, loaded.resolved).config == loaded.config
+    assert validate_terms(loaded.config.parts, registry=SYSTEMS, section="parts") == loaded.config.parts
+
+
+def test_a_single_table_has_no_name_and_stays_one(tmp_path: Path) -> None:
+    loaded = several(tmp_path, '[parts]\nkind = "bidisperse"\n')
+    assert loaded.config.parts == Bidisperse()
+    with pytest.raises(ConfigError, match=r"parts\.name is not a known key"):
+        several(tmp_path, '[parts]\nkind = "bidisperse"\nname = "x"\n')
+
+
+def test_overrides_reach_the_table_of_a_name(tmp_path: Path) -> None:
+    loaded = several(tmp_path, overrides=["--parts.other.n", "5", "--parts.bidisperse.diameters=[1, 2]"])
+    assert [part.n for part in loaded.config.parts] == [2, 5]
+    assert loaded.config.parts[0].diameters == (1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "words"),
+    [
+        (TERMS, ["--parts.n=3"], 'parts]] are named "bidisperse", "other"; write --parts.NAME.KEY'),
+        (TERMS, ["--parts.0.n=3"], 'parts]] are named "bidisperse", "other"; write --parts.NAME.KEY'),
+        (TERMS, ["--parts.other=3"], 'parts]] are named "bidisperse", "other"; write --parts.NAME.KEY'),
+        (TERMS, ["--parts.other.n=0"], "parts.other.n = 0 is not allowed: it must be an integer >= 1"),
+        (TERMS, ["--parts.other.m=0"], "parts.other.m is not a known key: it must be one of kind, n, "),
+        (TERMS, ["--parts.other.name=bidisperse"], 'two of [[parts]] are named "bidisperse": give each a name of its'),
+        (TERMS, ["--parts.other.name=a.b"], 'parts[1].name = "a.b" is not allowed: it must be at most 50 letters'),
+        (TERMS, ["--parts.other.name=box"], 'parts[1].name = "box" is not allowed'),
+        (TERMS, ["--parts.other.kind=hexagona"], 'parts[1].kind = "hexagona" is not allowed'),
+        ("parts = []", [], "parts is an empty list: it must be at least one section headed [[parts]]"),
+        ("parts = [3]", [], "parts[0] must be a section with a kind"),
+        ("[[parts]]", [], "parts[0].kind is missing"),
+        ("", [], "or several of them, each headed [[parts]]"),
+    ],
+)
+def test_a_wrong_array_of_tables_is_one_sentence(tmp_path: Path, text: str, overrides: list[str], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        several(tmp_path, text, overrides)
+    assert words in str(caught.value)

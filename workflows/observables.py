@@ -124,13 +124,15 @@ def counted(found: Found) -> dict[str, np.ndarray]:
 
 
 def _counts(network: Network, state: State) -> dict[str, float]:
+    rattlers = {"rattlers": float(network.n_rattlers), "rattler_fraction": rattler_fraction(network)}
+    if not isinstance(state.potential, PairPotential):  # of which pairs touch, only a pair law can tell
+        return rattlers
     isostatic = isostatic_contact_number(network, state.configuration.dimension)
     return {
         "contacts": float(network.n_contacts),
         "contact_number": contact_number(network),
         "isostatic_contact_number": isostatic,
-        "rattlers": float(network.n_rattlers),
-        "rattler_fraction": rattler_fraction(network),
+        **rattlers,
     }
 
 

@@ -27,7 +27,7 @@ class ProblemSections(Section):
     """The sections that say what is relaxed and how; every workflow's schema starts from them."""
 
     system: Annotated[Any, RegistrySection(systems.REGISTRY, "system")]
-    potential: Annotated[Any, RegistrySection(potentials.REGISTRY, "potential")]
+    potential: Annotated[Any, RegistrySection(potentials.REGISTRY, "potential", several=True)]
     relaxation: RelaxationOptions = RelaxationOptions()
 
     @pydantic.model_validator(mode="before")
@@ -68,10 +68,32 @@ def build_problem(sections: ProblemSections) -> Problem:
     """
     refuse_too_large(getattr(sections.system, "n_particles", 0))
     begin = systems.REGISTRY[sections.system.kind].build(sections.system)
+    potential = built_potential(sections.potential, begin)
     configuration = with_frozen(begin.configuration, sections.system.frozen)
-    n_species = len(configuration.species_names)
-    potential = potentials.REGISTRY[sections.potential.kind].build(sections.potential, begin.diameters, n_species)
     return Problem(potential, configuration, relaxation_settings(sections.relaxation))
+
+
+def built_potential(section: Any, begin: systems.Start) -> Potential:
+    """Build the law of a ``[potential]`` section, or the sum of those of several.
+
+    Raises:
+        ValueError: When the law does not fit the system.
+    """
+    n_species, topology = len(begin.configuration.species_names), begin.configuration.topology
+    return summed(
+        {
+            getattr(term, "name", term.kind): potentials.REGISTRY[term.kind].build(
+                term, begin.diameters, n_species, topology
+            )
+            for term in (section if isinstance(section, tuple) else (section,))
+        }
+    )
+
+
+def summed(laws: Mapping[str, Potential]) -> Potential:
+    """Return the sum of laws by name; the law itself where there is one, of its own name."""
+    (name, law), *others = laws.items()
+    return law if not others and name == law.name else Sum(laws)
 
 
 def refuse_too_large(n_particles: int) -> None:
@@ -116,9 +138,7 @@ def stored_problem(stored: StoredRun) -> Problem:
                 f"the potential {term.law!r} cannot be made from the file: it is none of {', '.join(potentials.LAWS)}."
             )
         laws[term.name] = kind(**term.fields, **restored_params(stored, term))
-    (name, law), *others = laws.items()
-    potential = law if not others and name == law.name else Sum(laws)
-    return Problem(potential, stored.configuration, stored_settings(stored.settings))
+    return Problem(summed(laws), stored.configuration, stored_settings(stored.settings))
 
 
 def stored_settings(stored: Mapping[str, Any]) -> RelaxationSettings:

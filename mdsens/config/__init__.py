@@ -20,6 +20,7 @@ from mdsens.config.sections import (
     SensitivityOptions,
     distinct,
     validate_kind,
+    validate_terms,
 )
 from mdsens.config.validation import ConfigError, nearest, validate
 
@@ -40,4 +41,5 @@ __all__ = [
     "read_toml",
     "validate",
     "validate_kind",
+    "validate_terms",
 ]

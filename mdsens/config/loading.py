@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic
 
+from mdsens.config.sections import term_name
 from mdsens.config.validation import ConfigError, Model, format_value, validate
 
 
@@ -38,7 +39,8 @@ def load(path: str | Path, *, schema: type[Model], overrides: Sequence[str] = ()
         path: The TOML file.
         schema: The model that the whole file must satisfy.
         overrides: Tokens ``--section.key value`` or ``--section.key=value``; a value is read as TOML, and as text when
-            it is not valid TOML. The last one wins.
+            it is not valid TOML. The last one wins. In an array of tables, ``--section.name.key value`` is for the
+            table of that name.
 
     Returns:
         The configuration with its text as given and as resolved.
@@ -129,15 +131,23 @@ def dump_toml(data: Mapping[str, Any]) -> str:
     return "\n".join(_table_lines(data, ())).strip() + "\n"
 
 
-def _table_lines(data: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
-    tables = {key: value for key, value in data.items() if isinstance(value, Mapping)}
-    if path and (len(tables) < len(data) or not data):
-        yield f"\n[{'.'.join(map(_toml_key, path))}]"
+def _table_lines(data: Mapping[str, Any], path: tuple[str, ...], *, entry: bool = False) -> Iterator[str]:
+    tables = {key: value for key, value in data.items() if isinstance(value, Mapping) or _are_tables(value)}
+    header = ".".join(map(_toml_key, path))
+    if path and (entry or len(tables) < len(data) or not data):
+        yield f"\n[[{header}]]" if entry else f"\n[{header}]"
     for key, value in data.items():
         if key not in tables:
             yield f"{_toml_key(key)} = {_toml_value(value)}"
     for key, value in tables.items():
-        yield from _table_lines(value, (*path, key))
+        several = not isinstance(value, Mapping)
+        for table in value if several else [value]:
+            yield from _table_lines(table, (*path, key), entry=several)
+
+
+def _are_tables(value: object) -> bool:
+    """Whether a value is an array of tables."""
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(entry, Mapping) for entry in value)
 
 
 def _toml_key(key: str) -> str:
@@ -179,12 +189,29 @@ def _parse_value(text: str) -> Any:
 
 
 def _assign(data: dict[str, Any], keys: Sequence[str], value: Any) -> None:
+    place: Any = data
     for depth, key in enumerate(keys[:-1], start=1):
-        data = data.setdefault(key, {})
-        if not isinstance(data, dict):
+        place = _table_named(place, keys, depth - 1) if _are_tables(place) else place.setdefault(key, {})
+        if not isinstance(place, dict) and not _are_tables(place):
             path = ".".join(keys[:depth])
             raise ConfigError(f"--{'.'.join(keys)} cannot be set: {path} is a value and not a section")
-    data[keys[-1]] = value
+    if _are_tables(place):
+        raise _without_name(place, keys, len(keys) - 1)
+    place[keys[-1]] = value
+
+
+def _table_named(tables: Sequence[dict[str, Any]], keys: Sequence[str], depth: int) -> dict[str, Any]:
+    found = [table for table in tables if term_name(table) == keys[depth]]
+    if len(found) != 1:
+        raise _without_name(tables, keys, depth)
+    return found[0]
+
+
+def _without_name(tables: Sequence[dict[str, Any]], keys: Sequence[str], depth: int) -> ConfigError:
+    path, names = ".".join(keys[:depth]), ", ".join(format_value(term_name(table)) for table in tables)
+    return ConfigError(
+        f"--{'.'.join(keys)} cannot be set: [[{path}]] are named {names}; write --{path}.NAME.KEY with one of these"
+    )
 
 
 def _refuse_extreme_numbers(data: Any, path: str = "") -> None:

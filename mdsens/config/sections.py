@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -11,9 +13,10 @@ from pydantic import AfterValidator, Field
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
-from mdsens.config.validation import ALLOWED, ConfigError, choice_sentence, validate
+from mdsens.config.validation import ALLOWED, ConfigError, choice_sentence, format_value, validate
 
 Value = TypeVar("Value")
+_TERM = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,49}")  # what a name may be that paths of parameters begin with
 
 
 class Section(pydantic.BaseModel):
@@ -49,19 +52,25 @@ class RegistrySection:
     Attributes:
         registry: Entries by kind, each with an ``Options`` section that declares ``kind``.
         section: The section's name in the TOML file.
+        several: Whether it may be an array of tables, ``[[section]]``; the field then holds a tuple of ``Options`` that
+            have a ``name`` besides.
     """
 
     registry: Mapping[str, Any]
     section: str
+    several: bool = False
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(self._validate)
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> JsonSchemaValue:
         kinds = ", ".join(f'"{kind}"' for kind in self.registry)
-        return {"type": "object", ALLOWED: f"a section with a kind, one of {kinds}"}
+        several = f", or several of them, each headed [[{self.section}]]" if self.several else ""
+        return {"type": "object", ALLOWED: f"a section with a kind, one of {kinds}{several}"}
 
-    def _validate(self, data: Any) -> Section:
+    def _validate(self, data: Any) -> Section | tuple[Section, ...]:
+        if self.several and isinstance(data, list | tuple):
+            return validate_terms(data, registry=self.registry, section=self.section)
         return validate_kind(data, registry=self.registry, section=self.section)
 
 
@@ -81,6 +90,64 @@ def validate_kind(data: Any, *, registry: Mapping[str, Any], section: str) -> Se
     """
     if isinstance(data, Section) and any(type(data) is entry.Options for entry in registry.values()):
         return data
+    return validate(_chosen(data, registry, section), data, section)
+
+
+def validate_terms(data: Sequence[Any], *, registry: Mapping[str, Any], section: str) -> tuple[Section, ...]:
+    """Build the options of every table of an array of tables, each with a ``name``: by default its kind.
+
+    Args:
+        data: Keys and values of every table, or options already built.
+        registry: Entries by kind, each with an ``Options`` section that declares ``kind``.
+        section: The section's name, for messages.
+
+    Returns:
+        The validated ``Options``, each with its name.
+
+    Raises:
+        ConfigError: When there is no table, two have one name, a name could not begin a path, or as ``validate_kind``.
+    """
+    if not data:
+        raise ConfigError(f"{section} is an empty list: it must be at least one section headed [[{section}]]")
+    terms = tuple(_term(entry, registry, section, k) for k, entry in enumerate(data))
+    names = [term_name(term.model_dump()) for term in terms]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(
+            f"two of [[{section}]] are named {format_value(twice)}: give each a name of its own, such as "
+            f'name = "{twice}_2"'
+        )
+    return terms
+
+
+def term_name(term: Mapping[str, Any]) -> Any:
+    """Return the name of a table of an array of tables: its kind where it gives none, and None where it has neither."""
+    return term.get("name", term.get("kind"))
+
+
+def _term(data: Any, registry: Mapping[str, Any], section: str, k: int) -> Section:
+    if isinstance(data, Section) and any(type(data) is _named(entry.Options) for entry in registry.values()):
+        return data
+    options, name = _chosen(data, registry, f"{section}[{k}]"), term_name(data)
+    if not isinstance(name, str) or not _TERM.fullmatch(name) or name == "box":
+        raise ConfigError(
+            f"{section}[{k}].name = {format_value(name)} is not allowed: it must be at most 50 letters, digits and "
+            'underscores, not begin with a digit, and not be "box"'
+        )
+    return validate(_named(options), {**data, "name": name}, f"{section}.{name}")
+
+
+@functools.cache
+def _named(options: type[Section]) -> type[Section]:
+    about = Field(description="what the paths of its parameters begin with; default: the kind")
+    named: type[Section] = pydantic.create_model(
+        f"Named{options.__name__}", __base__=options, __doc__=options.__doc__, name=(str, about)
+    )
+    return named
+
+
+def _chosen(data: Any, registry: Mapping[str, Any], section: str) -> type[Section]:
+    """Return the options of the kind that some data name."""
     kinds = list(registry)
     if not isinstance(data, Mapping):
         raise ConfigError(f"{section} must be a section with a kind, one of {', '.join(kinds)}")
@@ -89,7 +156,7 @@ def validate_kind(data: Any, *, registry: Mapping[str, Any], section: str) -> Se
     if not isinstance(data["kind"], str) or data["kind"] not in registry:
         raise ConfigError(choice_sentence(f"{section}.kind", data["kind"], kinds))
     options: type[Section] = registry[data["kind"]].Options
-    return validate(options, data, section)
+    return options
 
 
 def distinct(values: tuple[Value, ...]) -> tuple[Value, ...]:

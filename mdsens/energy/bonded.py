@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Array
 
+from mdsens.energy.declared import setting
 from mdsens.energy.potential import Potential, coupled
 from mdsens.neighbors import PairList
 from mdsens.parameters import GroupParameter, PairParameter, Uniform, at_groups
@@ -21,12 +23,13 @@ from mdsens.types import Components, Configuration, Groups, Scalar
 
 
 class BondedPotential(Potential):
-    """A sum over the groups of one of the configuration's topologies."""
+    """A sum over the groups of one of the configuration's topologies.
 
-    @property
-    @abstractmethod
-    def topology(self) -> str:
-        """Name of the topology, such as ``bonds``."""
+    Attributes:
+        topology: Name of the topology, such as ``bonds``.
+    """
+
+    topology: eqx.AbstractVar[str]
 
     @property
     @abstractmethod
@@ -81,27 +84,27 @@ class BondedPotential(Potential):
                 f"the groups of topology {self.topology!r} have {groups.index.shape[1]} members; {self.name} needs "
                 f"{self.members}."
             )
-        n_kinds = int(np.max(np.asarray(groups.kind), initial=-1)) + 1
         for path, _, value in self.nodes():
             if isinstance(value, PairParameter) and not isinstance(value, Uniform):
                 raise ValueError(
                     f"the parameter {path} is a {type(value).__name__}; a bonded term takes one number, PerKind or "
                     "PerBond."
                 )
-            if isinstance(value, GroupParameter) and not value.fits(len(groups.index), n_kinds):
+            if isinstance(value, GroupParameter) and not value.fits(len(groups.index), groups.n_kinds):
                 raise ValueError(
                     f"the parameter {path} ({type(value).__name__}) has {len(value.values)} entries; the topology "
-                    f"{self.topology!r} has {len(groups.index)} groups of {n_kinds} kinds."
+                    f"{self.topology!r} has {len(groups.index)} groups of {groups.n_kinds} kinds."
                 )
 
 
 class BondPotential(BondedPotential):
-    """A sum over bonds, u(r) of each."""
+    """A sum over bonds, u(r) of each.
 
-    @property
-    def topology(self) -> str:
-        """The topology ``bonds``."""
-        return "bonds"
+    Attributes:
+        topology: Name of the topology, ``bonds`` by default.
+    """
+
+    topology: str = setting("groups that it sums over, by name", default="bonds")
 
     @property
     def members(self) -> int:

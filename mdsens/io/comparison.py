@@ -100,12 +100,17 @@ def _collect(node: Any, name: str, found: dict[str, Any], seen: set[int]) -> Non
     if address in seen:
         return
     seen.add(address)
-    found.update({f"{name}@{key}": value for key, value in node.attrs.items() if key not in _SCALES})
+    found.update({f"{name}@{key}": _shareable(value, node) for key, value in node.attrs.items() if key not in _SCALES})
     if isinstance(node, h5py.Dataset):
         found[name] = np.asarray(node.asstr()[()] if h5py.check_string_dtype(node.dtype) else node[()])
         return
     for key in sorted(node, key=lambda key: (key == "AMBER", key)):
         _collect(node[key], f"{name}/{key}".lstrip("/"), found, seen)
+
+
+def _shareable(value: Any, node: Any) -> Any:
+    """Return an attribute's value; of a reference, which means something in its own file only, what it points to."""
+    return h5py.h5r.get_name(value, node.id) or b"nothing" if isinstance(value, h5py.Reference) else value
 
 
 def compare(stored: Leaves, expected: Expectation) -> Comparison:

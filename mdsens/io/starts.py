@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import math
 import os
+import re
 import warnings
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from mdsens.errors import UserError
 from mdsens.io.exports import INSTALL
 from mdsens.io.frames import last_frame
 from mdsens.io.stored import read_run
-from mdsens.types import LARGEST, Box, Configuration, FreeBox, PeriodicBox
+from mdsens.types import LARGEST, Box, Configuration, FreeBox, Groups, PeriodicBox
 
 Start = tuple[Configuration, np.ndarray | None]
 _ARRAYS = {"position", "box", "periodic", "species", "species_names", "diameters"}
+_GROUPS = re.compile(r"topology\.([A-Za-z_][A-Za-z0-9_]{0,49})\.(index|shift|kind)")
 _MOST_DEFLATED = 1032  # bytes that a byte of a zip file can stand for
 _FARTHEST = 1e8  # times the size of the system: beyond, half of a coordinate's digits are lost
 
@@ -30,10 +32,13 @@ _FARTHEST = 1e8  # times the size of the system: beyond, half of a coordinate's 
 def read_configuration(path: Path) -> Start:
     """Read where the particles are from a file, by its ending.
 
-    ``.h5``: a results file of one relaxed state. ``.npz``: arrays ``position`` (n, d); ``box``, lengths (d,) or a
-    matrix (d, d) with the lattice vectors as columns (without it the system is free); optionally ``species`` (n,),
-    ``species_names`` and ``diameters`` (n,). ``.extxyz`` or ``.xyz``: read by ASE; a system without period along z and
-    with z = 0 everywhere is two-dimensional; a column ``radius`` gives diameters.
+    ``.h5``: a results file of one relaxed state, with its groups of particles. ``.npz``: arrays ``position`` (n, d);
+    ``box``, lengths (d,) or a matrix (d, d) with the lattice vectors as columns (without it the system is free);
+    optionally ``species`` (n,), ``species_names``, ``diameters`` (n,) and groups of particles, such as bonds:
+    ``topology.bonds.index`` (m, k), particles numbered from 0, with ``topology.bonds.kind`` (m,) and the image counts
+    ``topology.bonds.shift`` (m, k - 1, d), without which further members are nearest images. ``.extxyz`` or ``.xyz``:
+    read by ASE; a system without period along z and with z = 0 everywhere is two-dimensional; a column ``radius`` gives
+    diameters.
 
     Args:
         path: The file.
@@ -74,7 +79,8 @@ def _from_npz(path: Path) -> Start:
     box = _box(arrays.get("box"), d, arrays.get("periodic"))
     species = _species(arrays.get("species", np.zeros(n, dtype=int)), n)
     names = _names(arrays["species_names"]) if "species_names" in arrays else _letters(species)
-    configuration = Configuration(jnp.asarray(position), jnp.asarray(species), box, names)
+    topology = _topology(arrays, position, box)
+    configuration = Configuration(jnp.asarray(position), jnp.asarray(species), box, names, topology)
     return configuration, _diameters(arrays.get("diameters"), n)
 
 
@@ -82,13 +88,17 @@ def _arrays_in(path: Path) -> dict[str, np.ndarray]:
     try:
         with zipfile.ZipFile(path) as file:
             members = {info.filename.removesuffix(".npy"): info for info in file.infolist()}
-            if "position" in members and members.keys() <= _ARRAYS:
+            if "position" in members and all(name in _ARRAYS or _GROUPS.fullmatch(name) for name in members):
                 return {name: _member(file, info) for name, info in members.items()}
     except Exception as error:  # a damaged or encrypted member raises whatever zipfile or its decoder stumbles over
         reason = str(error)[:100]
         raise UserError(f"{path} is not a readable .npz file ({reason}): write it with numpy.savez.") from error
     held = ", ".join(sorted(members)[:10]) + (", ..." if len(members) > 10 else "")
-    raise UserError(f"{path} holds {held or 'nothing'}; position is needed, allowed are {', '.join(sorted(_ARRAYS))}.")
+    known = ", ".join(sorted(_ARRAYS))
+    raise UserError(
+        f"{path} holds {held or 'nothing'}; position is needed, allowed are {known} and, for groups such as bonds, "
+        "topology.bonds.index, .kind and .shift."
+    )
 
 
 def _member(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
@@ -119,6 +129,27 @@ def _box(box: np.ndarray | None, dimension: int, periodic: np.ndarray | None = N
     if not repeats.any():
         return FreeBox(dimension)
     return PeriodicBox(np.diag(matrix) if matrix.ndim == 1 else matrix, tuple(repeats.astype(bool).tolist()))
+
+
+def _topology(arrays: Mapping[str, np.ndarray], position: np.ndarray, box: Box) -> dict[str, Groups]:
+    names = dict.fromkeys(found[1] for found in map(_GROUPS.fullmatch, arrays) if found)
+    return {name: _groups(arrays, f"topology.{name}", position, box) for name in names}
+
+
+def _groups(arrays: Mapping[str, np.ndarray], name: str, position: np.ndarray, box: Box) -> Groups:
+    """Return the groups of one name from ``name.index`` and, where they are given, ``.shift`` and ``.kind``."""
+    if f"{name}.index" not in arrays:
+        raise ValueError(f"{name}.index is missing: it must hold the particles of every group, shape (m, k).")
+    index, shift, kind = (arrays.get(f"{name}.{part}") for part in ("index", "shift", "kind"))
+    assert index is not None
+    if index.ndim != 2 or index.shape[1] < 2 or index.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name}.index has shape {index.shape} and type {index.dtype}; it must be integers, (m, k) with k >= 2."
+        )
+    try:
+        return Groups.nearest(index, position, box, kind) if shift is None else Groups(index, shift, kind)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def _real(array: np.ndarray, name: str) -> np.ndarray:

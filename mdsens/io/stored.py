@@ -60,7 +60,7 @@ class StoredRun:
         terms: The terms of the potential.
         parameter_paths: Name of every parameter entry: the potential's, in the order of its leaves, then the box's.
         parameter_values: Their values, same length.
-        parameter_units: Their units: "length", "energy" or "none".
+        parameter_units: Their units in words, such as "length", "energy/length^2" or "none".
         topology: Groups of particles by name.
         held: Components that were held, shape (n, d); None where all were free.
         verdict: What became of the relaxation.

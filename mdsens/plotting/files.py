@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from mdsens.errors import UserError
 from mdsens.io import StoredRun, Tables, fitting_together, kind_of, read_run, read_tables
+from mdsens.plotting import geometry, labels
 from mdsens.plotting.benchmark import draw_benchmark
 from mdsens.plotting.fit import draw_fit_loss, draw_fit_parameters, draw_fit_structure
 from mdsens.plotting.history import draw_box_history, draw_history
@@ -224,9 +225,10 @@ def packing_of(run: StoredRun) -> Packing:
     i, j = run.contacts.reshape(-1, 2).T
     images = run.contact_images[:, : box.shape[1]] @ box.T
     bonds = run.position[j] + images - run.position[i]
+    sized = np.isfinite(run.diameters)
     return Packing(
         position=run.position,
-        diameter=np.where(np.isfinite(run.diameters), run.diameters, _dot(run.position)),
+        diameter=np.where(sized, run.diameters, _DOT * geometry.mean_spacing(run.position)),
         species=run.species,
         species_names=run.species_names,
         box=box,
@@ -234,6 +236,7 @@ def packing_of(run: StoredRun) -> Packing:
         bonds=bonds,
         overlap=1.0 - np.linalg.norm(bonds, axis=1) / _contact_lengths(run, i, j),
         rattlers=~run.backbone,
+        dots=not sized.all(),
     )
 
 
@@ -281,12 +284,6 @@ def _contact_lengths(run: StoredRun, i: np.ndarray, j: np.ndarray) -> np.ndarray
     return np.asarray(lengths)
 
 
-def _dot(position: np.ndarray) -> float:
-    n, dimension = position.shape
-    extent = np.prod(np.maximum(np.ptp(position, axis=0), 1e-300)) ** (1 / dimension)
-    return float(_DOT * extent / n ** (1 / dimension)) or _DOT
-
-
 def _observables(run: StoredRun) -> Figure:
     found = list(run.observables.values())
     shared = [record for record in found if record.paths == found[0].paths]
@@ -305,8 +302,8 @@ def _singular_values(run: StoredRun) -> Figure:
     sensitivity = run.positions
     common = {path.split("[")[0] for path in sensitivity.paths}
     if len(common) == 1:
-        units = {"length": "", "energy": r"$\sigma/\epsilon$", "none": r"$\sigma$"}
-        return draw_spectrum(sensitivity.values, parameter=common.pop(), unit=units[sensitivity.units[0]])
+        unit = labels.derivative_unit(sensitivity.units[0])
+        return draw_spectrum(sensitivity.values, parameter=common.pop(), unit=unit)
     scaled = sensitivity.values * sensitivity.parameter_values[:, None, None]
     return draw_spectrum(scaled, parameter=f"ln({', '.join(sorted(common))})", unit=r"$\sigma$")
 

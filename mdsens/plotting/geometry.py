@@ -81,3 +81,10 @@ def contact_lines(
     ends = np.stack([first, second], axis=1)[None] + shifts(packing.box)[:, None, None]
     shown = np.all((ends.max(axis=2) > view[0]) & (ends.min(axis=2) < view[1]), axis=-1)
     return ends[shown], np.argwhere(shown)[:, 1]
+
+
+def mean_spacing(position: np.ndarray) -> float:
+    """Return the edge of the square or cube that a particle has for itself, units of length; 1 where all are in one."""
+    n, dimension = position.shape
+    extents = np.ptp(position, axis=0)  # of a line: one of them, and the others as wide as its spacing
+    return float((np.prod(np.maximum(extents, extents.max() / n)) / n) ** (1 / dimension)) or 1.0

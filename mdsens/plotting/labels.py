@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-# Reduced units: sigma is the unit of length, epsilon that of energy.
-_POSITION_DERIVATIVE = {"length": "", "energy": r" ($\sigma/\epsilon$)", "none": r" ($\sigma$)"}
+from mdsens.units import unit_powers
+
+_SYMBOLS = {"energy": r"\epsilon", "length": r"\sigma"}  # of the reduced units
 
 
 def derivative_label(unit: str) -> str:
     """Return the axis label of |dx_i/dp| with its unit (none where p is a length)."""
-    return r"$|\partial\mathbf{x}_i/\partial p|$" + _POSITION_DERIVATIVE[unit]
+    own = derivative_unit(unit)
+    return r"$|\partial\mathbf{x}_i/\partial p|$" + (f" ({own})" if own else "")
 
 
 def derivative_unit(unit: str) -> str:
-    """Return the unit of dx/dp in mathematical notation, empty where it has none."""
-    return _POSITION_DERIVATIVE[unit].strip(" ()")
+    """Return the unit of dx/dp, a length over that of p, in mathematical notation; empty where it has none."""
+    powers = {kind: (kind == "length") - power for kind, power in ({"length": 0} | unit_powers(unit)).items()}
+    above = "".join(_factor(kind, power) for kind, power in powers.items() if power > 0)
+    below = [_factor(kind, -power) for kind, power in powers.items() if power < 0]
+    under = "".join(below) if len(below) < 2 else f"({''.join(below)})"
+    return f"${above or 1}{'/' if under else ''}{under}$" if above or under else ""
+
+
+def _factor(kind: str, power: int | Fraction) -> str:
+    return _SYMBOLS[kind] + ("" if power == 1 else f"^{{{power}}}")
 
 
 def scientific(value: float, digits: int = 1) -> str:

@@ -21,6 +21,7 @@ class Packing:
         bonds: Vector of every contact from i to the image of j that it touches, shape (c, d).
         overlap: Relative overlap 1 - r/sigma of every contact, shape (c,); may be negative for laws that attract.
         rattlers: True for particles that nothing holds in place, shape (n,).
+        dots: Whether particles have no diameters, and those given are of the dots that mark them.
     """
 
     position: np.ndarray
@@ -32,6 +33,7 @@ class Packing:
     bonds: np.ndarray
     overlap: np.ndarray
     rattlers: np.ndarray
+    dots: bool = False
 
     @property
     def n_particles(self) -> int:
@@ -45,8 +47,8 @@ class Packing:
 
     @property
     def packing_fraction(self) -> float:
-        """Volume of the particles over that of the box, overlaps counted twice; NaN for a free system."""
-        if self.box.shape[1] < self.dimension:
+        """Volume of the particles over that of the box, overlaps counted twice; NaN for a free system and for dots."""
+        if self.dots or self.box.shape[1] < self.dimension:
             return float("nan")
         unit_ball = np.pi / 4 if self.dimension == 2 else np.pi / 6
         return float(unit_ball * np.sum(self.diameter**self.dimension) / abs(np.linalg.det(self.box)))
@@ -58,7 +60,7 @@ class Arrows:
 
     Attributes:
         parameter: Name of the parameter, such as ``soft_sphere.sigma[A]``.
-        unit: The parameter's unit: "length", "energy" or "none".
+        unit: The parameter's unit in words, such as "length", "energy/length^2" or "none".
         values: dx/dp, shape (n, d).
         relative_error: The certificate's estimate of the relative error; NaN for zero within its error.
         box_rate: Derivative of the box matrix in the parameter at fixed positions, shape (d, d); zero unless the

@@ -23,9 +23,9 @@ _SPECIES_LINES = ((BLUE, "-"), (ORANGE, "--"), (GREEN, ":"), (PURPLE, "-."))
 def draw_slab(packing: Packing, arrows: Arrows | None = None, *, remarks: Sequence[str] = ()) -> Figure:
     """Draw a slab of a three-dimensional packing seen along z, and the distribution of |dx_i/dp| over all particles.
 
-    The slab lies in the middle and is one largest diameter thick; it shows the particles whose centres are inside,
-    nearest ones on top, and the contacts among them. Arrows are the x and y components of dx_i/dp, their colour is its
-    full length.
+    The slab lies in the middle and is one largest diameter thick, for dots one mean spacing; it shows the particles
+    whose centres are inside, nearest ones on top, and the contacts among them. Arrows are the x and y components of
+    dx_i/dp, their colour is its full length.
 
     Args:
         packing: The state, d = 3; the first two lattice vectors lie in the x-y plane.
@@ -63,7 +63,7 @@ def draw_slab(packing: Packing, arrows: Arrows | None = None, *, remarks: Sequen
 
 def slab_members(packing: Packing, position: np.ndarray) -> tuple[np.ndarray, float]:
     """Return the particles whose centres lie in the middle slab, from back to front, and half the slab's thickness."""
-    half = 0.5 * float(packing.diameter.max())
+    half = 0.5 * (geometry.mean_spacing(packing.position) if packing.dots else float(packing.diameter.max()))
     height = position[:, 2] - (0.5 * packing.box[2].sum() if packing.box.shape[1] else position[:, 2].mean())
     members = np.flatnonzero(np.abs(height) <= half)
     return members[np.argsort(height[members], kind="stable")], half
@@ -85,6 +85,7 @@ def flattened(packing: Packing, position: np.ndarray, members: np.ndarray) -> Pa
         packing.bonds[among, :2],
         packing.overlap[among],
         packing.rattlers[members],
+        packing.dots,
     )
 
 

@@ -54,6 +54,19 @@ def test_npz_with_lengths_and_everything(tmp_path: Path) -> None:
     np.testing.assert_array_equal(diameters, [1.0, 0.5, 1.0])
 
 
+def test_npz_brings_groups_of_particles(tmp_path: Path) -> None:
+    path = tmp_path / "start.npz"
+    bonds, shift = np.array([[0, 1], [1, 2]]), np.array([[[0, 1]], [[0, 0]]])
+    given = {"topology.bonds.index": bonds, "topology.far.index": bonds, "topology.far.shift": shift}
+    position = np.array([[0.1, 0.1], [0.1, 3.9], [1.0, 3.9]])
+    np.savez(path, position=position, box=[3.0, 4.0], **given, **{"topology.far.kind": np.array([1, 0])})
+    topology = read_configuration(path)[0].topology
+    assert list(topology) == ["bonds", "far"]
+    np.testing.assert_array_equal(topology["bonds"].shift, [[[0, -1]], [[0, 0]]])  # nearest images
+    np.testing.assert_array_equal(topology["far"].shift, shift)
+    np.testing.assert_array_equal(topology["far"].kind, [1, 0])
+
+
 def test_npz_with_a_matrix_keeps_its_columns(tmp_path: Path) -> None:
     path = tmp_path / "start.npz"
     matrix = np.array([[3.0, 0.5], [0.0, 4.0]])
@@ -106,6 +119,13 @@ def test_npz_without_a_box_is_free(tmp_path: Path) -> None:
         ({"position": POSITION, "diameters": [1.0, -1.0, 1.0]}, "diameter of particle 1 is -1.0"),
         ({"position": POSITION, "diameters": [1.0, np.nan, 1.0]}, "diameter of particle 1 is nan"),
         ({"position": POSITION, "diameters": [1.0]}, "one per particle"),
+        ({"position": POSITION, "topology.bonds.index": [[0, 7]]}, r"topology\.bonds: group 0 holds the particles"),
+        ({"position": POSITION, "topology.bonds.index": [[1, 1]]}, "holds particle 1 twice"),
+        ({"position": POSITION, "topology.bonds.index": [0, 1]}, r"must be integers, \(m, k\) with k >= 2"),
+        ({"position": POSITION, "topology.bonds.index": [[0.0, 1.0]]}, "must be integers"),
+        ({"position": POSITION, "topology.bonds.kind": [0]}, r"topology\.bonds\.index is missing"),
+        ({"position": POSITION, "topology.bonds.index": [[0, 1]], "topology.bonds.kind": [0, 0]}, "topology.bonds: "),
+        ({"position": POSITION, "topology.bonds": [[0, 1]]}, "topology.bonds.index, .kind and .shift"),
     ],
 )
 def test_npz_content_that_makes_no_configuration_is_refused(

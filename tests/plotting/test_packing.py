@@ -14,7 +14,8 @@ from mdsens.io import StoredRun, read_run
 from mdsens.plotting import Arrows, Packing, draw_packing, draw_slab
 from mdsens.plotting.arrows import MOST_ARROWS, arrow_scale, magnitude_colours, of_images, reference_magnitudes
 from mdsens.plotting.files import arrows_of, packing_of
-from mdsens.plotting.geometry import contact_lines, images, nearest, window, wrapped
+from mdsens.plotting.geometry import contact_lines, images, mean_spacing, nearest, window, wrapped
+from mdsens.plotting.labels import derivative_unit
 
 NO_CONTACTS = {"contacts": np.zeros((0, 2), int), "bonds": np.zeros((0, 2)), "overlap": np.zeros(0)}
 
@@ -197,6 +198,34 @@ def test_a_slab_shows_the_middle_and_counts_everyone(spatial_run: StoredRun) -> 
     histogram = next(axes for axes in figure.axes if axes.get_ylabel() == "particles")
     edges = [np.asarray(patch.get_xy())[:, 1] for patch in histogram.patches]
     assert len(edges) == 2
+
+
+def test_particles_without_diameters_are_dots_in_a_slab_of_the_mean_spacing(spatial_run: StoredRun) -> None:
+    unsized = packing_of(dataclasses.replace(spatial_run, diameters=np.full(64, np.nan)))
+    assert unsized.dots
+    assert np.isnan(unsized.packing_fraction)
+    half = 0.5 * mean_spacing(unsized.position)
+    height = wrapped(unsized.position, unsized.box)[:, 2] - 0.5 * unsized.box[2, 2]
+    written = texts(draw_slab(unsized))
+    assert f"{np.sum(np.abs(height) <= half)} of 64 particles" in written
+    assert r"\phi" not in written
+    line = np.array([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0], [3.0, 0.0]])
+    assert 0.5 < mean_spacing(line) < 1.5
+
+
+@pytest.mark.parametrize(
+    ("unit", "own"),
+    [
+        ("length", ""),
+        ("none", r"$\sigma$"),
+        ("energy", r"$\sigma/\epsilon$"),
+        ("1/length", r"$\sigma^{2}$"),
+        ("energy/length^2", r"$\sigma^{3}/\epsilon$"),
+        ("energy*length^2", r"$1/(\sigma\epsilon)$"),
+    ],
+)
+def test_the_unit_of_a_derivative_is_a_length_over_the_parameters(unit: str, own: str) -> None:
+    assert derivative_unit(unit) == own
 
 
 def test_dimensions_are_not_mixed_up(packing: Packing, spatial_run: StoredRun) -> None:

@@ -66,6 +66,12 @@ def run_command(*words: object) -> Outcome:
     return Outcome(code, out.getvalue(), err.getvalue())
 
 
+@pytest.fixture(scope="session")
+def command() -> Mdsens:
+    """The command, for what several tests look at."""
+    return run_command
+
+
 @pytest.fixture
 def mdsens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mdsens:
     """The command, run in an empty folder."""
