@@ -15,6 +15,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command does
 import jax
 from jaxtyping import install_import_hook
 
+gc.set_threshold(50_000, 20, 20)  # tracing makes many objects that live: collecting takes a twentieth of the time
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_num_cpu_devices", 2)  # so that batches are split; all else runs on the first one
 # Annotated shapes and types are checked at every call; only modules imported after this line are.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -22,6 +23,7 @@ from mdsens.types import FreeBox, PeriodicBox
 STATIONARITY = 1e-6  # epsilon/sigma: the largest force that still counts as a relaxed state
 _ALONE = "No particle feels another, so that nothing holds their positions: bring them within the range of the law."
 _ROUGH = 1e-3  # relative residual that is enough for the remaining step
+_forces = jax.jit(free_forces)
 _VANISHING = 1e-8  # of their length: what is left of motions that what is held forbids
 _SYMMETRIC = 1e-6  # of the matrix norm: a motion that changes the gradient by less is a symmetry
 
@@ -61,7 +63,7 @@ def _flagged(response: LinearResponse, listed: State) -> LinearResponse:
     network = response.network
     if network.one_sided or not is_kinked(listed):
         return response
-    step = response.solve(np.asarray(free_forces(response.state))[None], _ROUGH)[0][0]
+    step = response.solve(np.asarray(_forces(response.state))[None], _ROUGH)[0][0]
     changed = dataclasses.replace(network, one_sided=changes_within(listed, network, step))
     return dataclasses.replace(response, network=changed)
 
@@ -69,7 +71,7 @@ def _flagged(response: LinearResponse, listed: State) -> LinearResponse:
 def response_at(state: State) -> LinearResponse:
     """Factor the Hessian at any state, stationary or not, labelled ``at_any_point``; pairs must hold all in range."""
     network = contact_network(state)
-    largest = float(max_force(free_forces(state)))
+    largest = float(max_force(_forces(state)))
     return _response(with_contacts(state, network), network, None, largest, at_any_point=True)
 
 

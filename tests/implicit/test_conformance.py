@@ -156,7 +156,18 @@ def halved(x: Any, p: jax.Array) -> Callable[[Any], Any]:
     return lambda v: jax.tree.map(lambda leaf: 0.5 * leaf, v)
 
 
-PAIRS = [(case, solver) for case in CASES for solver in solvers(CASES[case])]
+# These solve the same matrices as others do, or of the same kind.
+REPEATED = {
+    "fixed point": ("minres", "cholesky", "cg", "preconditioned cg"),
+    "singular, modes found": ("sparse", "cholesky", "minres", "preconditioned cg"),
+    "constrained": ("sparse",),
+    "singular": ("preconditioned cg",),
+}
+PAIRS = [
+    pytest.param(case, solver, marks=[pytest.mark.exhaustive] if solver in REPEATED.get(case, ()) else [])
+    for case in CASES
+    for solver in solvers(CASES[case])
+]
 
 
 def flat(tree: Any) -> jax.Array:
