@@ -23,7 +23,7 @@ from mdsens.io.stored import read_run
 from mdsens.types import LARGEST, Box, Configuration, FreeBox, Groups, PeriodicBox
 
 Start = tuple[Configuration, np.ndarray | None]
-_ARRAYS = {"position", "box", "periodic", "species", "species_names", "diameters"}
+_ARRAYS = {"position", "box", "periodic", "species", "species_names", "diameters", "held"}
 _GROUPS = re.compile(r"topology\.([A-Za-z_][A-Za-z0-9_]{0,49})\.(index|shift|kind)")
 _MOST_DEFLATED = 1032  # bytes that a byte of a zip file can stand for
 _FARTHEST = 1e8  # times the size of the system: beyond, half of a coordinate's digits are lost
@@ -36,9 +36,10 @@ def read_configuration(path: Path) -> Start:
     ``box``, lengths (d,) or a matrix (d, d) with the lattice vectors as columns (without it the system is free);
     optionally ``species`` (n,), ``species_names``, ``diameters`` (n,) and groups of particles, such as bonds:
     ``topology.bonds.index`` (m, k), particles numbered from 0, with ``topology.bonds.kind`` (m,) and the image counts
-    ``topology.bonds.shift`` (m, k - 1, d), without which further members are nearest images. ``.extxyz`` or ``.xyz``:
-    read by ASE; a system without period along z and with z = 0 everywhere is two-dimensional; a column ``radius`` gives
-    diameters.
+    ``topology.bonds.shift`` (m, k - 1, d), without which further members are nearest images; ``held`` (n,) or (n, d),
+    truth values, for particles or components of them that do not move. ``.extxyz`` or ``.xyz``: read by ASE; a system
+    without period along z and with z = 0 everywhere is two-dimensional; a column ``radius`` gives diameters, and one
+    named ``move_mask`` (ASE's FixAtoms and FixCartesian) what is held.
 
     Args:
         path: The file.
@@ -81,6 +82,8 @@ def _from_npz(path: Path) -> Start:
     names = _names(arrays["species_names"]) if "species_names" in arrays else _letters(species)
     topology = _topology(arrays, position, box)
     configuration = Configuration(jnp.asarray(position), jnp.asarray(species), box, names, topology)
+    if "held" in arrays:
+        configuration = configuration.holding(arrays["held"])
     return configuration, _diameters(arrays.get("diameters"), n)
 
 
@@ -224,7 +227,22 @@ def _from_extxyz(path: Path) -> Start:
         _box(box, dimension, periodic),
         names,
     )
+    held = _held(atoms, dimension)
+    if held.any():
+        configuration = configuration.holding(held)
     return configuration, _diameters(None if radius is None else 2 * radius, len(atoms))
+
+
+def _held(atoms: Any, dimension: int) -> np.ndarray:
+    """Return the components that ASE's constraints fix (a column ``move_mask`` of the file), shape (n, d)."""
+    held = np.zeros((len(atoms), 3), bool)
+    for constraint in atoms.constraints:
+        kind = type(constraint).__name__
+        if kind not in ("FixAtoms", "FixCartesian"):
+            raise ValueError(f"it has the constraint {kind}; particles can be held (FixAtoms) or components of them.")
+        fixed = np.ones(3, bool) if kind == "FixAtoms" else np.asarray(constraint.mask, bool)
+        held[np.asarray(constraint.index)] |= fixed
+    return held[:, :dimension]
 
 
 def _atoms_dimension(atoms: Any) -> int:

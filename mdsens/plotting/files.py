@@ -222,8 +222,11 @@ def packing_of(run: StoredRun) -> Packing:
     """Return what a picture of a run needs."""
     dimension = run.position.shape[1]
     box = np.zeros((dimension, 0)) if run.box_matrix is None else run.box_matrix
-    i, j = run.contacts.reshape(-1, 2).T
-    images = run.contact_images[:, : box.shape[1]] @ box.T
+    held = np.zeros(run.position.shape, bool) if run.held is None else run.held
+    shown = ~held.all(axis=1)[run.contacts.reshape(-1, 2)].all(axis=1)
+    contacts = run.contacts.reshape(-1, 2)[shown]
+    i, j = contacts.T
+    images = run.contact_images[shown, : box.shape[1]] @ box.T
     bonds = run.position[j] + images - run.position[i]
     sized = np.isfinite(run.diameters)
     return Packing(
@@ -232,10 +235,11 @@ def packing_of(run: StoredRun) -> Packing:
         species=run.species,
         species_names=run.species_names,
         box=box,
-        contacts=run.contacts.reshape(-1, 2),
+        contacts=contacts,
         bonds=bonds,
         overlap=1.0 - np.linalg.norm(bonds, axis=1) / _contact_lengths(run, i, j),
         rattlers=~run.backbone,
+        held=held.any(axis=1),
         dots=not sized.all(),
     )
 

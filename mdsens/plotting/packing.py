@@ -26,8 +26,8 @@ def draw_packing(packing: Packing, arrows: Arrows | None = None, *, remarks: Seq
     """Draw a packing, with the sensitivity of its positions when given.
 
     Every disc is to scale and coloured by species; periodic images lie behind a veil; contacts are lines whose width is
-    proportional to the relative overlap 1 - r/sigma; rattlers are hatched; arrows point along dx_i/dp, coloured by
-    magnitude, with a length key. Three dimensions: see ``mdsens.plotting.slab``.
+    proportional to the relative overlap 1 - r/sigma; rattlers are hatched, held particles have a bold rim; arrows point
+    along dx_i/dp, coloured by magnitude, with a length key. Three dimensions: see ``mdsens.plotting.slab``.
 
     Args:
         packing: The state, d = 2.
@@ -66,8 +66,10 @@ def draw_discs(axes: Axes, packing: Packing, position: np.ndarray, view: tuple[n
     centres = position[who] + geometry.shifts(packing.box)[shift]
     loose = packing.rattlers[who]
     fills = np.array(FILLS)[packing.species % len(FILLS)]
-    held = _discs(centres[~loose], packing.diameter[who[~loose]], axes)
-    held.set(facecolor=list(fills[who[~loose]]), edgecolor=_RIM, linewidth=thin, zorder=1, gid="discs")
+    tight = who[~loose]
+    held = _discs(centres[~loose], packing.diameter[tight], axes)
+    rims, widths = np.where(packing.held[tight], INK, _RIM), np.where(packing.held[tight], 3 * thin, thin)
+    held.set(facecolor=list(fills[tight]), edgecolor=list(rims), linewidth=list(widths), zorder=1, gid="discs")
     axes.add_collection(held, autolim=False)
     free = _discs(centres[loose], packing.diameter[who[loose]], axes)
     free.set(facecolor="white", edgecolor=GREY, linewidth=1.2 * thin, hatch="/////", zorder=1.1, gid="rattlers")
@@ -118,6 +120,9 @@ def draw_legend(axes: Axes, packing: Packing) -> None:
         Patch(facecolor=FILLS[k % len(FILLS)], edgecolor=_RIM, label=f"species {name}")
         for k, name in enumerate(packing.species_names)
     ]
+    if packing.held.any():
+        label = f"held ({packing.held.sum()})"
+        handles.append(Patch(facecolor="white", edgecolor=INK, linewidth=1.5, label=label))
     if packing.rattlers.any():
         label = f"rattlers ({packing.rattlers.sum()})"
         handles.append(Patch(facecolor="white", edgecolor=GREY, hatch="/////", label=label))

@@ -17,10 +17,11 @@ class Packing:
         species: Species index of every particle, shape (n,).
         species_names: One name per species.
         box: Lattice vectors as columns, shape (d, d); shape (d, 0) for a free system.
-        contacts: Backbone contacts (i, j), shape (c, 2).
+        contacts: Backbone contacts (i, j), shape (c, 2), but for those between held particles.
         bonds: Vector of every contact from i to the image of j that it touches, shape (c, d).
         overlap: Relative overlap 1 - r/sigma of every contact, shape (c,); may be negative for laws that attract.
         rattlers: True for particles that nothing holds in place, shape (n,).
+        held: True for particles of which a component is held by decree, shape (n,).
         dots: Whether particles have no diameters, and those given are of the dots that mark them.
     """
 
@@ -33,6 +34,7 @@ class Packing:
     bonds: np.ndarray
     overlap: np.ndarray
     rattlers: np.ndarray
+    held: np.ndarray
     dots: bool = False
 
     @property

@@ -85,6 +85,7 @@ def flattened(packing: Packing, position: np.ndarray, members: np.ndarray) -> Pa
         packing.bonds[among, :2],
         packing.overlap[among],
         packing.rattlers[members],
+        packing.held[members],
         packing.dots,
     )
 

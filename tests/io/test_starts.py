@@ -301,3 +301,22 @@ def test_extxyz_may_be_periodic_along_some_directions_only(tmp_path: Path) -> No
     box = read_configuration(path)[0].box
     assert isinstance(box, PeriodicBox)
     assert box.periodic == (True, True, False)
+
+
+def test_npz_files_say_what_is_held(tmp_path):
+    path = tmp_path / "start.npz"
+    np.savez(path, position=np.eye(3), held=[True, False, False])
+    configuration, _ = read_configuration(path)
+    np.testing.assert_array_equal(configuration.held, [[True] * 3, [False] * 3, [False] * 3])
+    np.savez(path, position=np.eye(3), held=[True, False])
+    with pytest.raises(UserError, match="one per particle"):
+        read_configuration(path)
+
+
+def test_constraints_of_ase_hold_particles(tmp_path):
+    ase, constraints = pytest.importorskip("ase"), pytest.importorskip("ase.constraints")
+    atoms = ase.Atoms("Ar3", positions=2.0 * np.eye(3), cell=[9, 9, 9], pbc=True)
+    atoms.set_constraint(constraints.FixAtoms([1]))
+    atoms.write(tmp_path / "start.extxyz")
+    configuration, _ = read_configuration(tmp_path / "start.extxyz")
+    np.testing.assert_array_equal(np.asarray(configuration.held), np.repeat([[False], [True], [False]], 3, axis=1))

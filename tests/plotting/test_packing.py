@@ -111,7 +111,9 @@ def test_of_very_many_arrows_the_largest_are_drawn() -> None:
     generator = np.random.default_rng(0)
     n = MOST_ARROWS + 200
     position, still = generator.uniform(0, 30, (n, 2)), np.zeros(n, dtype=bool)
-    packing = Packing(position, np.ones(n), np.zeros(n, int), ("A",), 30 * np.eye(2), **NO_CONTACTS, rattlers=still)
+    packing = Packing(
+        position, np.ones(n), np.zeros(n, int), ("A",), 30 * np.eye(2), **NO_CONTACTS, rattlers=still, held=still
+    )
     arrows = Arrows("a.sigma", "length", generator.normal(size=(n, 2)), 1e-12, np.zeros((2, 2)))
     figure = draw_packing(packing, arrows)
     drawn = np.asarray(artist(figure, "arrows").get_array())

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 import systems
+from mdsens.config import ConfigError, validate
 from mdsens.errors import UserError
 from mdsens.neighbors import neighbor_pairs, smallest_height
 from mdsens.types import FreeBox, PeriodicBox
 from systems import bidisperse, cluster, fcc, hexagonal, l1_2, polydisperse
+from systems.frozen import with_frozen
 
 # A few settings of every kind that builds its own configuration; a new kind is tested at its defaults unless listed.
 SETTINGS = {
@@ -219,3 +221,39 @@ def test_every_b_of_l1_2_has_twelve_a_around_it():
     mixed = species[i] != species[j]
     partners = np.bincount(np.where(species[i] == 1, i, j)[mixed], minlength=len(species))
     assert set(partners[species == 1]) == {12}
+
+
+def test_frozen_particles_are_chosen_by_number_species_and_layer():
+    options = bidisperse.Options(
+        n_particles=20,
+        frozen=[{"particles": [3], "components": ["x"]}, {"species": ["B"], "axis": "y", "below": 1.0}],
+    )
+    start = bidisperse.build(options).configuration
+    held = np.asarray(with_frozen(start, options.frozen).held)
+    low = (np.asarray(start.species) == 1) & (np.asarray(start.position)[:, 1] <= 1.0)
+    np.testing.assert_array_equal(held, np.stack([low | (np.arange(20) == 3), low], axis=1))
+    assert with_frozen(start, ()) is start
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"particles": [20]}, r"system.frozen\[0\] names particle 20; there are 20"),
+        ({"species": ["C"]}, "'C'; there are A, B"),
+        ({"axis": "z", "below": 1.0}, "'z' in 2 dimensions"),
+        ({"axis": "x", "below": -1.0}, "chooses no particle"),
+        ({"species": ["A", "B"]}, "at least one free"),
+    ],
+)
+def test_what_cannot_be_frozen_is_named(entry, words):
+    options = bidisperse.Options(n_particles=20, frozen=[entry])
+    with pytest.raises(UserError, match=words):
+        with_frozen(bidisperse.build(options).configuration, options.frozen)
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"), [({}, "name particles"), ({"axis": "x"}, "below, above"), ({"below": 1}, "axis")]
+)
+def test_an_entry_of_frozen_says_whom_it_means(entry, words):
+    with pytest.raises(ConfigError, match=words):
+        validate(bidisperse.Options, {"frozen": [entry]}, "system")
