@@ -47,7 +47,8 @@ class BondedPotential(Potential):
     def energy(self, configuration: Configuration, pairs: PairList) -> Scalar:
         """Return the sum over the groups, units of energy."""
         groups = self.groups(configuration)
-        return jnp.sum(at_groups(self, groups.kind).group_energy(groups.vectors(configuration)))
+        vectors = groups.vectors(configuration.position, configuration.box)
+        return jnp.sum(at_groups(self, groups.kind).group_energy(vectors))
 
     def groups(self, configuration: Configuration) -> Groups:
         """Return the groups that it sums over.

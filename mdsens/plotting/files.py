@@ -223,7 +223,8 @@ def packing_of(run: StoredRun) -> Packing:
     dimension = run.position.shape[1]
     box = np.zeros((dimension, 0)) if run.box_matrix is None else run.box_matrix
     held = np.zeros(run.position.shape, bool) if run.held is None else run.held
-    shown = ~held.all(axis=1)[run.contacts.reshape(-1, 2)].all(axis=1)
+    immobile: np.ndarray = np.all(held, axis=1)
+    shown = ~immobile[run.contacts.reshape(-1, 2)].all(axis=1)
     contacts = run.contacts.reshape(-1, 2)[shown]
     i, j = contacts.T
     images = run.contact_images[shown, : box.shape[1]] @ box.T
@@ -239,7 +240,7 @@ def packing_of(run: StoredRun) -> Packing:
         bonds=bonds,
         overlap=1.0 - np.linalg.norm(bonds, axis=1) / _contact_lengths(run, i, j),
         rattlers=~run.backbone,
-        held=held.any(axis=1),
+        held=np.asarray(held.any(axis=1)),
         dots=not sized.all(),
     )
 

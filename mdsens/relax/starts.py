@@ -109,7 +109,7 @@ def _culprit(part: Potential, state: State, value: float, force: jax.Array) -> s
     if isinstance(part, BondedPotential):
         groups = part.groups(configuration)
         law = at_groups(part, groups.kind)
-        energies, slopes = jax.vjp(law.group_energy, groups.vectors(configuration))
+        energies, slopes = jax.vjp(law.group_energy, groups.vectors(configuration.position, configuration.box))
         odd = _odd(energies, *jax.tree.leaves(slopes(jnp.ones_like(energies))))
         if odd.size:
             index, lengths = _members(part, configuration)
@@ -142,7 +142,8 @@ def _members(part: BondedPotential, configuration: Configuration) -> tuple[np.nd
     def length(vector: Components) -> np.ndarray:
         return np.sqrt(sum(np.asarray(c) ** 2 for c in vector))
 
-    return np.asarray(groups.index), np.stack([length(v) for v in groups.vectors(configuration)], axis=1)
+    lengths = [length(v) for v in groups.vectors(configuration.position, configuration.box)]
+    return np.asarray(groups.index), np.stack(lengths, axis=1)
 
 
 def _at_one_place(configuration: Configuration) -> str:
