@@ -123,6 +123,8 @@ def check_way(potential: Potential, configuration: Configuration, pressures: Seq
         )
     if not isinstance(configuration.box, PeriodicBox):
         raise UserError("a free system has no pressure: put the particles into a periodic box.")
+    if configuration.held is not None:
+        raise UserError("particles are held: a packing on its way to jamming has all of them free (system.frozen).")
     if len(pressures) < 2:
         raise UserError(f"pressures has {len(pressures)} entries; give at least 2, such as 1e-2 and 1e-3.")
     for pressure in pressures:
