@@ -113,7 +113,6 @@ def test_many_entries_are_answered_as_few_are(packing, monkeypatch):
     many = position_sensitivity(packing, selection)
     adjoint = observable_sensitivity(packing, pressure, selection)
     monkeypatch.setattr(linear, "CHUNK", 1000)
-    monkeypatch.setattr("mdsens.sensitivity.core.CHUNK", 1000)
     few = position_sensitivity(packing, selection)
     np.testing.assert_allclose(many.values, few.values, atol=1e-10 * np.abs(few.values).max())
     # the remaining step is of rounding size and so are the estimates made from it
