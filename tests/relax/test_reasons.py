@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mdsens.errors import NumericalError
+from mdsens.errors import NumericalError, UserError
 from mdsens.foreign import EnergyFunction
 from mdsens.relax import ConjugateGradient, Fire, RelaxationSettings, relax
 from mdsens.relax.way import _Watch
@@ -75,7 +75,10 @@ def test_a_broken_force_names_its_particle():
     def broken(position, k, box):
         return k * jnp.sum((position - 1.0) ** 2) + jnp.sqrt(position[2, 0] - 0.5)
 
-    found = relax(EnergyFunction(broken, 1.0), in_space([[0.0, 0.0], [0.5, 0.2], [0.4, 0.9]]))
+    start = in_space([[0.0, 0.0], [0.5, 0.2], [0.4, 0.9]])
+    with pytest.raises(UserError, match="particle 2 at"):
+        relax(EnergyFunction(broken, 1.0), start)
+    found = relax(EnergyFunction(broken, 1.0), start, refuse=False)
     with pytest.raises(NumericalError, match=r"infinite or NaN.*Particle 2 \(species A\) has the force nan"):
         check(found.verdict, reason=found.reason)
 
