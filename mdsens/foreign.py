@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, PyTree
 from mdsens.energy import Locality, Potential
 from mdsens.errors import UserError
 from mdsens.given import float64_array, shown
+from mdsens.names import TERM_RULE, is_term_name
 from mdsens.neighbors import PairList, check_range, jax_md_neighbors, neighbor_pairs, no_pairs, smallest_height
 from mdsens.parameters import field_name
 from mdsens.types import Box, Configuration, PeriodicBox, Position, Scalar, replaced
@@ -31,7 +32,6 @@ Units = tuple[tuple[str, str], ...]
 Displacement = Callable[..., Float[Array, "d"]]
 _NOISE = 0.03  # of the mean spacing: particles are moved off places where forces cancel by symmetry
 _AGREEMENT = 1e-6  # relative difference of a doubled cell's energy from twice the cell's: sums over waves are no better
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PATH = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 _FAR = 1e4  # box edges at which jax-md's laws are evaluated for a particle with itself, where they count nothing
 
@@ -317,11 +317,8 @@ def _check_adapter(adapter: EnergyFunction | NeighborEnergyFunction) -> None:
     if not callable(adapter.function):
         raise ValueError(f"the energy is {shown(adapter.function)}; it must be a function that returns one number.")
     name: Any = adapter.name
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or name == "box":
-        raise ValueError(
-            f"an energy is named {shown(name)}; a name has letters, digits and underscores only, begins with none of "
-            'the digits, and is not "box".'
-        )
+    if not is_term_name(name):
+        raise ValueError(f"an energy is named {shown(name)}; {TERM_RULE}.")
     locality: Any = adapter.locality
     if not isinstance(locality, Locality):
         raise ValueError(f"the locality of {name} is {shown(locality)}; it must be Locality(cutoff, hops).")

@@ -18,6 +18,7 @@ import scipy.sparse as sp
 
 from mdsens.energy import State
 from mdsens.errors import UserError
+from mdsens.names import OF_STATE
 from mdsens.parameters import Entries, Parameters, PerPair, flattened, unflattened
 from mdsens.strain import strain_basis, voigt_places
 from mdsens.types import PeriodicBox
@@ -82,9 +83,6 @@ class Entry:
     symmetric: bool = False
 
 
-_OF_STATE = ("box", "held")  # what comes before the dot of entries that are no law's
-
-
 def select(state: State, patterns: Sequence[str] | None = None) -> Selection:
     """Pick parameter entries by name.
 
@@ -102,7 +100,7 @@ def select(state: State, patterns: Sequence[str] | None = None) -> Selection:
     """
     known = list(entries(state))
     if patterns is None:
-        chosen = [entry for entry in known if entry.path.split(".")[0] not in _OF_STATE]
+        chosen = [entry for entry in known if entry.path.split(".")[0] not in OF_STATE]
     else:
         named = {alias: entry for entry in known for alias in _aliases(entry)}
         chosen = [entry for pattern in patterns for entry in _matching(known, named, pattern)]

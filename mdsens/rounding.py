@@ -1,8 +1,8 @@
 r"""What the last digit of the input does to a result: every error estimate has this floor.
 
 No sum is better than its terms, whatever cancels in it. How much that is follows from the derivatives of its terms
-along a change of all positions, parameters and the box by about one rounding unit each, with signs that do not
-compensate: particles at random, the box against the parameters, for only their ratios matter to a crystal.
+along a change of positions by one rounding unit, at random, and of the terms of a sum along a rounding of the box
+against the parameters: only their ratios matter to a crystal.
 """
 
 from __future__ import annotations

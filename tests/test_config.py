@@ -388,7 +388,7 @@ def test_overrides_reach_the_table_of_a_name(tmp_path: Path) -> None:
         (TERMS, ["--parts.other.n=0"], "parts.other.n = 0 is not allowed: it must be an integer >= 1"),
         (TERMS, ["--parts.other.m=0"], "parts.other.m is not a known key: it must be one of kind, n, "),
         (TERMS, ["--parts.other.name=bidisperse"], 'two of [[parts]] are named "bidisperse": give each a name of its'),
-        (TERMS, ["--parts.other.name=a.b"], 'parts[1].name = "a.b" is not allowed: it must be at most 50 letters'),
+        (TERMS, ["--parts.other.name=a.b"], 'parts[1].name = "a.b" is not allowed: a name has at most 50 letters'),
         (TERMS, ["--parts.other.name=box"], 'parts[1].name = "box" is not allowed'),
         (TERMS, ["--parts.other.kind=hexagona"], 'parts[1].kind = "hexagona" is not allowed'),
         ("parts = []", [], "parts is an empty list: it must be at least one section headed [[parts]]"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
@@ -14,9 +13,9 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
 from mdsens.config.validation import ALLOWED, ConfigError, choice_sentence, format_value, validate
+from mdsens.names import TERM_RULE, is_term_name
 
 Value = TypeVar("Value")
-_TERM = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,49}")  # what a name may be that paths of parameters begin with
 
 
 class Section(pydantic.BaseModel):
@@ -129,11 +128,8 @@ def _term(data: Any, registry: Mapping[str, Any], section: str, k: int) -> Secti
     if isinstance(data, Section) and any(type(data) is _named(entry.Options) for entry in registry.values()):
         return data
     options, name = _chosen(data, registry, f"{section}[{k}]"), term_name(data)
-    if not isinstance(name, str) or not _TERM.fullmatch(name) or name == "box":
-        raise ConfigError(
-            f"{section}[{k}].name = {format_value(name)} is not allowed: it must be at most 50 letters, digits and "
-            'underscores, not begin with a digit, and not be "box"'
-        )
+    if not is_term_name(name):
+        raise ConfigError(f"{section}[{k}].name = {format_value(name)} is not allowed: {TERM_RULE}")
     return validate(_named(options), {**data, "name": name}, f"{section}.{name}")
 
 

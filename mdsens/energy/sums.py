@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,10 +14,9 @@ from jaxtyping import Array, Float
 
 from mdsens.energy.potential import Node, Potential, check_potential
 from mdsens.given import shown
+from mdsens.names import TERM_RULE, is_term_name
 from mdsens.neighbors import PairList
 from mdsens.types import Configuration, Position, Scalar
-
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class Sum(Potential):
@@ -61,12 +59,9 @@ class Sum(Potential):
                 f"two terms of a sum are named {twice[0]!r}; every term needs a name of its own: "
                 f'Sum({{"first": ..., "second": ...}}).'
             )
-        wrong = next((name for name in self.names if not _NAME.fullmatch(name) or name == "box"), None)
+        wrong = next((name for name in self.names if not is_term_name(name)), None)
         if wrong is not None:
-            raise ValueError(
-                f"a term is named {shown(wrong)}; a name has letters, digits and underscores only, begins with none of "
-                'the digits, and is not "box".'
-            )
+            raise ValueError(f"a term is named {shown(wrong)}; {TERM_RULE}.")
 
     @property
     def name(self) -> str:

@@ -131,3 +131,9 @@ def test_functions_written_elsewhere_may_be_terms():
     expected = np.asarray(gradient_at(alone, alone.position, alone.parameters)).copy()
     expected[0] += 3.0 * np.asarray(start.position[0])
     np.testing.assert_allclose(gradient_at(state, state.position, state.parameters), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["box", "held", "a.b", "1st"])
+def test_a_term_is_not_named_like_what_is_of_the_state(name):
+    with pytest.raises(ValueError, match="neither"):
+        Sum({name: LennardJones(1.0)})
