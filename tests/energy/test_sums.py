@@ -19,6 +19,7 @@ from mdsens.sensitivity import observable_sensitivity, position_sensitivity
 from mdsens.types import Configuration, Groups, PeriodicBox
 from mdsens.verification import scale_identities
 from potentials.harmonic_bond import HarmonicBond
+from potentials.lennard_jones import LennardJones
 from potentials.morse import Morse
 from potentials.wca import WCA
 from systems import bidisperse
