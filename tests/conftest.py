@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,11 @@ import pytest
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command does
+# Nearly all time goes into compiling: what one process has compiled, the others and the next run take from here.
+CACHE = Path(__file__).parent.parent / ".pytest_cache" / "jax"
+CACHE_SIZE = 4_000_000_000  # bytes, after which it begins anew
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import jax
 from jaxtyping import install_import_hook
@@ -22,9 +28,10 @@ jax.config.update("jax_num_cpu_devices", 2)  # so that batches are split; all el
 install_import_hook(["mdsens", "potentials", "systems"], "beartype.beartype")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    # The command's compilation cache stays out of the user's home; this process compiles without it.
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(config.rootpath, ".pytest_cache", "jax")))
+def pytest_configure() -> None:
+    if "PYTEST_XDIST_WORKER" not in os.environ and CACHE.exists():
+        if sum(file.stat().st_size for file in CACHE.iterdir()) > CACHE_SIZE:
+            shutil.rmtree(CACHE)
 
 
 @pytest.fixture(autouse=True, scope="module")

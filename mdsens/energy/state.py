@@ -1,6 +1,12 @@
-"""A configuration with its potential and pairs: energy, forces and pressure of it."""
+"""A configuration with its potential and pairs: energy, forces and pressure of it.
+
+What is computed is compiled where it is defined (inlined into what is compiled around it): evaluated operation by
+operation, every one would be compiled on its own, several seconds for each new shape.
+"""
 
 from __future__ import annotations
+
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -12,6 +18,8 @@ from mdsens.given import shown
 from mdsens.neighbors import PairList, every_pair, no_pairs
 from mdsens.parameters import Parameters
 from mdsens.types import Configuration, PeriodicBox, Position, Scalar, replaced
+
+_compiled = partial(jax.jit, inline=True)
 
 
 class State(eqx.Module):
@@ -85,6 +93,7 @@ def check_system(potential: object, configuration: object) -> None:
         )
 
 
+@_compiled
 def energy(state: State) -> Scalar:
     """Return the potential energy U, units of energy."""
     return state.potential.energy(state.configuration, state.pairs)
@@ -105,11 +114,13 @@ def forces(state: State) -> Position:
     return energy_and_forces(state)[1]
 
 
+@_compiled
 def free_forces(state: State) -> Position:
     """Return the forces on what is free to move, zero where held: they vanish in a relaxed state."""
     return state.configuration.on_free(forces(state))
 
 
+@_compiled
 def energy_and_forces(state: State) -> tuple[Scalar, Position]:
     """Return the energy and the forces -dU/dx from one evaluation of the pairs."""
     return state.potential.energy_and_forces(state.configuration, state.pairs)
@@ -134,6 +145,12 @@ def pressure(state: State) -> Scalar:
             "a free system has no volume and therefore no pressure; leave 'pressure' out of the observables."
         )
     check_box_followed(state)
+    return _pressure(state)
+
+
+@_compiled
+def _pressure(state: State) -> Scalar:
+    box = state.configuration.box
 
     def scaled(factor: Scalar) -> Scalar:
         return energy_at(
