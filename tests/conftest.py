@@ -13,14 +13,13 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command does
 # Nearly all time goes into compiling: what one process has compiled, the others and the next run take from here.
-CACHE = Path(__file__).parent.parent / ".pytest_cache" / "jax"
-CACHE_SIZE = 4_000_000_000  # bytes, after which it begins anew
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import jax
 from jaxtyping import install_import_hook
 
+_CACHE_SIZE = 4_000_000_000  # bytes, after which the cache begins anew
 gc.set_threshold(50_000, 20, 20)  # tracing makes many objects that live: collecting takes a twentieth of the time
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_num_cpu_devices", 2)  # so that batches are split; all else runs on the first one
@@ -29,9 +28,11 @@ install_import_hook(["mdsens", "potentials", "systems"], "beartype.beartype")
 
 
 def pytest_configure() -> None:
-    if "PYTEST_XDIST_WORKER" not in os.environ and CACHE.exists():
-        if sum(file.stat().st_size for file in CACHE.iterdir()) > CACHE_SIZE:
-            shutil.rmtree(CACHE)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    cache = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
+    if cache.exists() and sum(file.stat().st_size for file in cache.iterdir()) > _CACHE_SIZE:
+        shutil.rmtree(cache)
 
 
 @pytest.fixture(autouse=True, scope="module")
