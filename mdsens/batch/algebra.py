@@ -29,6 +29,7 @@ class Response(eqx.Module):
         matrix: Backbone Hessian, rattlers with its norm on the diagonal, shape (m, m).
         lower: Cholesky factor of matrix plus shift.
         modes: Zero modes as rows, orthonormal or zero, shape (k, m).
+        floppy: Those that no symmetry explains, shape (f, m).
         held: 1 for unknowns of the backbone, shape (m,).
         norm: Largest row sum of the Hessian.
         smallest: Smallest non-zero eigenvalue.
@@ -39,6 +40,7 @@ class Response(eqx.Module):
     matrix: Float[Array, "m m"]
     lower: Float[Array, "m m"]
     modes: Float[Array, "k m"]
+    floppy: Float[Array, "f m"]
     held: Float[Array, " m"]
     norm: Scalar
     smallest: Scalar
@@ -48,6 +50,10 @@ class Response(eqx.Module):
     def project(self, columns: Float[Array, "m c"]) -> Float[Array, "m c"]:
         """Return columns without rattlers and zero modes."""
         return _projected(self.modes, self.held, columns)
+
+    def load(self, columns: Float[Array, "m c"]) -> Float[Array, " c"]:
+        """Return the norm of the part of columns along floppy modes."""
+        return jnp.linalg.norm(self.floppy @ columns, axis=0)
 
     def shifted_inverse(self, columns: Float[Array, "m c"]) -> Float[Array, "m c"]:
         """Return the projected inverse of matrix plus shift times columns."""
@@ -95,9 +101,10 @@ def respond(
     known, n_rotations = _rigid_motions(position, backbone, box)
     values, vectors = _smallest(matrix, lower, known, held)
     floppy = jnp.abs(values) < ZERO * norm
-    modes = jnp.concatenate([known, jnp.where(floppy[:, None], vectors.T, 0.0)])
+    beyond = jnp.where(floppy[:, None], vectors.T, 0.0)
+    modes = jnp.concatenate([known, beyond])
     smallest = jnp.min(jnp.where(floppy, jnp.inf, jnp.abs(values)))
-    return Response(matrix, lower, modes, held, norm, smallest, n_rotations, jnp.sum(floppy))
+    return Response(matrix, lower, modes, beyond, held, norm, smallest, n_rotations, jnp.sum(floppy))
 
 
 def _projected(modes: Array, held: Array, columns: Array) -> Array:

@@ -29,19 +29,19 @@ from mdsens.energy import State
 from mdsens.neighbors import PairList
 from mdsens.parameters import Parameters
 from mdsens.paths import select
-from mdsens.response.linear import WORST_RESIDUAL
+from mdsens.response.linear import WORST_RESIDUAL, is_loaded
 from mdsens.results import Verdict
+from mdsens.rounding import UNIT, position_rounding
+from mdsens.sensitivity.core import rounded
 from mdsens.sensitivity.derivatives import (
     Observable,
     adjoint_residual_drift,
-    adjoint_slope,
     adjoint_slope_drift,
     observable_slopes,
+    pulled_parameters,
 )
 from mdsens.sensitivity.records import relative
 from mdsens.types import Box, Scalar
-
-_ROUNDING = float(np.finfo(float).eps)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +83,8 @@ class PositionSensitivities:
         paths: Name of every parameter entry.
         units: Their units.
         values: dx/dp, shape (b, k, n, d), backbone mean zero, rattler rows zero; NaN without an answer.
-        answered: True for members with an answer, shape (b,): converged, and every solve below a residual of 1e-6.
+        answered: True for members with an answer, shape (b,): converged, every solve below a residual of 1e-6, and no
+            mode loaded that counts as floppy.
         verdicts: What became of every member's relaxation.
         certificate: How good they are.
     """
@@ -132,6 +133,7 @@ class _Answer(eqx.Module):
     norm: Scalar
     n_rotations: Int[Array, ""]
     n_floppy: Int[Array, ""]
+    loaded: Bool[Array, " k"]
 
 
 def position_sensitivities(batch: RelaxationBatch, paths: Sequence[str]) -> PositionSensitivities:
@@ -214,10 +216,11 @@ def _capacity(batch: RelaxationBatch, stack: Stack) -> int:
 
 def _certified(batch: RelaxationBatch, found: _Answer) -> tuple[np.ndarray, BatchCertificate]:
     with np.errstate(invalid="ignore"):
-        answered = batch.converged & (found.residual <= WORST_RESIDUAL).all(axis=1)
+        solved = (found.residual <= WORST_RESIDUAL) & (found.loaded == 0)
+    answered = batch.converged & solved.all(axis=1)
     blank = lambda values: np.where(answered.reshape(-1, *[1] * (values.ndim - 1)), values, np.nan)  # noqa: E731
     count = lambda values: np.where(answered, values, 0).astype(int)  # noqa: E731
-    error = blank(found.error + _ROUNDING * found.size)
+    error = blank(found.error + UNIT * found.size)
     dimension = batch.position.shape[2]
     return answered, BatchCertificate(
         residual=blank(found.residual),
@@ -319,7 +322,7 @@ def _forward(loaded: _Loaded, response: Response, tangents: Parameters) -> _Answ
     slopes = jax.vmap(lambda t: -jax.jvp(lambda p: loaded.forces(x, p), (here,), (t,))[1])(tangents)
     force = loaded.forces(x, here)
     solutions, residual = response.solve(jnp.concatenate([-slopes, force[None]]).T)
-    values, step = solutions.T[:-1], solutions.T[-1].reshape(x.shape)
+    values, step = solutions.T[:-1], solutions.T[-1].reshape(x.shape) + position_rounding(x)
     drift, slope_drift = jax.vmap(lambda t, v: jax.jvp(lambda y: pushed(y, t, v), (x,), (step,))[1])(tangents, values)
     norm = lambda rows: jnp.linalg.norm(rows, axis=-1)  # noqa: E731
     change = norm(response.shifted_inverse(drift.T).T)
@@ -328,11 +331,15 @@ def _forward(loaded: _Loaded, response: Response, tangents: Parameters) -> _Answ
     bound = (norm(slope_drift) + loaded.row_sum_drift(x, step) * size / smallest) / smallest
     d, n = x.shape
     shaped = jnp.swapaxes(values.reshape(-1, d, n), 1, 2)
-    return _answer(response, shaped, jnp.zeros(()), (residual[:-1], error, bound, norm(values)))
+    soft = is_loaded(response.load(slopes.T), size, norm(slope_drift))
+    return _answer(response, shaped, jnp.zeros(()), (residual[:-1], error, bound, norm(values)), soft)
 
 
-def _answer(response: Response, values: Array, value: Scalar, quality: tuple[Array, Array, Array, Array]) -> _Answer:
-    return _Answer(values, value, *quality, response.smallest, response.norm, response.n_rotations, response.n_floppy)
+def _answer(
+    response: Response, values: Array, value: Scalar, quality: tuple[Array, Array, Array, Array], loaded: Array
+) -> _Answer:
+    counts = response.n_rotations, response.n_floppy
+    return _Answer(values, value, *quality, response.smallest, response.norm, *counts, loaded)
 
 
 def _adjoint_group(stack: Stack, tangents: Parameters, capacity: int, observable: Observable) -> _Answer:
@@ -345,22 +352,34 @@ def _adjoint(observable: Observable, loaded: _Loaded, response: Response, tangen
     """Return dO/dp along every direction, with what its certificate is made of."""
     state = loaded.with_pairs
     x, here = state.position.T, state.parameters
-    value, by_position, _ = observable_slopes(observable, state)
+    value, by_position, partial = observable_slopes(observable, state)
     slope = by_position.T.ravel()
     force = loaded.forces(x, here)
     solutions, residual = response.solve(jnp.stack([slope, force], axis=1))
     adjoint, step = (solution.reshape(x.shape).T for solution in solutions.T)
     contract = lambda gradient: _contract(tangents, gradient)  # noqa: E731
-    values = contract(adjoint_slope(observable, state, adjoint))
+    step = step + position_rounding(state.position)
+    terms = contract(partial), -contract(_pulled(state, adjoint))
+    values = terms[0] + terms[1]
+    blurred, times = rounded(state)
+    vague = contract(observable_slopes(observable, blurred)[2]), -contract(_pulled(blurred, adjoint))
+    blur = sum(jnp.abs(b - a) / times + UNIT * jnp.abs(a) for a, b in zip(terms, vague, strict=True))
     bent = adjoint_residual_drift(observable, state, adjoint, step).T.ravel()
     change = response.shifted_inverse(bent[:, None])[:, 0].reshape(x.shape).T
-    drift = jnp.abs(contract(adjoint_slope_drift(observable, state, adjoint, change, step)))
-    mixed = jax.vmap(lambda t: jax.jvp(lambda p: loaded.forces(x, p), (here,), (t,))[1])(tangents)
-    scale = jnp.linalg.norm(slope) * jnp.linalg.norm(mixed, axis=1) / response.smallest
+    drift = jnp.abs(contract(adjoint_slope_drift(observable, state, adjoint, change, step))) + blur
+    mixed = lambda y: jax.vmap(lambda t: jax.jvp(lambda p: loaded.forces(y, p), (here,), (t,))[1])(tangents)  # noqa: E731
+    pushed, push_drift = jax.jvp(mixed, (x,), (step.T,))
+    size, size_drift = (jnp.linalg.norm(part, axis=1) for part in (pushed, push_drift))
+    scale = jnp.linalg.norm(slope) * size / response.smallest
     error = drift + residual[0] * scale
     bound = drift + loaded.row_sum_drift(x, step.T) * scale / response.smallest
     residuals = jnp.broadcast_to(residual[0], values.shape)
-    return _answer(response, values, value, (residuals, error, bound, jnp.abs(values)))
+    soft = is_loaded(response.load(pushed.T), size, size_drift)
+    return _answer(response, values, value, (residuals, error, bound, jnp.abs(values)), soft)
+
+
+def _pulled(state: State, adjoint: Array) -> Parameters:
+    return jax.tree.map(lambda leaf: leaf[0], pulled_parameters(state, adjoint[None]))
 
 
 def _contract(tangents: Parameters, gradient: Parameters) -> Float[Array, " k"]:

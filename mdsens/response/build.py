@@ -77,7 +77,7 @@ def response_at(state: State) -> LinearResponse:
 
 def _refuse(relaxation: Relaxation, stationarity: float) -> None:
     if relaxation.verdict in (Verdict.UNJAMMED, Verdict.SADDLE, Verdict.NONFINITE, Verdict.OVERFLOW):
-        raise NumericalError(f"no sensitivity: {relaxation.verdict.sentence}")
+        raise NumericalError(f"no sensitivity: {relaxation.verdict.sentence} {relaxation.reason}".rstrip())
     unit = relaxation.force_unit
     if not relaxation.max_force <= stationarity * unit:
         raise NumericalError(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -238,6 +239,11 @@ def accepted(residual: np.ndarray) -> np.ndarray:
     return residual
 
 
+def is_loaded(load: Any, slope: Any, drift: Any) -> Any:
+    """Return which loads of floppy modes rounding does not explain; arguments of ``refuse_loaded``, maybe traced."""
+    return load > _LOADED * (drift + UNIT * slope)
+
+
 def refuse_loaded(load: np.ndarray, slope: np.ndarray, drift: np.ndarray, what: str) -> None:
     r"""Refuse to leave out floppy modes that the right-hand side loads.
 
@@ -253,7 +259,7 @@ def refuse_loaded(load: np.ndarray, slope: np.ndarray, drift: np.ndarray, what: 
     Raises:
         NumericalError: When one exceeds what rounding explains.
     """
-    loaded = load > _LOADED * (drift + UNIT * slope)
+    loaded = is_loaded(load, slope, drift)
     if loaded.any():
         worst = float(np.max(load[loaded] / slope[loaded]))
         raise NumericalError(

@@ -13,7 +13,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import equinox as eqx
 import jax
@@ -83,8 +83,10 @@ def forward(response: LinearResponse, tangents: Parameters) -> np.ndarray:
     """Return dx/dp along directions dp (leading axis of every leaf), shape (k, n, d), without a certificate.
 
     Raises:
-        NumericalError: When a linear solve misses a relative residual of 1e-6.
+        NumericalError: When a linear solve misses a relative residual of 1e-6, or a direction loads a soft mode that
+            counts as floppy.
     """
+    _refuse_loaded(response, [(tangents, "one of the directions")])
     found = _solved(response, -np.asarray(mixed(response.state, tangents)))[0]
     return found if response.state.configuration.held is None else found + np.asarray(carried(response.state, tangents))
 
@@ -126,7 +128,7 @@ def observable_sensitivities(
         positions, at_hand = position_sensitivity(response, selection), True
     step = newton_step(response)
     if not at_hand:
-        _refuse_loaded(response, selection, step)
+        _refuse_loaded(response, _entries(selection))
     if at_hand and positions is not None:
         return _forward(response, observables, selection, positions, step)
     return _adjoint(response, observables, selection, step)
@@ -134,7 +136,7 @@ def observable_sensitivities(
 
 def gradient(response: LinearResponse, observable: Observable) -> Parameters:
     """Return dO/dp for *all* parameters by one adjoint solve, shaped like the parameters."""
-    _refuse_loaded(response, select(response.state), newton_step(response))
+    _refuse_loaded(response, _entries(select(response.state)))
     _, by_position, _ = observable_slopes(observable, response.state)
     adjoint, _ = _solved(response, np.asarray(by_position)[None])
     return adjoint_slope(observable, response.state, jnp.asarray(adjoint[0]))
@@ -142,26 +144,30 @@ def gradient(response: LinearResponse, observable: Observable) -> Parameters:
 
 def pull_back(response: LinearResponse, cotangent: np.ndarray) -> Parameters:
     """Return the adjoint derivative of <cotangent, x*(p)>, shaped like the parameters; cotangent has shape (n, d)."""
-    _refuse_loaded(response, select(response.state), newton_step(response))
+    _refuse_loaded(response, _entries(select(response.state)))
     held = jnp.asarray(cotangent)
     adjoint, _ = _solved(response, np.asarray(held)[None])
     return adjoint_slope(_Weighted(held), response.state, jnp.asarray(adjoint[0]))
 
 
-def _refuse_loaded(response: LinearResponse, selection: Selection, step: Position) -> None:
-    """Refuse entries that load a mode which was taken for a floppy one: an adjoint solve does not see them.
+def _entries(selection: Selection) -> Iterator[tuple[Parameters, str]]:
+    """Yield the directions of a selection a few at a time, with what to call them."""
+    for rows in chunks(len(selection.paths)):
+        yield selection.part(rows).tangents, f"one of {', '.join(selection.paths[rows][:3])}"
+
+
+def _refuse_loaded(response: LinearResponse, directions: Iterable[tuple[Parameters, str]]) -> None:
+    """Refuse directions that load a mode which was taken for a floppy one: a solve does not see them.
 
     Raises:
         NumericalError: When there is one.
     """
     if not response.zero_modes.floppy:
         return
-    there, fraction = nearby(response.state, step)
-    for rows in chunks(len(selection.paths)):
-        tangents = selection.part(rows).tangents
+    there, fraction = nearby(response.state, newton_step(response))
+    for tangents, what in directions:
         slopes, moved = (np.asarray(mixed(state, tangents)) for state in (response.state, there))
-        drift = norms(moved - slopes) / fraction
-        refuse_loaded(response.load(slopes), norms(slopes), drift, f"one of {', '.join(selection.paths[rows][:3])}")
+        refuse_loaded(response.load(slopes), norms(slopes), norms(moved - slopes) / fraction, what)
 
 
 class _Weighted(eqx.Module):

@@ -124,7 +124,7 @@ def relaxed_position(
             return np.full(position.shape, np.nan)
         relaxation = relax(arrays.potential, start, settings)
         if strict:
-            check(relaxation.verdict)
+            check(relaxation.verdict, reason=relaxation.reason)
         if relaxation.verdict is not Verdict.CONVERGED:
             return np.full(position.shape, np.nan)
         return np.asarray(relaxation.state.position)

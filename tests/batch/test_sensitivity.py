@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -11,13 +12,16 @@ from mdsens.batch import (
     relax_batch,
     stack_systems,
 )
+from mdsens.energy import energy
 from mdsens.observables import pressure
-from mdsens.parameters import PerSpecies
+from mdsens.parameters import PerPair, PerSpecies
 from mdsens.paths import select
 from mdsens.relax import relax
 from mdsens.response import linear_response
 from mdsens.sensitivity import observable_sensitivity, position_sensitivity
+from mdsens.types import Configuration, FreeBox
 from mdsens.verification import dense_reference
+from potentials import lennard_jones
 
 PATHS = ["soft_sphere.sigma[A]", "box.length"]
 
@@ -95,3 +99,37 @@ def test_members_without_an_answer_are_nan_and_keep_their_verdict(packings):
     assert np.isfinite(found.values[1]).all()
     assert np.isnan(found.certificate.error[0]).all()
     assert found.certificate.translations.tolist() == [0, 2]
+
+
+def triangle(ratio):
+    """Return a triangle A-A-B at rest whose bonds with B are weaker, as a batch of one."""
+    law = lennard_jones.LennardJones(1.0, PerPair([1.0, ratio, ratio]))
+    position = 2 ** (1 / 6) * np.array([[0.0, 0, 0], [1, 0, 0], [0.5, 3**0.5 / 2, 0]])
+    start = Configuration(jnp.asarray(position), jnp.array([0, 0, 1]), FreeBox(3), ("A", "B"))
+    return relax_batch(stack_systems(law, [start]))
+
+
+def reach(state):
+    return jnp.linalg.norm(state.position[2] - state.position[0])
+
+
+@pytest.mark.parametrize(("ratio", "told"), [(1e-3, True), (1e-11, False)])
+def test_a_load_on_a_mode_that_counts_as_floppy_is_no_answer(ratio, told):
+    batch = triangle(ratio)
+    assert batch.converged.all()
+    for found in (
+        position_sensitivities(batch, ["lennard_jones.sigma"]),
+        observable_sensitivities(batch, reach, ["lennard_jones.sigma"]),
+    ):
+        assert found.answered.tolist() == [told]
+        assert np.isfinite(found.values).all() == told
+    if told:
+        assert found.values[0, 0] == pytest.approx(2 ** (1 / 6), abs=1e-11)
+
+
+def test_errors_are_no_smaller_than_rounding():
+    batch = triangle(1.0)
+    found = observable_sensitivities(batch, energy, ["lennard_jones.sigma", "lennard_jones.epsilon[A,A]"])
+    length, depth = found.values[0]
+    assert abs(length) <= found.certificate.error[0, 0] < 1e-13  # exactly zero at the minimum
+    assert abs(depth + 1.0) <= 3 * found.certificate.error[0, 1] < 1e-13

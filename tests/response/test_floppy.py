@@ -11,7 +11,7 @@ from mdsens.observables.elasticity import elastic_tensor
 from mdsens.paths import select
 from mdsens.relax import taken_as_relaxed
 from mdsens.response import linear_response
-from mdsens.sensitivity import gradient, observable_sensitivity, position_sensitivity
+from mdsens.sensitivity import forward, gradient, observable_sensitivity, position_sensitivity
 from mdsens.types import Configuration, FreeBox, PeriodicBox
 
 SQRT3 = 3**0.5
@@ -153,6 +153,8 @@ def test_a_load_on_a_mode_that_counts_as_floppy_is_refused(ratio):
         observable_sensitivity(response, length, selection)
     with pytest.raises(NumericalError, match="its response would be missing"):
         gradient(response, length)
+    with pytest.raises(NumericalError, match="one of the directions loads a mode"):
+        forward(response, selection.tangents)
     nothing = position_sensitivity(response, select(relaxation.state, ["law.epsilon"])).values
     np.testing.assert_allclose(nothing, 0.0, atol=1e-12)  # both bonds stay as long as they are
 
