@@ -8,11 +8,14 @@ from potentials import (
     fene_bond,
     harmonic_angle,
     harmonic_bond,
+    harmonic_trap,
     lennard_jones,
     morse,
     soft_sphere,
+    soft_wall,
     stillinger_weber,
     sutton_chen,
+    uniform_field,
     wca,
 )
 
@@ -26,5 +29,8 @@ REGISTRY = {
     "harmonic_bond": harmonic_bond,
     "fene_bond": fene_bond,
     "harmonic_angle": harmonic_angle,
+    "harmonic_trap": harmonic_trap,
+    "uniform_field": uniform_field,
+    "soft_wall": soft_wall,
 }
 LAWS = {name: module.Law for name, module in REGISTRY.items()}

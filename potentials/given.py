@@ -79,6 +79,24 @@ def entries(given: float | tuple[float, ...], n_species: int, key: str, declared
     )
 
 
+def site_entries(given: float | tuple[float, ...], n_species: int, key: str) -> Entries:
+    """Return a parameter of particles from one number or one per species.
+
+    Args:
+        given: The number or numbers.
+        n_species: Number of species s.
+        key: The key in the TOML file, for messages.
+
+    Raises:
+        ValueError: When there is another number of entries.
+    """
+    if isinstance(given, float | int):
+        return Uniform(given)
+    if len(given) != n_species:
+        raise ValueError(f"{key} has {len(given)} entries; give one number or {n_species} (one per species).")
+    return PerSpecies(jnp.asarray(given, dtype=float))
+
+
 def groups_named(name: str, topology: Mapping[str, Groups], place: str) -> Groups:
     """Return the groups that a bonded law sums over.
 

@@ -12,9 +12,9 @@ from jaxtyping import Array
 from pydantic import Field
 
 from mdsens.config import Section
-from mdsens.energy import BondedPotential, Declared, ManyBodyPotential, Potential, declared_fields
+from mdsens.energy import BondedPotential, Declared, ManyBodyPotential, OneBodyPotential, Potential, declared_fields
 from mdsens.types import LARGEST, Groups
-from potentials.given import entries, group_entries, groups_named, lengths
+from potentials.given import entries, group_entries, groups_named, lengths, site_entries
 
 Mixing = Literal["additive", "independent"]
 Build = Callable[..., Potential]  # (section, diameters, n_species, topology), as in section_of
@@ -25,10 +25,10 @@ def section_of(law: type[Potential], kind: str) -> tuple[type[Section], Build]:
     """Return the ``[potential]`` section of a law and the function that makes the law from it.
 
     Every declared field is a key: settings with their type, range and default; parameters of many-body laws as one
-    number; of bonded laws as one number, one per kind of group or one per group; of pair laws as one number, one per
-    species or one per pair of species. A parameter that is ``of_system`` is given per species, per particle or per pair
-    and defaults to the system's diameters; ``mixing`` says whether those of unlike species are their mean or entries of
-    their own.
+    number; of bonded laws as one number, one per kind of group or one per group; of outer fields as one number or one
+    per species; of pair laws as one number, one per species or one per pair of species. A parameter that is
+    ``of_system`` is given per species, per particle or per pair and defaults to the system's diameters; ``mixing`` says
+    whether those of unlike species are their mean or entries of their own.
 
     Args:
         law: The law's class.
@@ -74,7 +74,11 @@ def section_of(law: type[Potential], kind: str) -> tuple[type[Section], Build]:
                 return given
             if declared.of_system:
                 return lengths(section.mixing, given, diameters, n_species, key)
-            return entries(given, n_species, key, declared) if groups is None else group_entries(given, groups, key)
+            if groups is not None:
+                return group_entries(given, groups, key)
+            if issubclass(law, OneBodyPotential):
+                return site_entries(given, n_species, key)
+            return entries(given, n_species, key, declared)
 
         return law(**{name: made(name, declared) for name, declared in declared_fields(law)})
 
@@ -89,6 +93,8 @@ def _parameter(law: type[Potential], declared: Declared, default: Any) -> tuple[
         forms, words = number, "one number"
     elif issubclass(law, BondedPotential):
         forms, words = number | tuple[number, ...], "one number, one per kind of group, or one per group"
+    elif issubclass(law, OneBodyPotential):
+        forms, words = number | tuple[number, ...], "one number, or one per species"
     else:
         words = f"one number, one per species ({mixing}), or one per pair (AA, AB, BB, ...)"
         forms = number | tuple[number, ...]

@@ -1,12 +1,14 @@
 """A potential is a pytree of its own parameters that gives an energy; everything else is a derivative of it.
 
-Terms are of four kinds, each with a base class: laws of pairs, many-body terms over neighbours, bonded terms over a
-topology, and functions written elsewhere (``mdsens.foreign``). ``Sum`` adds them.
+Terms are of five kinds, each with a base class: outer fields and walls, laws of pairs, many-body terms over neighbours
+(triplets among them), bonded terms over a topology, and functions written elsewhere (``mdsens.foreign``). ``Sum`` adds
+them.
 """
 
 from mdsens.energy.bonded import BondedPotential, BondPotential
 from mdsens.energy.declared import Declared, declared_fields, parameter, setting
-from mdsens.energy.many_body import ManyBodyPotential, Neighborhood
+from mdsens.energy.many_body import ManyBodyPotential, Neighborhood, TripletPotential
+from mdsens.energy.one_body import OneBodyPotential, along
 from mdsens.energy.pairs import PairPotential, harmless, largest_reach
 from mdsens.energy.potential import Locality, Node, Potential
 from mdsens.energy.state import (
@@ -33,10 +35,13 @@ __all__ = [
     "ManyBodyPotential",
     "Neighborhood",
     "Node",
+    "OneBodyPotential",
     "PairPotential",
     "Potential",
     "State",
     "Sum",
+    "TripletPotential",
+    "along",
     "check_box_followed",
     "check_system",
     "declared_fields",

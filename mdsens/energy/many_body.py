@@ -4,19 +4,24 @@ r"""Many-body terms: what a particle feels is a function of sums over its neighb
 
 Scalar sums give embedded atoms, sums of vectors and tensors give every polynomial of the angles about a centre: with
 :math:`T = \sum_j g_j\, n_j n_j^T`, for example, :math:`\sum_{jk} g_j g_k \cos^2\theta_{jik} = T : T`. No list of
-triplets is needed, and the cost grows as the number of pairs.
+triplets is needed then, and the cost grows as the number of pairs. Any other function of two distances and the angle
+between them is a sum over triplets, ``TripletPotential``.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 
 import jax.numpy as jnp
+import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Array, Float
 
+from mdsens.energy.declared import setting
 from mdsens.energy.potential import Locality, Potential
-from mdsens.neighbors import PairList, numbered_pairs, pair_components
+from mdsens.errors import UserError
+from mdsens.neighbors import PairList, about_centres, neighbor_pairs, numbered_pairs, pair_components
 from mdsens.parameters import Entries, Uniform, at_pairs
 from mdsens.types import Components, Configuration, Scalar
 
@@ -77,6 +82,52 @@ class ManyBodyPotential(Potential):
         return Locality(self.list_range(configuration), hops=2).coupling(configuration)
 
 
+class TripletPotential(ManyBodyPotential):
+    r"""An energy of pairs and of triplets about a centre, images included.
+
+    .. math:: U = \sum_{i<j} u(r_{ij}) + \sum_i\sum_{j<k} w(r_{ij}, r_{ik}, \cos\theta_{jik})
+
+    Attributes:
+        most_neighbors: Most neighbours of a particle within the cutoff: its places in the table of triplets. Where
+            there are more at the start the system is refused, later the energy is NaN.
+    """
+
+    most_neighbors: int = setting(
+        "most neighbours of a particle within the cutoff", default=20, at_least=2, at_most=500
+    )
+
+    @abstractmethod
+    def pair_energy(self, distance: Array) -> Array:
+        """Return u(r), units of energy; zero from the cutoff on."""
+
+    @abstractmethod
+    def triplet_energy(self, first: Array, second: Array, cosine: Array) -> Array:
+        """Return w of two distances from a centre and the cosine between them, alike in both; zero from the cutoff on.
+
+        At the cutoff itself, where absent neighbours are put, it must be finite, as its derivatives must be.
+        """
+
+    def site_energy(self, around: Neighborhood) -> Scalar:
+        """Return the energy of all pairs and triplets, units of energy."""
+        pairs = around.over_pairs(self.pair_energy(around.distance))
+        return pairs + around.over_triplets(self.triplet_energy, self.most_neighbors)
+
+    def check_cell(self, configuration: Configuration) -> None:
+        """Refuse a start at which a particle has more neighbours than places.
+
+        Raises:
+            UserError: With the particle and how many it has.
+        """
+        pairs = neighbor_pairs(configuration.position, configuration.box, self.list_range(configuration))
+        ends = np.concatenate([np.asarray(pairs.i)[pairs.mask], np.asarray(pairs.j)[pairs.mask]])
+        counts = np.bincount(ends, minlength=configuration.n_particles)
+        if counts.max() > self.most_neighbors:
+            raise UserError(
+                f"particle {int(counts.argmax())} has {counts.max()} neighbours within the cutoff of {self.name}, and "
+                f"{self.most_neighbors} find a place: raise most_neighbors."
+            )
+
+
 class Neighborhood:
     """The pairs that a many-body term sums over, seen from either end.
 
@@ -90,6 +141,7 @@ class Neighborhood:
         components = pair_components(configuration, pairs)
         distance = jnp.sqrt(sum(c * c for c in components))
         self._i, self._j, self._n = jnp.asarray(pairs.i), jnp.asarray(pairs.j), configuration.n_particles
+        self._pairs, self._reach = pairs, reach
         self.within = jnp.asarray(pairs.mask) & (distance < reach)
         self.distance = jnp.where(self.within, distance, reach)
         self.unit: Components = tuple(jnp.where(self.within, c / distance, 0.0) for c in components)
@@ -108,3 +160,22 @@ class Neighborhood:
         counted = jnp.where(self.within, jnp.stack(values), 0.0)
         nothing = jnp.zeros((len(values), self._n))
         return nothing.at[:, self._i].add(counted).at[:, self._j].add(parity * counted)
+
+    def over_triplets(self, value: Callable[[Array, Array, Array], Array], most: int) -> Scalar:
+        """Return the sum over all centres and the unordered pairs of their neighbours; NaN if they find no place.
+
+        Args:
+            value: Function of two distances from the centre and the cosine between them, each of shape (n, t).
+            most: Most neighbours of a particle, static.
+        """
+        table, fits = about_centres(self._pairs, self.within, self._n, most)
+        m = len(self.distance)
+        there = table < 2 * m
+        distance = jnp.where(there, self.distance[table % m], self._reach[0])
+        sign = jnp.where(table < m, 1.0, -1.0)
+        unit = [sign * part[table % m] for part in self.unit]
+        first, second = np.triu_indices(most, k=1)
+        cosine = sum((part[:, first] * part[:, second] for part in unit), jnp.zeros(()))
+        found = value(distance[:, first], distance[:, second], cosine)
+        # a factor, because the derivative of a chosen NaN would be zero
+        return jnp.where(fits, 1.0, jnp.nan) * jnp.sum(jnp.where(there[:, first] & there[:, second], found, 0.0))

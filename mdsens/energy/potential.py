@@ -112,6 +112,19 @@ class Potential(eqx.Module):
         """Prefix of parameter paths, such as ``soft_sphere``."""
 
     @property
+    def fixed_because(self) -> str:
+        """Why it does not follow the box, where it does not; part of a sentence."""
+        return "it keeps one of its own"
+
+    @property
+    def remedy(self) -> str:
+        """What to do about that, a sentence."""
+        return (
+            "Build it with our displacement (mdsens.foreign.from_jax_md_displacement) or use the box in "
+            "function(position, params, box)."
+        )
+
+    @property
     def stiffness(self) -> float:
         """Curvature u'' where particles rest, units of epsilon/sigma^2: it sets the minimiser's unit of time."""
         return 1.0

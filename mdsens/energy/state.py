@@ -170,9 +170,9 @@ def check_box_followed(state: State) -> None:
     Raises:
         UserError: When the energy takes no notice of the box that it is given; the message names the remedy.
     """
-    if not state.potential.follows_box(state.configuration, state.pairs):
-        raise UserError(
-            f"the energy {state.potential.name!r} does not follow the box: it keeps one of its own, so that pressure, "
-            "stress, moduli, box parameters and relaxation at given pressure would be wrong. Build it with our "
-            "displacement (mdsens.foreign.from_jax_md_displacement) or use the box in function(position, params, box)."
-        )
+    for name, term in state.potential.terms():
+        if not term.follows_box(state.configuration, state.pairs):
+            raise UserError(
+                f"the energy {name!r} does not follow the box: {term.fixed_because}, so that pressure, stress, moduli, "
+                f"box parameters and relaxation at given pressure would be wrong. {term.remedy}"
+            )

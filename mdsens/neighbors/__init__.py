@@ -1,6 +1,7 @@
 """Who interacts: pairs with images, listed on the host or inside compiled code, and the order that keeps them close."""
 
 from mdsens.neighbors.cells import Grid, compiled_pairs, grid_for, spatial_order
+from mdsens.neighbors.centres import about_centres
 from mdsens.neighbors.dense import jax_md_neighbors
 from mdsens.neighbors.pairs import (
     SMALL,
@@ -21,6 +22,7 @@ __all__ = [
     "SMALL",
     "Grid",
     "PairList",
+    "about_centres",
     "check_range",
     "compiled_pairs",
     "every_pair",

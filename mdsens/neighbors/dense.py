@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
+from mdsens.neighbors.centres import about_centres
 from mdsens.neighbors.pairs import PairList, pair_distances
 from mdsens.types import Configuration
 
@@ -31,13 +31,9 @@ def jax_md_neighbors(
 
     position = configuration.position
     n = len(position)
-    near = pairs.mask & (jax.lax.stop_gradient(pair_distances(configuration, pairs)) < cutoff)
-    first = jnp.where(jnp.tile(near, 2), jnp.concatenate([pairs.i, pairs.j]), n)
-    second = jnp.concatenate([pairs.j, pairs.i])
-    order = jnp.argsort(first, stable=True)
-    first, second = first[order], second[order]
-    place = jnp.arange(len(first)) - jnp.searchsorted(first, first)  # the how-manieth neighbour of its particle
-    table = jnp.full((n, most), n, jnp.int32).at[first, place].set(jnp.asarray(second, jnp.int32), mode="drop")
+    near = jnp.asarray(pairs.mask) & (pair_distances(configuration, pairs) < cutoff)
+    places, fits = about_centres(pairs, near, n, most)
+    table = jnp.concatenate([pairs.j, pairs.i, jnp.array([n])]).astype(jnp.int32)[places]
     if with_self:
         table = jnp.concatenate([jnp.arange(n, dtype=jnp.int32)[:, None], table], axis=1)
     neighbors = partition.NeighborList(
@@ -51,4 +47,4 @@ def jax_md_neighbors(
         cell_list_fn=None,
         update_fn=None,
     )
-    return neighbors, ~jnp.any((first < n) & (place >= most))
+    return neighbors, fits

@@ -1,18 +1,20 @@
 """Many-body laws against sums over all triplets and against the known crystals."""
 
 import itertools
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mdsens.energy import State, energy, forces
+from mdsens.energy import State, TripletPotential, energy, forces, parameter
+from mdsens.errors import UserError
 from mdsens.generic import coloured_hessian, hessian_products
 from mdsens.neighbors import neighbor_pairs
 from mdsens.observables.elasticity import elastic_tensor
 from mdsens.parameters import PerSpecies
 from mdsens.pressure import PressureSettings, relax_at_pressure
-from mdsens.relax import RelaxationSettings
+from mdsens.relax import RelaxationSettings, relax
 from mdsens.response import linear_response
 from mdsens.types import Configuration, FreeBox, PeriodicBox
 from potentials.stillinger_weber import StillingerWeber
@@ -54,6 +56,68 @@ def test_sums_over_neighbours_are_sums_over_triplets(seed):
     state = State.unlisted(configuration, law).with_every_pair()
     expected = silicon_by_triplets(np.asarray(configuration.position), law)
     assert float(energy(state)) == pytest.approx(expected, rel=1e-12)
+
+
+class ByTriplets(TripletPotential):
+    """The same law, its angles summed over triplets."""
+
+    sigma: Any = parameter("length", unit={"length": 1}, above=0)
+    epsilon: Any = parameter("energy scale", unit={"energy": 1}, above=0)
+    lam: Any = parameter("weight of the angles", default=21.0)
+
+    name = "by_triplets"
+    cutoff = 1.8
+
+    @property
+    def pair_length(self):
+        return self.sigma
+
+    def gap(self, distance):
+        ratio = distance / self.sigma
+        return 1.0 / (jnp.where(ratio < 1.8 - 1e-6, ratio, 1.8 - 1e-6) - 1.8)
+
+    def pair_energy(self, distance):
+        ratio = self.sigma / distance
+        return self.epsilon * 7.049556277 * (0.6022245584 * ratio**4 - 1.0) * jnp.exp(self.gap(distance))
+
+    def triplet_energy(self, first, second, cosine):
+        weight = jnp.exp(1.2 * (self.gap(first) + self.gap(second)))
+        return self.epsilon * self.lam * weight * (cosine + 1 / 3) ** 2
+
+
+def diamond(edge, noise):
+    """Return the primitive cell of diamond, its two atoms off their places."""
+    position = edge * np.array([[0.0, 0, 0], [0.25, 0.25, 0.25]])
+    position = position + noise * np.random.default_rng(0).standard_normal((2, 3))
+    box = PeriodicBox(0.5 * edge * np.array([[0.0, 1, 1], [1, 0, 1], [1, 1, 0]]))
+    return Configuration(jnp.asarray(position), jnp.zeros(2, int), box)
+
+
+@pytest.mark.parametrize("configuration", [cloud(14, 6.5), diamond(4.2, 0.1)], ids=["cloud", "dense cell of two"])
+def test_triplets_about_a_centre_give_what_sums_over_neighbours_give(configuration):
+    law, other = StillingerWeber.silicon(), ByTriplets(2.0951, 2.1683, most_neighbors=40)
+    pairs = neighbor_pairs(configuration.position, configuration.box, 4.0)
+    by_sums, by_triplets = (State(configuration, each, pairs) for each in (law, other))
+    assert float(energy(by_triplets)) == pytest.approx(float(energy(by_sums)), rel=1e-13)
+    scale = float(jnp.abs(forces(by_sums)).max())
+    np.testing.assert_allclose(forces(by_triplets), forces(by_sums), atol=1e-12 * scale)
+    vector = jnp.asarray(np.random.default_rng(1).standard_normal((1, *configuration.position.shape)))
+    products = [hessian_products(state, vector) for state in (by_triplets, by_sums)]
+    np.testing.assert_allclose(products[0], products[1], atol=1e-12 * float(jnp.abs(products[1]).max()))
+
+
+def test_triplets_relax_the_cell_of_silicon():
+    found = relax_at_pressure(ByTriplets(2.0951, 2.1683), diamond(5.6, 0.05), 0.0)
+    edge = (4 * float(found.relaxation.state.configuration.box.volume)) ** (1 / 3)
+    assert edge == pytest.approx(5.43095, abs=1e-5)  # the sum over neighbours gives the same, as published
+
+
+def test_more_neighbours_than_places_are_refused():
+    with pytest.raises(UserError, match=r"particle \d has \d+ neighbours within the cutoff of by_triplets, and 4 find"):
+        relax(ByTriplets(2.0951, 2.1683, most_neighbors=4), diamond(4.2, 0.0))
+    state = State.unlisted(diamond(4.2, 0.0), ByTriplets(2.0951, 2.1683, most_neighbors=4)).with_every_pair(2)
+    assert np.isnan(float(energy(state)))
+    assert np.isnan(forces(state)).all()
 
 
 @pytest.mark.parametrize("law", [StillingerWeber.silicon(), COPPER], ids=["Stillinger-Weber", "Sutton-Chen"])
