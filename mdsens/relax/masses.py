@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mdsens.energy import PairPotential, State
-from mdsens.generic import hessian_products
+from mdsens.energy import PairPotential, State, free_forces
 from mdsens.neighbors import pair_distances
 from mdsens.parameters import at_pairs
 from mdsens.relax.scales import DEEP, Scales, slope_and_curvature, typical_stiffness
+from mdsens.rounding import UNIT
 from mdsens.types import PeriodicBox, Scalar
 
 # Most that a particle moves in a step, units of sqrt(epsilon/k) with the law's stiffness k. Soft spheres never come
@@ -24,6 +24,7 @@ LONGEST_STEP = 0.7
 _OWN_STEP = 0.2  # the same in units of a particle's own length, where particles differ or nothing is declared
 _LEAST = 0.1  # of the mean over its species: a particle without neighbours will have some
 _SHARE = 1 / 6  # of the curvature felt is a mass: frequencies then stay below 3.5, and FIRE's time step below 0.57
+_TRIALS = 4  # changes of the last digits that show the rounding of forces
 _NEAR = 1.1  # of their range: pairs within may touch in the next steps and count as if they did
 
 
@@ -106,18 +107,27 @@ def curvature_felt(state: State, *, near: bool = False) -> Float[Array, " n"]:
 
 @jax.jit
 def force_rounding(state: State) -> Scalar:
-    r"""Return the rounding error of the largest force, :math:`2 \epsilon\,|x|_{max}\,k_{max}`, units of force.
+    r"""Return the rounding error of the largest force, units of force.
 
-    Coordinates are known to eps |x|, and the curvature k that a particle feels turns that into a force; for energies
-    that are no pair laws it is what a product of the Hessian with a random vector shows.
+    Coordinates are known to eps |x|, and the curvature k that a particle feels turns that into a force,
+    :math:`2 \epsilon\,|x|_{max}\,k_{max}`. Energies that are no pair laws have a rounding of their own besides (of
+    the terms that cancel in a layer of a network, say): there it is twice the largest change of a force when every
+    coordinate is moved by a rounding unit.
     """
+    if not isinstance(state.potential, PairPotential):
+        return 2.0 * _largest_change(state)
     configuration = state.configuration
     extent = jnp.max(jnp.abs(state.position))
     if isinstance(configuration.box, PeriodicBox):
         extent = jnp.maximum(extent, jnp.max(jnp.abs(configuration.box.matrix)))
-    if isinstance(state.potential, PairPotential):
-        stiffest = jnp.max(curvature_felt(state))
-    else:
-        signs = jax.random.rademacher(jax.random.key(0), (4, *state.position.shape), float)
-        stiffest = jnp.max(jnp.linalg.norm(hessian_products(state, signs), axis=-1))
-    return 2.0 * jnp.finfo(float).eps * extent * stiffest
+    return 2.0 * UNIT * extent * jnp.max(curvature_felt(state))
+
+
+def _largest_change(state: State) -> Scalar:
+    """Return the largest change of a particle's force under changes of the last digits of all coordinates."""
+    signs = jax.random.rademacher(jax.random.key(0), (_TRIALS, *state.position.shape), float)
+    box, size = state.configuration.box, jnp.abs(state.position)
+    if isinstance(box, PeriodicBox):
+        size = jnp.maximum(size, jnp.max(jnp.abs(box.matrix)))  # of images, too
+    moved = lambda sign: free_forces(state.at(state.position + UNIT * size * sign, state.parameters))  # noqa: E731
+    return jnp.max(jnp.linalg.norm(jax.lax.map(moved, signs) - free_forces(state), axis=-1))

@@ -1,15 +1,17 @@
 """Scales are found, not assumed: unlike sizes, units, species nobody has, and energies that declare nothing."""
 
 import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mdsens.energy import State
+from mdsens.energy import Locality, State
 from mdsens.errors import UserError
-from mdsens.foreign import EnergyFunction
+from mdsens.foreign import EnergyFunction, NeighborEnergyFunction
+from mdsens.neighbors import pair_distances
 from mdsens.parameters import PerPair, PerParticle, PerSpecies, Uniform
 from mdsens.relax import MINIMIZERS, RelaxationSettings, relax
 from mdsens.relax.approach import milder
@@ -132,6 +134,27 @@ def test_stiff_morse_clusters_stay_in_their_basin(rho, height):
     again = relax(EnergyFunction(morse, rho + 1e-6), minimum.state.configuration)
     assert again.verdict is Verdict.CONVERGED
     assert np.abs(again.state.position - minimum.state.position).max() < 1e-6
+
+
+def network_energy(configuration, params, pairs):
+    """Return the energy of pairs whose law is a small network, cut smoothly, with a core of given strength."""
+    r = pair_distances(configuration, pairs)
+    hidden = jnp.tanh(jnp.tanh(r[:, None] * params["w1"] + params["b1"]) @ params["w2"] + params["b2"])
+    cut = jnp.where(r < 1.5, (1 - (r / 1.5) ** 2) ** 3, 0.0)
+    core = jnp.where(r < 0.8, (0.8 / r) ** 12 - 2 * (0.8 / r) ** 6 + 1, 0.0)
+    return jnp.sum(jnp.where(pairs.mask, hidden @ params["w3"] * cut + params["core"] * core, 0.0))
+
+
+@pytest.mark.parametrize(("seed", "core", "verdict"), [(3, 1, "converged"), (0, 0, "converged"), (3, 0, "nonfinite")])
+def test_a_neural_law_from_a_random_start_converges_or_says_why(seed, core, verdict):
+    rng = np.random.default_rng(seed)
+    shapes = {"w1": 16, "b1": 16, "w2": (16, 16), "b2": 16, "w3": 16}
+    params = {name: rng.standard_normal(shape) * (0.4 if name == "w2" else 1.5) for name, shape in shapes.items()}
+    start = Configuration(jnp.asarray(rng.uniform(0, 5, (25, 2))), jnp.zeros(25, int), PeriodicBox.cubic(5.0, 2))
+    found = relax(NeighborEnergyFunction(network_energy, params | {"core": core}, Locality(1.5)), start)
+    assert found.verdict.value == verdict
+    if verdict == "nonfinite":  # without a core particles fall on one another, where a force has no direction
+        assert re.search(r"Particle \d+ .* has the force nan; its nearest neighbour is particle \d+ at 0;", found.reason)
 
 
 def fene(position, params, box):
