@@ -1,4 +1,4 @@
-"""Lennard-Jones particles from ordinary dense starts, with default settings: they all converge."""
+"""Lennard-Jones and Morse particles from ordinary dense starts, with default settings: they all converge."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +8,7 @@ from mdsens.parameters import PerPair
 from mdsens.relax import RelaxationSettings, relax
 from mdsens.results import Verdict
 from mdsens.types import Configuration, PeriodicBox, replaced
-from potentials import lennard_jones, soft_sphere
+from potentials import lennard_jones, morse, soft_sphere
 
 ONE = lennard_jones.LennardJones(1.0)
 KOB_ANDERSEN = lennard_jones.LennardJones(PerPair([1.0, 0.8, 0.88]), PerPair([1.0, 1.5, 0.5]))
@@ -18,10 +18,9 @@ MOST = 5_000  # force evaluations
 def start(n, d, density, degrees=90.0, seed=0):
     """Return random positions without overlaps: soft discs of diameter 0.9, relaxed."""
     angle = np.deg2rad(degrees)
-    edge = (n / density / (np.sin(angle) if d == 2 else 1.0)) ** (1 / d)
+    edge = (n / density / np.sin(angle)) ** (1 / d)
     matrix = edge * np.eye(d)
-    if d == 2:
-        matrix[:, 1] = edge * np.array([np.cos(angle), np.sin(angle)])
+    matrix[:2, 1] = edge * np.array([np.cos(angle), np.sin(angle)])
     position = np.random.default_rng(seed).uniform(size=(n, d)) @ matrix.T
     species = jnp.asarray((np.arange(n) >= 4 * n // 5).astype(int))
     configuration = Configuration(jnp.asarray(position), species, PeriodicBox(matrix), ("A", "B"))
@@ -44,14 +43,19 @@ def test_dense_discs_converge_in_boxes_of_every_angle(n, degrees):
     assert_converges(ONE, start(n, 2, 1.1, degrees))
 
 
+LAWS = {"Lennard-Jones": ONE, "Kob-Andersen": KOB_ANDERSEN} | {
+    f"Morse {steepness}": morse.Morse(1.0, 1.0, float(steepness)) for steepness in (3, 6, 10, 14)
+}
+
+
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("law", [ONE, KOB_ANDERSEN], ids=["Lennard-Jones", "Kob-Andersen"])
+@pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize(
     ("n", "d", "density", "degrees"),
     [
         *[(n, 2, density, degrees) for n in (100, 300, 1000) for density, degrees in ((0.9, 90), (1.1, 60), (1.2, 35))],
-        *[(n, 3, density, 90) for n in (100, 250, 1000) for density in (0.9, 1.2)],
+        *[(n, 3, density, degrees) for n in (100, 250, 1000) for density, degrees in ((0.9, 90), (1.2, 60))],
     ],
 )
 def test_every_disordered_start_converges(law, n, d, density, degrees, seed):

@@ -154,7 +154,7 @@ def test_a_neural_law_from_a_random_start_converges_or_says_why(seed, core, verd
     found = relax(NeighborEnergyFunction(network_energy, params | {"core": core}, Locality(1.5)), start)
     assert found.verdict.value == verdict
     if verdict == "nonfinite":  # without a core particles fall on one another, where a force has no direction
-        assert re.search(r"Particle \d+ .* has the force nan; its nearest neighbour is particle \d+ at 0;", found.reason)
+        assert re.search(r"Particle \d+ .* has the force nan; its nearest neighbour is .* at 0;", found.reason)
 
 
 def fene(position, params, box):
