@@ -142,7 +142,8 @@ def pressure(state: State) -> Scalar:
     box = state.configuration.box
     if not isinstance(box, PeriodicBox) or not box.is_periodic:
         raise ValueError(
-            "a free system has no volume and therefore no pressure; leave 'pressure' out of the observables."
+            "a system that is free along an axis has no volume and therefore no pressure; leave 'pressure' out of the "
+            "observables."
         )
     check_box_followed(state)
     return _pressure(state, box)
