@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from mdsens.backbone import Network
 from mdsens.derivatives import carried, mixed, mixed_drift
-from mdsens.energy import PairPotential, State, energy_at, pressure
+from mdsens.energy import PairPotential, State, energy_at, has_pressure, pressure
 from mdsens.generic import unknowns_of
 from mdsens.parameters import Parameters, flattened
 from mdsens.paths import Selection, scaling_direction
@@ -198,7 +198,8 @@ def _slopes(ends: Sequence[Relaxation], step: float) -> tuple[dict[str, float], 
 def _summed(end: Relaxation, name: str) -> float:
     """Return how large the parts are that add up to a pressure and may cancel: an energy per volume; else nothing."""
     box = end.state.configuration.box
-    return abs(float(end.energy) / float(box.volume)) if name == "pressure" and isinstance(box, PeriodicBox) else 0.0
+    periodic = isinstance(box, PeriodicBox) and box.is_periodic
+    return abs(float(end.energy) / float(box.volume)) if name == "pressure" and periodic else 0.0
 
 
 def compare_at_pressure(
@@ -294,7 +295,7 @@ def scale_identities(response: LinearResponse) -> list[ScaleIdentity]:
         ScaleIdentity("sum sigma dx/dsigma + L dx/dL = x", float(np.linalg.norm(along_length[held] - position) / size)),
         ScaleIdentity("sum epsilon dx/depsilon = 0", float(np.linalg.norm(along_energy[held]) / size)),
     ]
-    if isinstance(state.configuration.box, PeriodicBox):
+    if has_pressure(state):
         both = sp.csr_array(flattened(stacked))
         selection = Selection(("lengths", "energies"), np.ones(2), ("length", "energy"), both, state.parameters)
         found = observable_sensitivity(response, pressure, selection, name="pressure")

@@ -251,7 +251,7 @@ def backbone_hessian(pairs: PairValues, network: Contacts, lists: Lists) -> tupl
 def _pressure(stack: Stack, pairs: PairValues) -> Numbers:
     r"""Return :math:`P = -\sum u'(r) r/(d V)` of every member."""
     box = stack.configuration.box
-    if not isinstance(box, PeriodicBox):
+    if not (isinstance(box, PeriodicBox) and box.is_periodic):
         return jnp.full(pairs.distance.shape[0], jnp.nan)
     volume = jax.vmap(lambda one: one.volume)(box)
     return -0.5 * jnp.sum(pairs.slope * pairs.distance, axis=(1, 2)) / (len(pairs.parts) * volume)

@@ -33,7 +33,7 @@ class RelaxationBatch:
         verdicts: What became of every member.
         energy: Potential energies, shape (b,), units of energy; NaN where the member did not converge.
         max_force: Largest forces, shape (b,), units of energy per length.
-        pressure: Pressures, shape (b,), units of energy per volume; NaN for free systems.
+        pressure: Pressures, shape (b,), units of energy per volume; NaN for systems that are free along an axis.
         backbone: True for particles held in place, shape (b, n).
         n_contacts: Numbers of backbone contacts, shape (b,).
         one_sided: Whether a backbone contact is just touching at a kink, shape (b,).

@@ -131,7 +131,13 @@ class Potential(eqx.Module):
 
     @property
     def scales(self) -> bool:
-        """Whether all its lengths and energies are parameters, so that the scale identities hold."""
+        """Whether all its lengths and energies are parameters, so that the scale identities hold.
+
+        A law that declares its fields declares all of them (one with a length of its own besides says so here); of
+        other energies units of both kinds must be known.
+        """
+        if any(declared_fields(self)):
+            return True
         units = " ".join(node.unit for node in self.nodes())
         return "length" in units and "energy" in units
 

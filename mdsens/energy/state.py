@@ -131,6 +131,13 @@ def max_force(force: Position) -> Scalar:
     return jnp.sqrt(jnp.max(jnp.sum(force**2, axis=-1)))
 
 
+def has_pressure(state: State) -> bool:
+    """Return whether a state has a volume, and an energy that follows it; the state may be traced."""
+    box = state.configuration.box
+    periodic = isinstance(box, PeriodicBox) and box.is_periodic
+    return periodic and state.potential.follows_box(state.configuration, state.pairs)
+
+
 def pressure(state: State) -> Scalar:
     r"""Return the pressure P = -dU/dV under uniform scaling of box and positions, units of energy per volume.
 

@@ -186,10 +186,11 @@ def _refuse_unconserved(state: State) -> None:
             the total momentum that the chain's count of degrees of freedom takes to be zero.
     """
     box = state.configuration.box
-    if not isinstance(box, PeriodicBox):
+    free = box.dimension - (sum(box.periodic) if isinstance(box, PeriodicBox) else 0)
+    if free > 1:  # what can turn, keeps turning
         raise UserError(
-            'thermal.integrator is "nose_hoover", which in free space keeps the angular momentum and samples too few '
-            'states: choose "langevin".'
+            'thermal.integrator is "nose_hoover", which in free space and about a wire keeps the angular momentum and '
+            'samples too few states: choose "langevin".'
         )
     if isinstance(state.potential, PairPotential):
         return

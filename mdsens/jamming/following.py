@@ -121,8 +121,11 @@ def check_way(potential: Potential, configuration: Configuration, pressures: Seq
             f"{potential.name} has no contacts to count: packings jam under a purely repulsive law of finite range, "
             "such as soft spheres."
         )
-    if not isinstance(configuration.box, PeriodicBox):
-        raise UserError("a free system has no pressure: put the particles into a periodic box.")
+    if not (isinstance(configuration.box, PeriodicBox) and configuration.box.is_periodic):
+        raise UserError(
+            "a system that is free along an axis has no pressure: put the particles into a box that is periodic along "
+            "every axis."
+        )
     if configuration.held is not None:
         raise UserError("particles are held: a packing on its way to jamming has all of them free (system.frozen).")
     if len(pressures) < 2:

@@ -18,12 +18,13 @@ def packing_fraction(state: State) -> Scalar:
     with sigma_i the interaction range of a pair of particles like i.
 
     Raises:
-        ValueError: For a free system or an energy without a pairwise range.
+        ValueError: For a system that is free along an axis or an energy without a pairwise range.
     """
     box, potential = state.configuration.box, state.potential
-    if not isinstance(box, PeriodicBox) or not isinstance(potential, PairPotential):
+    if not (isinstance(box, PeriodicBox) and box.is_periodic and isinstance(potential, PairPotential)):
         raise ValueError(
-            "a packing fraction needs a periodic box and a pair potential; leave it out of the observables."
+            "a packing fraction needs a box that is periodic along every axis and a pair potential; leave it out of "
+            "the observables."
         )
     own = jnp.arange(state.configuration.n_particles)
     diameter = potential.reach(state.configuration, numbered_pairs(own, own, box.dimension))

@@ -13,7 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from mdsens.backbone import Network, contact_network, with_contacts
-from mdsens.energy import PairPotential, Potential, State, check_system, energy, free_forces, max_reach, pressure
+from mdsens.energy import (
+    PairPotential,
+    Potential,
+    State,
+    check_system,
+    energy,
+    free_forces,
+    has_pressure,
+    max_reach,
+    pressure,
+)
 from mdsens.errors import UserError
 from mdsens.factor import Factor
 from mdsens.generic import unknowns_of
@@ -287,10 +297,4 @@ _forces = jax.jit(free_forces)
 @jax.jit
 def _energy_and_pressure(state: State) -> tuple[Scalar, Scalar]:
     """Return the energy and the pressure, which is NaN for a free system and where the energy does not follow it."""
-    box = state.configuration.box
-    has_pressure = (
-        isinstance(box, PeriodicBox)
-        and box.is_periodic
-        and state.potential.follows_box(state.configuration, state.pairs)
-    )
-    return energy(state), pressure(state) if has_pressure else jnp.full((), jnp.nan)
+    return energy(state), pressure(state) if has_pressure(state) else jnp.full((), jnp.nan)
