@@ -8,10 +8,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from mdsens.energy import State, free_forces
+from mdsens.generic import hessian_products
 from mdsens.hessian import directional_row_sum
 from mdsens.parameters import Parameters
 from mdsens.rounding import position_rounding
 from mdsens.types import Position, Scalar
+
+NEARBY = 1e-8  # of the spacing of particles
 
 
 def _gradient(state: State, position: Position, parameters: Parameters) -> Position:
@@ -130,3 +133,40 @@ def _left_and_changes(
         return left, changes
 
     return jax.vmap(one)(tangents, responses)
+
+
+@jax.jit
+def pulls(
+    state: State, tangents: Parameters, responses: Float[Array, "k n d"]
+) -> tuple[Float[Array, "k n d"], Float[Array, "k n d"]]:
+    """Return H J + U_xp for every direction, which vanishes where J is right, and U_xp alone."""
+    slopes = mixed(state, tangents)
+    return slopes + hessian_products(state, responses), slopes
+
+
+def drifts_by_differences(
+    state: State, tangents: Parameters, responses: np.ndarray, step: Position
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first two of ``drifts`` from a state nearby: where third derivatives of an energy are not numbers."""
+    there, fraction = nearby(state, step)
+    (left, slopes), (moved, moved_slopes) = (
+        [np.asarray(part) for part in pulls(at, tangents, jnp.asarray(responses))] for at in (state, there)
+    )
+    return left + (moved - left) / fraction, (moved_slopes - slopes) / fraction
+
+
+def nearby(state: State, step: Position) -> tuple[State, float]:
+    """Return the state displaced along a step by a hundred-millionth of the particles' spacing, and its part of it.
+
+    The rounding of positions is part of the step. Differences between both states tell how derivatives change along it,
+    to eight digits, without code for further derivatives.
+    """
+    step = step + position_rounding(state.position)
+    largest, spacing = float(jnp.max(jnp.abs(step))), _spacing(state)
+    fraction = NEARBY * spacing / largest if largest > 0 and spacing > 0 else 1.0
+    return state.at(state.position + fraction * step, state.parameters), fraction
+
+
+def _spacing(state: State) -> float:
+    n, d = state.position.shape
+    return float(jnp.max(jnp.ptp(state.position, axis=0))) / n ** (1 / d)

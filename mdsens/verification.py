@@ -198,8 +198,9 @@ def _slopes(ends: Sequence[Relaxation], step: float) -> tuple[dict[str, float], 
 def _summed(end: Relaxation, name: str) -> float:
     """Return how large the parts are that add up to a pressure and may cancel: an energy per volume; else nothing."""
     box = end.state.configuration.box
-    periodic = isinstance(box, PeriodicBox) and box.is_periodic
-    return abs(float(end.energy) / float(box.volume)) if name == "pressure" and periodic else 0.0
+    if name != "pressure" or not (isinstance(box, PeriodicBox) and box.is_periodic):
+        return 0.0
+    return abs(float(end.energy) / float(box.volume))
 
 
 def compare_at_pressure(

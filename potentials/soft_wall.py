@@ -46,8 +46,9 @@ class SoftWall(OneBodyPotential):
     def site_energy(self, position: Components) -> Array:
         """Return the energy of every particle, units of energy."""
         height = (along(position, self.axis) - self.place) * (1.0 if self.above else -1.0)
-        overlap = jnp.maximum(1.0 - height / self.sigma, 0.0)
-        return self.epsilon / self.alpha * overlap**self.alpha
+        touching = height < self.sigma
+        overlap = jnp.where(touching, 1.0 - height / self.sigma, 1.0)
+        return jnp.where(touching, self.epsilon / self.alpha * overlap**self.alpha, 0.0)
 
 
 Law = SoftWall

@@ -186,8 +186,7 @@ def _refuse_unconserved(state: State) -> None:
             the total momentum that the chain's count of degrees of freedom takes to be zero.
     """
     box = state.configuration.box
-    free = box.dimension - (sum(box.periodic) if isinstance(box, PeriodicBox) else 0)
-    if free > 1:  # what can turn, keeps turning
+    if not isinstance(box, PeriodicBox) or box.dimension - sum(box.periodic) > 1:  # what can turn, keeps turning
         raise UserError(
             'thermal.integrator is "nose_hoover", which in free space and about a wire keeps the angular momentum and '
             'samples too few states: choose "langevin".'

@@ -170,6 +170,6 @@ def of_images(arrows: Arrows, packing: Packing, position: np.ndarray) -> Arrows:
     """
     if packing.box.shape[1] == 0:
         return arrows
-    counts = np.round(np.linalg.solve(packing.box, (packing.position - position).T))
+    counts = np.round(np.linalg.pinv(packing.box) @ (packing.position - position).T)
     moved = (arrows.box_rate @ counts).T * ~packing.rattlers[:, None]
     return dataclasses.replace(arrows, values=arrows.values - moved)

@@ -221,13 +221,14 @@ def _fit_figures(tables: Tables) -> Named:
 def packing_of(run: StoredRun) -> Packing:
     """Return what a picture of a run needs."""
     dimension = run.position.shape[1]
-    box = np.zeros((dimension, 0)) if run.box_matrix is None else run.box_matrix
+    repeats = _repeats(run)
+    box = np.zeros((dimension, 0)) if run.box_matrix is None else run.box_matrix[:, repeats]
     held = np.zeros(run.position.shape, bool) if run.held is None else run.held
     immobile: np.ndarray = np.all(held, axis=1)
     shown = ~immobile[run.contacts.reshape(-1, 2)].all(axis=1)
     contacts = run.contacts.reshape(-1, 2)[shown]
     i, j = contacts.T
-    images = run.contact_images[shown, : box.shape[1]] @ box.T
+    images = run.contact_images[shown][:, repeats] @ box.T
     bonds = run.position[j] + images - run.position[i]
     sized = np.isfinite(run.diameters)
     return Packing(
@@ -245,6 +246,11 @@ def packing_of(run: StoredRun) -> Packing:
     )
 
 
+def _repeats(run: StoredRun) -> np.ndarray:
+    """Return the numbers of the axes along which the box repeats."""
+    return np.flatnonzero(run.periodic) if run.box_matrix is not None else np.zeros(0, int)
+
+
 def arrows_of(run: StoredRun, k: int) -> Arrows:
     """Return dx/dp of the k-th parameter of a run."""
     sensitivity, certificate = run.positions, run.positions.certificate
@@ -254,7 +260,7 @@ def arrows_of(run: StoredRun, k: int) -> Arrows:
         unit=sensitivity.units[k],
         values=sensitivity.values[k],
         relative_error=float(certificate.relative_error[k]),
-        box_rate=_box_rate(run, k),
+        box_rate=_box_rate(run, k)[:, _repeats(run)],
         note="not a relaxed state" if certificate.at_any_point else note,
     )
 

@@ -10,33 +10,33 @@ from mdsens.plotting.records import Packing
 
 
 def wrapped(position: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """Return the images of the positions inside the box, shape (n, d); without a box the positions themselves."""
-    if box.shape[1] == 0:
-        return position
-    fractional = np.linalg.solve(box, position.T)
-    return np.asarray((box @ (fractional - np.floor(fractional))).T)
+    """Return the images of the positions inside the box, shape (n, d); along what does not repeat, themselves."""
+    return np.asarray(position - (box @ np.floor(np.linalg.pinv(box) @ position.T)).T)
 
 
 def nearest(separation: np.ndarray, box: np.ndarray) -> np.ndarray:
     """Return the nearest-image displacements of differences of positions, shape (m, d)."""
-    if box.shape[1] == 0:
-        return separation
-    return np.asarray(separation - (box @ np.round(np.linalg.solve(box, separation.T))).T)
+    return np.asarray(separation - (box @ np.round(np.linalg.pinv(box) @ separation.T)).T)
 
 
 def shifts(box: np.ndarray) -> np.ndarray:
-    """Return the lattice vectors to the box itself (first) and to its neighbours, shape (3^d, d) or (1, d)."""
+    """Return the lattice vectors to the box itself (first) and to its neighbours, shape (3^p, d)."""
     counts = sorted(itertools.product((0, -1, 1), repeat=box.shape[1]), key=lambda c: sum(map(abs, c)))
     return np.asarray(np.array(counts).reshape(len(counts), box.shape[1]) @ box.T)
 
 
 def window(packing: Packing, margin: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the lower and upper corner of the picture: the box or, without one, the particles; plus the margin."""
-    if packing.box.shape[1]:
-        corners = corners_of(packing.box)
-        return corners.min(axis=0) - margin, corners.max(axis=0) + margin
-    radius = 0.5 * packing.diameter[:, None]
-    return (packing.position - radius).min(axis=0) - margin, (packing.position + radius).max(axis=0) + margin
+    """Return the lower and upper corner of the picture: the box, where it is open the particles, and the margin."""
+    box, radius = packing.box, 0.5 * packing.diameter[:, None]
+    low, high = np.full(packing.dimension, np.inf), np.full(packing.dimension, -np.inf)
+    if box.shape[1]:
+        corners = np.array(list(itertools.product((0, 1), repeat=box.shape[1]))) @ box.T
+        low, high = corners.min(axis=0), corners.max(axis=0)
+    if box.shape[1] < packing.dimension:
+        position = wrapped(packing.position, box)
+        low = np.minimum(low, (position - radius).min(axis=0))
+        high = np.maximum(high, (position + radius).max(axis=0))
+    return low - margin, high + margin
 
 
 def corners_of(box: np.ndarray) -> np.ndarray:

@@ -102,8 +102,12 @@ def draw_box(axes: Axes, box: np.ndarray, view: tuple[np.ndarray, np.ndarray]) -
     """Outline the periodic box and veil what lies outside it: images, not particles."""
     if box.shape[1] == 0:
         return
-    inner = geometry.corners_of(box)
     low, high = view
+    if box.shape[1] == 1:  # open upwards and downwards: farther than the picture
+        upwards = np.linalg.norm(high - low) * np.array([[-box[1, 0]], [box[0, 0]]]) / np.linalg.norm(box)
+        inner = geometry.corners_of(np.hstack([box, 2 * upwards])) - upwards.T
+    else:
+        inner = geometry.corners_of(box)
     outer = np.array([low, [low[0], high[1]], high, [high[0], low[1]]])  # walked the other way round: a hole
     closed = [np.vstack([ring, ring[:1]]) for ring in (outer, inner)]
     codes = [Outline.MOVETO, *[Outline.LINETO] * 3, Outline.CLOSEPOLY]

@@ -16,7 +16,7 @@ class Packing:
         diameter: Diameter of every particle, shape (n,), units of length.
         species: Species index of every particle, shape (n,).
         species_names: One name per species.
-        box: Lattice vectors as columns, shape (d, d); shape (d, 0) for a free system.
+        box: Lattice vectors along which it repeats as columns, shape (d, p); shape (d, 0) for a free system.
         contacts: Backbone contacts (i, j), shape (c, 2), but for those between held particles.
         bonds: Vector of every contact from i to the image of j that it touches, shape (c, d).
         overlap: Relative overlap 1 - r/sigma of every contact, shape (c,); may be negative for laws that attract.
@@ -49,7 +49,7 @@ class Packing:
 
     @property
     def packing_fraction(self) -> float:
-        """Volume of the particles over that of the box, overlaps counted twice; NaN for a free system and for dots."""
+        """Volume of the particles over that of the box, overlaps counted twice; NaN for an open box and for dots."""
         if self.dots or self.box.shape[1] < self.dimension:
             return float("nan")
         unit_ball = np.pi / 4 if self.dimension == 2 else np.pi / 6
@@ -65,7 +65,7 @@ class Arrows:
         unit: The parameter's unit in words, such as "length", "energy/length^2" or "none".
         values: dx/dp, shape (n, d).
         relative_error: The certificate's estimate of the relative error; NaN for zero within its error.
-        box_rate: Derivative of the box matrix in the parameter at fixed positions, shape (d, d); zero unless the
+        box_rate: Derivative of the lattice vectors in the parameter at fixed positions, shape (d, p); zero unless the
             parameter is one of the box.
         note: A remark for the figure, such as "one-sided"; may be empty.
         quantity: What the arrows are, where they are no derivatives; then only the note is written beside.

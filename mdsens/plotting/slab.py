@@ -64,7 +64,7 @@ def draw_slab(packing: Packing, arrows: Arrows | None = None, *, remarks: Sequen
 def slab_members(packing: Packing, position: np.ndarray) -> tuple[np.ndarray, float]:
     """Return the particles whose centres lie in the middle slab, from back to front, and half the slab's thickness."""
     half = 0.5 * (geometry.mean_spacing(packing.position) if packing.dots else float(packing.diameter.max()))
-    height = position[:, 2] - (0.5 * packing.box[2].sum() if packing.box.shape[1] else position[:, 2].mean())
+    height = position[:, 2] - (0.5 * packing.box[2].sum() if packing.box.shape[1] == 3 else position[:, 2].mean())
     members = np.flatnonzero(np.abs(height) <= half)
     return members[np.argsort(height[members], kind="stable")], half
 
@@ -75,12 +75,13 @@ def flattened(packing: Packing, position: np.ndarray, members: np.ndarray) -> Pa
     number[members] = np.arange(len(members))
     contacts = number[packing.contacts.reshape(-1, 2)]
     among = (contacts >= 0).all(axis=1)
+    plane = packing.box[:2, :2]
     return Packing(
         position[members, :2],
         packing.diameter[members],
         packing.species[members],
         packing.species_names,
-        packing.box[:2, :2],
+        plane[:, np.any(plane != 0, axis=0)],  # of a wire along z nothing is left
         contacts[among],
         packing.bonds[among, :2],
         packing.overlap[among],

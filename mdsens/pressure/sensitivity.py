@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from mdsens.derivatives import nearby
 from mdsens.energy import State
 from mdsens.observables.enthalpy import Enthalpy
 from mdsens.parameters import Parameters, flattened
@@ -30,7 +31,7 @@ from mdsens.response.bordered import refuse_soft_box
 from mdsens.response.linear import chunks, norms
 from mdsens.results import check
 from mdsens.rounding import UNIT, position_rounding
-from mdsens.sensitivity.core import carried_along, finite_slope, nearby, refuse_nonfinite, rounded, rounding
+from mdsens.sensitivity.core import carried_along, finite_slope, refuse_nonfinite, rounded, rounding
 from mdsens.sensitivity.derivatives import Observable, for_each
 from mdsens.sensitivity.records import Certificate, ObservableSensitivity, relative
 from mdsens.strain import periodic_box

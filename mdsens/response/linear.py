@@ -18,7 +18,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mdsens.backbone import Network
-from mdsens.derivatives import dense_forward, drifts, mixed, slopes_and_forces
+from mdsens.derivatives import dense_forward, drifts, drifts_by_differences, mixed, slopes_and_forces
 from mdsens.energy import PairPotential, State, free_forces
 from mdsens.errors import NumericalError
 from mdsens.factor import ZERO, Factor, Spectrum
@@ -159,7 +159,18 @@ class LinearResponse:
             parts = self._in_one_call(selection, self.factor)
         else:
             parts = self._by_directions(selection)
-        return _joined(parts, len(selection.paths))
+        found = _joined(parts, len(selection.paths))
+        return found if np.isfinite(found.change).all() else self._by_differences(found, selection)
+
+    def _by_differences(self, found: Forward, selection: Selection) -> Forward:
+        """Return the response with changes from states nearby: the energy's third derivatives are not numbers."""
+        step = self.solve(np.asarray(_forces(self.state))[None], _ESTIMATE)[0][0]
+        change, slope_drift = np.empty_like(found.change), np.empty_like(found.slope_drift)
+        for rows in chunks(len(selection.paths)):
+            tangents = selection.part(rows).tangents
+            drift, slope_drifts = drifts_by_differences(self.state, tangents, found.values[rows], jnp.asarray(step))
+            change[rows], slope_drift[rows] = self._change(drift), norms(slope_drifts)
+        return dataclasses.replace(found, change=change, slope_drift=slope_drift)
 
     def _in_one_call(self, selection: Selection, spectrum: Spectrum) -> Iterator[Forward]:
         kept = ~spectrum.zero

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse.linalg as spla
 
-from mdsens.derivatives import carried, mixed
+from mdsens.derivatives import NEARBY, carried, mixed, nearby
 from mdsens.energy import State, free_forces
 from mdsens.errors import NumericalError
 from mdsens.generic import hessian_products
@@ -31,7 +31,7 @@ from mdsens.parameters import Parameters, flattened
 from mdsens.paths import Selection, select
 from mdsens.response import LinearResponse
 from mdsens.response.linear import accepted, chunks, has_sparse_slopes, norms, refuse_loaded
-from mdsens.rounding import UNIT, position_rounding, rounded_parameters
+from mdsens.rounding import UNIT, rounded_parameters
 from mdsens.sensitivity.derivatives import (
     Observable,
     adjoint_slope,
@@ -42,7 +42,6 @@ from mdsens.sensitivity.derivatives import (
 from mdsens.sensitivity.records import Certificate, ObservableSensitivity, PositionSensitivity, relative
 from mdsens.types import Position, Scalar
 
-_NEARBY = 1e-8  # of the spacing of particles
 _forces = jax.jit(free_forces)
 
 
@@ -63,6 +62,10 @@ def position_sensitivity(response: LinearResponse, selection: Selection) -> Posi
     found = response.forward(selection)
     refuse_loaded(found.load, found.slope, found.slope_drift, f"one of {', '.join(selection.paths[:3])}")
     residual, stiffness = accepted(found.residual), abs(response.smallest_eigenvalue)
+    if not np.isfinite(found.change).all():
+        raise NumericalError(
+            "the error of dx/dp cannot be estimated: second derivatives of the energy are not finite near this state."
+        )
     size = norms(found.values)
     error = found.change + UNIT * size
     bound = (found.slope_drift + found.hessian_drift * found.slope / stiffness) / stiffness
@@ -246,31 +249,14 @@ def _adjoint(
     return tuple(records)
 
 
-def nearby(state: State, step: Position) -> tuple[State, float]:
-    """Return the state displaced along a step by a hundred-millionth of the particles' spacing, and its part of it.
-
-    The rounding of positions is part of the step. Differences between both states tell how derivatives change along it,
-    to eight digits, without code for further derivatives.
-    """
-    step = step + position_rounding(state.position)
-    largest, spacing = float(jnp.max(jnp.abs(step))), _spacing(state)
-    fraction = _NEARBY * spacing / largest if largest > 0 and spacing > 0 else 1.0
-    return state.at(state.position + fraction * step, state.parameters), fraction
-
-
 def rounded(state: State) -> tuple[State, float]:
     """Return the state with parameters and box moved by many of their rounding units, and how many.
 
     Differences between both, over their number, tell what rounding does to the terms of a sum. Positions are not moved:
     being off the minimum changes terms that belong together, and what it does to their sum is the drift.
     """
-    times = _NEARBY / UNIT
+    times = NEARBY / UNIT
     return state.at(state.position, rounded_parameters(state.parameters, times)), times
-
-
-def _spacing(state: State) -> float:
-    n, d = state.position.shape
-    return float(jnp.max(jnp.ptp(state.position, axis=0))) / n ** (1 / d)
 
 
 def rounding(terms: Sequence[np.ndarray], blurred: Sequence[np.ndarray], times: float) -> np.ndarray:
