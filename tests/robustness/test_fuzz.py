@@ -276,7 +276,7 @@ def test_a_run_with_unusual_numbers_ends_with_a_file_or_a_sentence(command, camp
         return ""
 
     kinds = ("relax", "sensitivity", "validity", "spectrum")
-    campaign.run([f"{kinds[k % 4]}:{k // 4}" for k in range(min(attempts(0.005), 100))], attempt, seconds=120)
+    campaign.run([f"{kinds[k % 4]}:{k // 4}" for k in range(min(attempts(0.005), 100))], attempt, seconds=300)
     campaign.conclude()
 
 
