@@ -8,8 +8,9 @@ from jax_md import energy as jax_md_energy
 from jax_md import partition, space
 
 from mdsens import generic
+from mdsens.derivatives import drifts
 from mdsens.energy import Locality, energy
-from mdsens.foreign import from_jax_md, from_jax_md_neighbors
+from mdsens.foreign import EnergyFunction, from_jax_md, from_jax_md_neighbors
 from mdsens.matrix_free import MatrixFree
 from mdsens.paths import select
 from mdsens.relax import RelaxationSettings, relax
@@ -124,3 +125,24 @@ def test_the_smallest_eigenvalue_is_that_of_the_dense_matrix(relaxation, respons
     values = np.linalg.eigvalsh(np.asarray(dense).reshape(state.position.size, -1))
     modes = response.zero_modes.translations + response.zero_modes.rotations
     assert response.smallest_eigenvalue == pytest.approx(values[modes], rel=1e-4)
+
+
+@pytest.mark.parametrize("n", [2, 40], ids=["spectrum", "factor"])
+def test_errors_are_known_where_third_derivatives_are_no_numbers(n):
+    def chain(position, params, box):
+        r = jnp.linalg.norm(position[1:] - position[:-1], axis=1)
+        nothing = jnp.maximum(0.2 - r, 0.0) ** params["alpha"]  # a third derivative is zero times infinity
+        return jnp.sum(0.5 * params["k"] * (r - params["length"]) ** 2 + nothing) + 0.5 * jnp.sum(position**2)
+
+    params = {"k": 3.0, "length": 1.1, "alpha": 2.0}
+    position = np.stack([np.arange(n) - 0.5 * (n - 1), 0.01 * np.sin(np.arange(n))], axis=1)
+    start = Configuration(jnp.asarray(position), jnp.zeros(n, int), FreeBox(2))
+    found = relax(EnergyFunction(chain, params), start)
+    response = linear_response(found)
+    selection = select(found.state, ["energy_function.length"])
+    _, _, drift = (
+        np.asarray(part) for part in drifts(found.state, selection.tangents, jnp.ones((1, n, 2)), start.position)
+    )
+    assert np.isnan(drift).all()  # what the estimate would be made of
+    certificate = position_sensitivity(response, selection).certificate
+    assert 0 < certificate.relative_error[0] < 1e-13
