@@ -11,12 +11,15 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mdsens.energy import PairPotential, State
+from mdsens.energy.stiffness import ALIKE, pair_lengths, softest_and_spread, typical_stiffness
 from mdsens.generic import random_product
 from mdsens.neighbors import on_device, padded_pairs, pair_distances, standard_capacity
 from mdsens.parameters import has_tie
-from mdsens.types import Position, replaced
+from mdsens.rounding import UNIT
+from mdsens.types import Position, Scalar, replaced
 
-TOUCH = 1e-9  # relative overlap that makes a contact
+TOUCH = 1e-9  # relative overlap that makes a contact, of the softest ones; of stiffer ones the same force
+_ROUNDING = 16 * UNIT  # of an extent over a range: overlaps are not known better
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,13 +75,36 @@ def _relative_overlaps(state: State) -> Float[Array, " m"]:
     return 1.0 - pair_distances(state.configuration, state.pairs) / reach
 
 
+def least_overlaps(state: State) -> Scalar | float | Float[Array, " m"]:
+    """Return the relative overlap from which on every listed pair is a contact: that of one force for all, roughly.
+
+    Where contacts are about equally stiff it is 1e-9. A contact a million times as stiff bears the same force with an
+    overlap a million times as small, as far as rounding lets it be told.
+    """
+    law, configuration, pairs = state.potential, state.configuration, state.pairs
+    assert isinstance(law, PairPotential)
+    if not law.contact:
+        return 0.0
+    softest, spread = softest_and_spread(state)
+    i, j = jnp.asarray(pairs.i), jnp.asarray(pairs.j)
+    force = typical_stiffness(state, i, j) * pair_lengths(state, i, j)
+    extent = jnp.max(jnp.abs(state.position)) / law.reach(configuration, pairs)
+    unlike = jnp.clip(TOUCH * softest / force, _ROUNDING * extent, TOUCH)
+    return jax.lax.stop_gradient(jnp.where(spread <= ALIKE, TOUCH, unlike))
+
+
+@jax.jit
+def _overlaps_and_least(state: State) -> tuple[Float[Array, " m"], Scalar | float | Float[Array, " m"]]:
+    return _relative_overlaps(state), least_overlaps(state)
+
+
 def contact_network(state: State) -> Network:
     """Find the backbone of a state.
 
     For contact laws the backbone is what remains after recursively removing particles with fewer than d + 1 contacts
     (one more than they have free components; none of those that are held), a contact being a relative overlap
-    1 - r/sigma above 1e-9. For other energies a rattler is a particle whose Hessian
-    rows vanish, and contacts are the pairs within range.
+    1 - r/sigma above 1e-9, of stiffer ones above that of the same force. For other energies a rattler is a particle
+    whose Hessian rows vanish, and contacts are the pairs within range.
 
     References:
         C. S. O'Hern et al., Phys. Rev. E 68, 011306 (2003), section II.
@@ -93,8 +119,8 @@ def contact_network(state: State) -> Network:
         return dataclasses.replace(network, one_sided=_is_at_a_kink(state, stiff))
     pairs, mask = state.pairs, np.asarray(state.pairs.mask)
     i, j, shift = (np.asarray(index)[..., mask] for index in (pairs.i, pairs.j, pairs.shift))
-    overlap = np.asarray(_relative_overlaps(state))[mask]
-    touching = overlap > (TOUCH if potential.contact else 0.0)
+    overlap, least = (np.asarray(part) for part in _overlaps_and_least(state))
+    touching = (overlap > least)[mask]
     i_touching, j_touching = i[touching], j[touching]
     if potential.contact:
         backbone = _prune(i_touching, j_touching, n, _least_contacts(state))
@@ -111,7 +137,11 @@ def _is_at_a_kink(state: State, backbone: np.ndarray) -> bool:
     if has_tie(state.potential):
         return True
     held = _felt(state, backbone)
-    return any(bool(np.any(held & (np.abs(_relative_overlaps(term)) <= TOUCH))) for term in _kinked(state))
+    for term in _kinked(state):
+        overlap, least = (np.asarray(part) for part in _overlaps_and_least(term))
+        if np.any(held & (np.abs(overlap) <= np.where(least > 0, least, TOUCH))):  # of laws that attract, too
+            return True
+    return False
 
 
 def _kinked(state: State) -> list[State]:

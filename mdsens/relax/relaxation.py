@@ -37,6 +37,7 @@ from mdsens.relax.masses import force_rounding
 from mdsens.relax.newton import polish
 from mdsens.relax.reasons import reason
 from mdsens.relax.records import History, Relaxation, RelaxationSettings
+from mdsens.relax.saddles import off_the_saddle
 from mdsens.relax.scales import Scales
 from mdsens.relax.starts import refuse_coincident, refuse_endless, refuse_nonfinite
 from mdsens.relax.way import Descent, Recorder
@@ -47,6 +48,8 @@ _FAR = 100.0  # boxes from the origin: two digits are lost there
 _NEARLY = 1e-9  # epsilon/sigma, of a state where another relaxation begins
 _UNJAMMED_PRESSURE = 1e-8  # epsilon/sigma^d
 _FIRST_POLISH = 1e-4  # epsilon/sigma: the contact network has mostly settled there
+_SADDLES = 5  # from which it goes on
+_MOVE = 0.4  # of the skin
 _LARGE_POLISH = 1e-5  # the same for large systems, whose networks settle later and whose steps cost less than a factor
 
 
@@ -66,8 +69,9 @@ def relax(
     for more than 300 particles) Newton steps try to finish from there. Unless the backbone stays
     as it is, the Hessian is positive and they converge, the attempt is forgotten and the minimiser goes on, as if
     nothing had happened, to a third of the force (a tenth for small systems, in which a step is cheaper than an
-    attempt). Where a particle starts a hundred boxes away or farther, all are replaced by their images inside the box:
-    out there the digits of a coordinate do not suffice for a small force.
+    attempt). Where it comes to rest at a saddle it goes on from a place of lower energy along the mode of negative
+    curvature; a start that rests at one stays there. Where a particle starts a hundred boxes away or farther, all are
+    replaced by their images inside the box: out there the digits of a coordinate do not suffice for a small force.
 
     Args:
         potential: The law.
@@ -107,22 +111,50 @@ def relax(
     recorder.keep(state.position)
     measure = Scales.found(state)
     target = settings.max_force * measure.force
-    known = target  # forces are not known better than to their rounding
     first = _FIRST_POLISH if configuration.n_particles <= SMALL else _LARGE_POLISH
     threshold = max(target, first * measure.energy / measure.length) if settings.newton else target
     descent = Descent(state, reach, measure, settings, recorder)
     if refuse and not descent.is_finite:
         refuse_nonfinite(given.with_pairs(find_pairs(given, given.position, descent.reach, 0)[0]))
+    goal = _Goal(threshold, target, back, begun)
+    found = _descended(given, descent, goal)
+    for _ in range(_SADDLES):
+        stuck = found.verdict is Verdict.SADDLE and recorder.n_descent > 0
+        longest_move = _MOVE * min(settings.skin * measure.length, descent.reach.skin)
+        position = off_the_saddle(found, longest_move) if stuck else None
+        if position is None:
+            break
+        start = _taken_in_order(given.moved(position, given.pairs), order)
+        pairs, reach = find_pairs(start, start.position, descent.reach, descent.capacity)
+        descent = Descent(start.with_pairs(pairs), reach, descent.scales, settings, recorder)
+        found = _descended(given, descent, goal)
+    return found
+
+
+class _Goal(NamedTuple):
+    """How far down: the force where Newton steps are first tried, that asked for; the particles' order, the start."""
+
+    first: float
+    target: float
+    back: np.ndarray
+    begun: float
+
+
+def _descended(given: State, descent: Descent, goal: _Goal) -> Relaxation:
+    """Let a minimiser run down from where it stands, Newton steps finish, and judge where they arrive."""
+    settings, recorder, target = descent.settings, descent.recorder, goal.target
+    small = given.configuration.n_particles <= SMALL
+    threshold, known = goal.first, target  # forces are not known better than to their rounding
     network, factor = None, None
     while True:
         verdict = descent.down_to(threshold)
-        position = jnp.asarray(np.asarray(descent.position)[back])
+        position = jnp.asarray(np.asarray(descent.position)[goal.back])
         listed, _ = find_pairs(given, position, descent.reach, descent.capacity)
         final = given.moved(position, listed)
         if verdict is not Verdict.CONVERGED or recorder.largest <= known:
             break
         known = max(target, float(force_rounding(final)))
-        longest = 0.04 * min(settings.skin * measure.length, skin)
+        longest = 0.04 * min(settings.skin * descent.scales.length, descent.reach.skin)
         polished = polish(final, tolerance=target, longest_step=longest, solver=settings.linear_solver)
         if polished.settled and polished.max_force[-1] <= known:
             # pivots on the way may have been those of rattlers: the backbone at the final state decides
@@ -134,9 +166,9 @@ def relax(
                 break
             factor = None
         # not settled yet: forget the attempt and let the minimiser go on, so that the minimum reached is its own
-        threshold = max(known, threshold / (10 if configuration.n_particles <= SMALL else 3))
+        threshold = max(known, threshold / (10 if small else 3))
     recorder.finish(final.position)
-    way = _Way(recorder.history(), recorder.largest, measure, begun)
+    way = _Way(recorder.history(), recorder.largest, descent.scales, goal.begun)
     return _judged(final, verdict, settings, way, network or contact_network(final), factor)
 
 

@@ -9,15 +9,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from mdsens.energy import PairPotential, Potential, State
+from mdsens.energy.stiffness import ALIKE, occurring, softest_and_spread
 from mdsens.generic import hessian_products
-from mdsens.parameters import Entries, PairParameter, PerParticle, at_pairs
+from mdsens.parameters import Entries, PairParameter, PerParticle
 from mdsens.types import Configuration, PeriodicBox, Scalar, Species
 
-ALIKE = 8.0  # most between the stiffest and the softest pair of a system whose particles need no masses of their own
-DEEP = 0.9  # of its range: where a contact is as stiff as those of packings
 _PROBES = 4  # products with the Hessian that show how stiff an energy is
 _SAMPLE = 2_000_000  # distances looked at for a mean spacing
 
@@ -75,7 +74,7 @@ def scales(potential: Potential, configuration: Configuration) -> tuple[Scalar |
 
     A species without particles counts nothing; where no parameter of a kind is declared the unit is 1.
     """
-    pairs = _occurring(configuration.species, len(configuration.species_names))
+    pairs = occurring(configuration.species, len(configuration.species_names))
 
     def largest(kind: str) -> Any:
         nodes = [node.value for node in potential.nodes() if node.unit == kind]
@@ -83,16 +82,6 @@ def scales(potential: Potential, configuration: Configuration) -> tuple[Scalar |
         return jnp.max(jnp.stack(tops)) if tops else 1.0
 
     return largest("length"), largest("energy")
-
-
-def _occurring(species: Species, n_species: int) -> tuple[Int[Array, " t"], Int[Array, " t"], Array]:
-    """Return two different particles for every pair of species, and whether there are two such particles."""
-    n = len(species)
-    first = jnp.full(n_species, n).at[species].min(jnp.arange(n))
-    last = jnp.full(n_species, -1).at[species].max(jnp.arange(n))
-    low, high = jnp.triu_indices(n_species)
-    held = (last[low] >= 0) & (last[high] >= 0) & ((low != high) | (first[low] < last[low]) | (n == 1))
-    return jnp.where(held, first[low], 0), jnp.where(held, last[high], 0), held
 
 
 def _largest(node: Any, species: Species, pairs: tuple[Array, Array, Array]) -> Scalar:
@@ -105,41 +94,7 @@ def _largest(node: Any, species: Species, pairs: tuple[Array, Array, Array]) -> 
 @jax.jit
 def _declared_and_spread(state: State) -> tuple[Scalar | float, Scalar | float, Scalar, Scalar]:
     """Return the units, that of the weakest forces, and how much stiffer the stiffest pair is than the softest."""
-    law, configuration = state.potential, state.configuration
-    assert isinstance(law, PairPotential)
-    everyone = jnp.arange(configuration.n_particles)
-    i, j, held = _occurring(configuration.species, len(configuration.species_names))
-    # particles of one species may have parameters of their own; a lone one's pair with itself means nothing else
-    several = jnp.zeros(len(configuration.species_names)).at[configuration.species].add(1.0) > 1
-    i, j = jnp.concatenate([everyone, i]), jnp.concatenate([everyone, j])
-    held = jnp.concatenate([several[configuration.species], held])
-    stiff, length = typical_stiffness(state, i, j), _lengths(state, i, j)
-    spread = jnp.max(jnp.where(held, stiff, 0.0)) / jnp.min(jnp.where(held, stiff, jnp.inf))
-    softest = jnp.min(jnp.where(held, stiff * length, jnp.inf))
-    return *scales(law, configuration), softest, jnp.where(jnp.any(held), spread, 1.0)
-
-
-def typical_stiffness(state: State, i: Int[Array, " m"], j: Int[Array, " m"]) -> Float[Array, " m"]:
-    """Return the curvature of pairs well inside contact; of other laws the inverse square of their length."""
-    law = state.potential
-    assert isinstance(law, PairPotential)
-    length = _lengths(state, i, j)
-    if not law.contact:
-        return length**-2
-    expanded = at_pairs(law, state.configuration.species, i, j)
-    return jnp.abs(slope_and_curvature(expanded, DEEP * law.cutoff * length)[1])
-
-
-def _lengths(state: State, i: Int[Array, " m"], j: Int[Array, " m"]) -> Float[Array, " m"]:
-    law = state.potential
-    assert isinstance(law, PairPotential)
-    return jnp.broadcast_to(at_pairs(law, state.configuration.species, i, j).pair_length, i.shape)
-
-
-def slope_and_curvature(expanded: PairPotential, distance: Array) -> tuple[Array, Array]:
-    """Return u' and u'' of pairs at given distances, for a law expanded to them."""
-    slope = jax.grad(lambda r: jnp.sum(expanded.pair_energy(r)))
-    return jax.jvp(slope, (distance,), (jnp.ones_like(distance),))
+    return *scales(state.potential, state.configuration), *softest_and_spread(state)
 
 
 @jax.jit

@@ -99,6 +99,7 @@ class Descent:
     Attributes:
         scales: What it measures with.
         reach: How far pairs are listed.
+        settings: How to relax.
         recorder: What collects the history.
     """
 
@@ -107,7 +108,7 @@ class Descent:
     ) -> None:
         """Take the start, its pairs listed."""
         self.scales, self.reach, self.recorder = scales, reach, recorder
-        self._state, self._settings, self._pairs = state, settings, state.pairs
+        self._state, self.settings, self._pairs = state, settings, state.pairs
         self._rule = settings.rule(state.configuration.n_particles)
         self._point = start(self._rule, state, scales)
         self._watch = _Watch(float(self._point.energy) * scales.energy, scales.energy)
@@ -149,7 +150,7 @@ class Descent:
         self._pairs, self.reach = find_pairs(self._state, self.position, self.reach, self.capacity)
 
     def _segment(self, reference: Position, threshold: float) -> Segment:
-        settings, taken = self._settings, self.recorder.n_descent
+        settings, taken = self.settings, self.recorder.n_descent
         n_steps = min(SEGMENT, settings.max_steps - taken)
         if len(self.scales.felt):
             n_steps = min(n_steps, max(_FIRST, taken))
@@ -175,7 +176,7 @@ class Descent:
             return Verdict.NONFINITE
         if bool(segment.resting):
             return Verdict.CONVERGED
-        if self.recorder.n_descent >= self._settings.max_steps:
+        if self.recorder.n_descent >= self.settings.max_steps:
             return Verdict.MAX_STEPS
         stands = int(segment.steps) >= _STANDING and np.array_equal(self.position, stood)
         if stands or self._watch.stalls(self.recorder.n_descent, height, self.recorder.largest):

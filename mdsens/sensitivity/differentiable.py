@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, PyTree
 
-from mdsens.backbone import TOUCH
+from mdsens.backbone import least_overlaps
 from mdsens.energy import PairPotential, Potential, State, gradient_at, max_reach
 from mdsens.errors import UserError
 from mdsens.given import is_concrete
@@ -149,7 +149,7 @@ def backbone(state: State) -> tuple[Bool[Array, " n"], Bool[Array, " m"]]:
         return everybody, jnp.asarray(pairs.mask)
     reach = potential.reach(state.configuration, pairs)
     overlap = 1.0 - pair_distances(state.configuration, pairs) / reach
-    touching = pairs.mask & (overlap > (TOUCH if potential.contact else 0.0))
+    touching = pairs.mask & (overlap > least_overlaps(state))
     held = state.configuration.held
     free = jnp.full(n, state.configuration.dimension) if held is None else jnp.sum(~jnp.asarray(held), axis=1)
     least = jnp.where(free > 0, free + 1 if potential.contact else 1, 0)

@@ -8,7 +8,7 @@ from mdsens.backbone import contact_network
 from mdsens.energy import State, Sum, max_reach
 from mdsens.foreign import EnergyFunction
 from mdsens.neighbors import neighbor_pairs
-from mdsens.parameters import PerParticle, PerSpecies, Uniform
+from mdsens.parameters import PerPair, PerParticle, PerSpecies
 from mdsens.types import Configuration, FreeBox, PeriodicBox
 from potentials.soft_sphere import SoftSphere
 from systems import bidisperse
@@ -22,11 +22,12 @@ def hexagonal(n_x=4, n_y=3, spacing=0.98):
     return position, np.diag(cell * [n_x, n_y])
 
 
-def network(position, matrix, alpha=2.0, sigma=1.0):
+def network(position, matrix, alpha=2.0, sigma=1.0, species=None, epsilon=1.0):
     box = FreeBox(position.shape[1]) if matrix is None else PeriodicBox(matrix)
-    configuration = Configuration(jnp.asarray(position), jnp.zeros(len(position), int), box)
+    species = np.zeros(len(position), int) if species is None else species
+    configuration = Configuration(jnp.asarray(position), jnp.asarray(species), box, ("A", "B")[: species.max() + 1])
     pairs = neighbor_pairs(position, box, 1.2)
-    return contact_network(State(configuration, SoftSphere(Uniform(sigma), Uniform(1.0), alpha=alpha), pairs))
+    return contact_network(State(configuration, SoftSphere(sigma, epsilon, alpha=alpha), pairs))
 
 
 def test_a_crystal_is_all_backbone():
@@ -69,6 +70,17 @@ def test_a_chain_hanging_on_a_free_cluster_goes_link_by_link():
     found = network(np.vstack([wheel, tail]), None)
     np.testing.assert_array_equal(found.backbone, [True] * 7 + [False] * 2)
     assert found.n_contacts == 12
+
+
+@pytest.mark.parametrize(("overlap", "counts"), [(1e-12, True), (1e-17, False)])
+def test_stiff_contacts_bear_load_with_tiny_overlaps(overlap, counts):
+    position, matrix = hexagonal(spacing=1.0 - overlap)
+    species = np.zeros(len(position), int)
+    soft = network(position, matrix, species=np.append(species[1:], 1), epsilon=PerPair([1.0, 1.0, 1.0]))
+    assert not soft.backbone.any()
+    species[0] = 1  # its contacts are soft, those of the others a million times as stiff
+    found = network(position, matrix, species=species, epsilon=PerPair([1e6, 1.0, 1.0]))
+    assert found.backbone[1:].any() == counts
 
 
 def test_overlaps_below_1e_9_are_no_contacts():

@@ -172,6 +172,15 @@ def test_a_symmetric_unstable_arrangement_is_a_saddle():
         check(found.verdict)
 
 
+def test_what_comes_to_rest_at_a_saddle_goes_on_to_a_minimum():
+    lattice = np.stack(np.meshgrid(np.arange(6), np.arange(6)), axis=-1).reshape(-1, 2) * 0.9
+    noise = 1e-11 * np.random.default_rng(0).standard_normal(lattice.shape)
+    stuck, found = relax(ONE, alike(lattice, 5.4)), relax(ONE, alike(lattice + noise, 5.4))
+    assert found.verdict is Verdict.CONVERGED
+    assert found.energy < 0.9 * stuck.energy
+    assert np.all(np.diff(found.history.path_step) >= 0)
+
+
 @pytest.mark.parametrize("edge", [3.0, 0], ids=["periodic", "free"])
 @pytest.mark.parametrize("n", [2, 4, 30])
 def test_particles_at_the_same_place_are_refused(n, edge):

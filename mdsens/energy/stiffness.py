@@ -1,0 +1,64 @@
+"""How stiff the pairs of a law are, and how much they differ: what an overlap means as a force."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from mdsens.energy.pairs import PairPotential
+from mdsens.energy.state import State
+from mdsens.parameters import at_pairs
+from mdsens.types import Scalar, Species
+
+ALIKE = 8.0  # most between the stiffest and the softest pair of a system whose particles need no masses of their own
+DEEP = 0.9  # of its range: where a contact is as stiff as those of packings
+
+
+def slope_and_curvature(expanded: PairPotential, distance: Array) -> tuple[Array, Array]:
+    """Return u' and u'' of pairs at given distances, for a law expanded to them."""
+    slope = jax.grad(lambda r: jnp.sum(expanded.pair_energy(r)))
+    return jax.jvp(slope, (distance,), (jnp.ones_like(distance),))
+
+
+def typical_stiffness(state: State, i: Int[Array, " m"], j: Int[Array, " m"]) -> Float[Array, " m"]:
+    """Return the curvature of pairs well inside contact; of other laws the inverse square of their length."""
+    law = state.potential
+    assert isinstance(law, PairPotential)
+    length = pair_lengths(state, i, j)
+    if not law.contact:
+        return length**-2
+    expanded = at_pairs(law, state.configuration.species, i, j)
+    return jnp.abs(slope_and_curvature(expanded, DEEP * law.cutoff * length)[1])
+
+
+def pair_lengths(state: State, i: Int[Array, " m"], j: Int[Array, " m"]) -> Float[Array, " m"]:
+    """Return the length that each pair's cutoff multiplies, shape (m,)."""
+    law = state.potential
+    assert isinstance(law, PairPotential)
+    return jnp.broadcast_to(at_pairs(law, state.configuration.species, i, j).pair_length, i.shape)
+
+
+def softest_and_spread(state: State) -> tuple[Scalar, Scalar]:
+    """Return stiffness times length of the softest pair that there is, and how much stiffer the stiffest pair is."""
+    configuration = state.configuration
+    everyone = jnp.arange(configuration.n_particles)
+    i, j, held = occurring(configuration.species, len(configuration.species_names))
+    # particles of one species may have parameters of their own; a lone one's pair with itself means nothing else
+    several = jnp.zeros(len(configuration.species_names)).at[configuration.species].add(1.0) > 1
+    i, j = jnp.concatenate([everyone, i]), jnp.concatenate([everyone, j])
+    held = jnp.concatenate([several[configuration.species], held])
+    stiff, length = typical_stiffness(state, i, j), pair_lengths(state, i, j)
+    spread = jnp.max(jnp.where(held, stiff, 0.0)) / jnp.min(jnp.where(held, stiff, jnp.inf))
+    softest = jnp.min(jnp.where(held, stiff * length, jnp.inf))
+    return softest, jnp.where(jnp.any(held), spread, 1.0)
+
+
+def occurring(species: Species, n_species: int) -> tuple[Int[Array, " t"], Int[Array, " t"], Array]:
+    """Return two different particles for every pair of species, and whether there are two such particles."""
+    n = len(species)
+    first = jnp.full(n_species, n).at[species].min(jnp.arange(n))
+    last = jnp.full(n_species, -1).at[species].max(jnp.arange(n))
+    low, high = jnp.triu_indices(n_species)
+    held = (last[low] >= 0) & (last[high] >= 0) & ((low != high) | (first[low] < last[low]) | (n == 1))
+    return jnp.where(held, first[low], 0), jnp.where(held, last[high], 0), held
