@@ -414,9 +414,9 @@ def _check_doubled(potential: EnergyFunction, configuration: Configuration) -> N
         if not unaware and abs(twice - 2 * height) > _AGREEMENT * max(abs(height), spacing * size):
             if not (potential.locality.is_known or potential.follows_box(configuration, no_pairs(d))):
                 raise UserError(
-                    f"the energy {potential.name!r} keeps a box of its own and does not say how far it reaches, so that "
-                    "nobody can tell whether this cell is large enough: give locality=Locality(cutoff), or build it "
-                    "with our displacement (mdsens.foreign.from_jax_md_displacement)."
+                    f"the energy {potential.name!r} keeps a box of its own and does not say how far it reaches: nobody "
+                    "can tell whether this cell is large enough. Give locality=Locality(cutoff), or build it with our "
+                    "displacement (mdsens.foreign.from_jax_md_displacement)."
                 )
             raise UserError(
                 f"the energy {potential.name!r} of this cell is {height:.10g}, but that of two such cells side by side "

@@ -80,7 +80,7 @@ def test_a_cell_in_which_nearest_images_are_not_enough_is_refused(locality):
 def test_a_box_of_its_own_and_an_unknown_range_are_refused():
     start = crystal(3)
     displacement, _ = space.periodic(4.2, wrapped=False)
-    with pytest.raises(UserError, match=r"keeps a box of its own and does not say how far it reaches.*give locality"):
+    with pytest.raises(UserError, match=r"keeps a box of its own and does not say how far it reaches.*Give locality"):
         relax(from_jax_md(morse(displacement), MORSE), start)
 
 
