@@ -68,6 +68,7 @@ def spatial_run(planar_run: Path) -> StoredRun:
         run,
         position=position,
         box_matrix=length * np.eye(3),
+        periodic=(True, True, True),
         contacts=contacts,
         contact_images=images,
         positions=dataclasses.replace(run.positions, values=values),
