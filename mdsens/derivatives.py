@@ -136,7 +136,7 @@ def _left_and_changes(
 
 
 @jax.jit
-def pulls(
+def _pulls(
     state: State, tangents: Parameters, responses: Float[Array, "k n d"]
 ) -> tuple[Float[Array, "k n d"], Float[Array, "k n d"]]:
     """Return H J + U_xp for every direction, which vanishes where J is right, and U_xp alone."""
@@ -150,7 +150,7 @@ def drifts_by_differences(
     """Return the first two of ``drifts`` from a state nearby: where third derivatives of an energy are not numbers."""
     there, fraction = nearby(state, step)
     (left, slopes), (moved, moved_slopes) = (
-        [np.asarray(part) for part in pulls(at, tangents, jnp.asarray(responses))] for at in (state, there)
+        [np.asarray(part) for part in _pulls(at, tangents, jnp.asarray(responses))] for at in (state, there)
     )
     return left + (moved - left) / fraction, (moved_slopes - slopes) / fraction
 

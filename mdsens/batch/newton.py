@@ -104,7 +104,7 @@ class _Point(NamedTuple):
 
 
 def contacts(stack: Stack, distance: Values, lists: Lists) -> Contacts:
-    """Find the backbones, as ``mdsens.backbone.contact_network`` does for one system."""
+    """Find the backbones, as ``mdsens.backbone.contact_network`` does where contacts are about equally stiff."""
     contact = law(stack).contact
     overlap = 1.0 - distance / interaction_range(stack, lists)
     touching = lists.mask & (overlap > (TOUCH if contact else 0.0))

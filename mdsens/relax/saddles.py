@@ -41,7 +41,7 @@ def off_the_saddle(found: Relaxation, longest: float) -> Position | None:
     lengths = 2.0 ** -np.arange(-np.log2(_SHORTEST) + 1)
     lengths = np.concatenate([lengths, -lengths])
     heights = np.asarray(_along(found.state, jnp.asarray(field), jnp.asarray(lengths)))
-    best = int(np.nanargmin(heights))
+    best = int(np.argmin(np.where(np.isfinite(heights), heights, np.inf)))
     if not heights[best] < found.energy:
         return None
     return found.state.position + lengths[best] * jnp.asarray(field)
