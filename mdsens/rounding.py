@@ -7,25 +7,29 @@ against the parameters: only their ratios matter to a crystal.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mdsens.parameters import Parameters
-from mdsens.types import Position
 
 UNIT = float(np.finfo(float).eps)
+_Either = TypeVar("_Either", np.ndarray, jax.Array)
 _OFTEN = 0.35  # of that: what rounding to the nearest number, half a unit at most, stays below in most cases
 
 
-def position_rounding(position: Position | np.ndarray) -> Position:
+def position_rounding(position: _Either) -> _Either:
     """Return a displacement of one rounding unit of every coordinate, signs at random, shape (n, d)."""
-    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=position.shape)
-    return UNIT * jnp.asarray(signs) * jnp.abs(jnp.asarray(position))
+    return abs(position) * _unit_with_signs(position.shape)
+
+
+@functools.lru_cache(maxsize=8)
+def _unit_with_signs(shape: tuple[int, ...]) -> np.ndarray:
+    return UNIT * np.random.default_rng(0).choice([-1.0, 1.0], size=shape)
 
 
 def rounded_parameters(parameters: Parameters, times: float) -> Parameters:

@@ -64,7 +64,7 @@ def joint_sensitivity(response: BorderedResponse, selection: Selection) -> Joint
     """
     state = response.state
     step = _newton_step(response)
-    step = step[0] + np.asarray(position_rounding(state.position)), step[1] + UNIT
+    step = step[0] + position_rounding(np.asarray(state.position)), step[1] + UNIT
     parts = [_forward(response, selection.part(rows).tangents, step) for rows in chunks(len(selection.paths))]
     parts.append(_forward(response, None, step))
     moved, components, residual, change = (np.concatenate(part) for part in zip(*parts, strict=True))

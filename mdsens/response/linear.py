@@ -192,7 +192,7 @@ class LinearResponse:
             slopes, force = (np.asarray(part) for part in slopes_and_forces(self.state, tangents))
             accuracy = np.append(np.full(len(slopes), _ROUNDING), _ESTIMATE)
             solutions, residuals = self.solve(np.concatenate([-slopes, force[None]]), accuracy)
-            values, step = solutions[:-1], solutions[-1] + position_rounding(self.state.position)
+            values, step = solutions[:-1], solutions[-1] + position_rounding(np.asarray(self.state.position))
             drift, slope_drift, hessian_drift = (
                 np.asarray(part) for part in drifts(self.state, tangents, values, step)
             )
@@ -203,7 +203,7 @@ class LinearResponse:
     def _by_matrices(self, selection: Selection) -> Iterator[Forward]:
         shape, directions = self.state.position.shape, selection.directions.T
         step = self.solve(np.asarray(_forces(self.state))[None], _ESTIMATE)[0][0]
-        step = step + position_rounding(self.state.position)
+        step = step + position_rounding(np.asarray(self.state.position))
         drift = sparse_drifts(self.state, jnp.asarray(step))
         slopes = sp.csc_array(mixed_matrix(self.state) @ directions)
         slope_drifts = sp.csc_array(drift.by_parameter @ directions)
