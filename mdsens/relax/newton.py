@@ -21,6 +21,7 @@ from mdsens.hessian import SMALL, LinearSolver, dense_hessian, factorise
 from mdsens.types import Position, Scalar
 
 _LONGER = 6.0  # of the longest step: where steps are shortened, half of all the way that a particle may go
+_HALVES = tuple(0.5**k for k in range(25))
 _ROUNDING = 1e-13  # relative rounding error of an energy, below which it cannot judge a step
 
 
@@ -44,7 +45,13 @@ class Polish:
 
 
 def polish(
-    state: State, *, tolerance: float, longest_step: float, max_steps: int = 12, solver: LinearSolver = "auto"
+    state: State,
+    *,
+    tolerance: float,
+    longest_step: float,
+    max_steps: int = 12,
+    solver: LinearSolver = "auto",
+    searching: bool = False,
 ) -> Polish:
     r"""Take Newton steps :math:`\delta = (H + \mu)^{-1} F` until the largest force is below the tolerance.
 
@@ -59,19 +66,25 @@ def polish(
     is no other basin: there longer steps are shortened, not refused, the network may change, and the guard is that the
     energy falls and no particle leaves the neighbourhood of its start, ``max_steps`` times ``longest_step``.
 
+    Where contacts a million times stiffer than others open and close at overlaps of 1e-12, no minimiser gets on and a
+    whole step closes one of them. ``searching`` halves steps until the energy falls: a contact that closes is one of
+    the next Hessian's, and the step after it slides along.
+
     Args:
         state: Where to start; ``pairs`` must stay valid for moves of ``max_steps`` times ``longest_step``.
         tolerance: Largest force to reach, units of energy per length.
         longest_step: Cap on a particle's move per step, units of length.
         max_steps: Most steps to take.
         solver: What solves for a step where the host takes it, as for ``factorise``.
+        searching: Whether steps are halved until the energy falls, and the network may change in small systems, too.
     """
     before = contact_network(state)
-    small = isinstance(state.potential, PairPotential) and state.position.size <= SMALL
+    small = isinstance(state.potential, PairPotential) and state.position.size <= SMALL and not searching
     point, energies, largest = _run(state, tolerance, longest_step, max_steps if small else 0)
     trail = [pair for pair in zip(energies.tolist(), largest.tolist(), strict=True) if np.isfinite(pair[0])]
     if trail and (before.n_rattlers or not small):
-        limits = _Limits(tolerance, longest_step, max_steps, before.n_rattlers, not small, solver)
+        tries = _HALVES if searching else (1.0,) if small else (1.0, 0.3)
+        limits = _Limits(tolerance, longest_step, max_steps, before.n_rattlers, tries, solver)
         point, trail = _walk(state, point, trail, limits)
     final = state.moved(point.position, state.pairs)
     after = contact_network(final)
@@ -87,7 +100,7 @@ class _Limits(NamedTuple):
     longest_step: float
     max_steps: int
     n_rattlers: int
-    shorten: bool
+    tries: tuple[float, ...]  # parts of a step, of which the first is taken that may be; of several, long ones are cut
     solver: LinearSolver
 
 
@@ -101,15 +114,16 @@ def _walk(
         if factor is None:
             break
         step, longest = _step(factor, point.force, unknowns), limits.longest_step
-        if limits.shorten:
+        if len(limits.tries) > 1:
             longest *= _LONGER
             step *= min(1.0, longest / max(_longest(step), 1e-300))
             away = _longest(np.asarray(point.position) + step - begin)
             if away > limits.max_steps * limits.longest_step:
                 break
-        new, taken = _after(state, point, step, longest * (1 + 1e-12))
-        if limits.shorten and not taken:  # contacts that close on the way stiffen it
-            new, taken = _after(state, point, 0.3 * step, longest)
+        for part in limits.tries:  # contacts that close on the way stiffen it
+            new, taken = _after(state, point, part * step, longest * (1 + 1e-12))
+            if taken:
+                break
         if not taken:
             break
         point = new

@@ -34,7 +34,7 @@ from mdsens.parameters import reordered
 from mdsens.relax.approach import is_far_from_rest, milder
 from mdsens.relax.descent import Reach, find_pairs, fitting_grid
 from mdsens.relax.masses import force_rounding
-from mdsens.relax.newton import polish
+from mdsens.relax.newton import Polish, polish
 from mdsens.relax.reasons import reason
 from mdsens.relax.records import History, Relaxation, RelaxationSettings
 from mdsens.relax.saddles import off_the_saddle
@@ -50,6 +50,7 @@ _UNJAMMED_PRESSURE = 1e-8  # epsilon/sigma^d
 _FIRST_POLISH = 1e-4  # epsilon/sigma: the contact network has mostly settled there
 _SADDLES = 5  # from which it goes on
 _MOVE = 0.4  # of the skin
+_SEARCH = 100  # Newton steps where the minimiser stalls
 _LARGE_POLISH = 1e-5  # the same for large systems, whose networks settle later and whose steps cost less than a factor
 
 
@@ -151,6 +152,13 @@ def _descended(given: State, descent: Descent, goal: _Goal) -> Relaxation:
         position = jnp.asarray(np.asarray(descent.position)[goal.back])
         listed, _ = find_pairs(given, position, descent.reach, descent.capacity)
         final = given.moved(position, listed)
+        if verdict is Verdict.STALLED and settings.newton:
+            known = max(target, float(force_rounding(final)))
+            searched = _searched(final, descent, known)
+            if searched.max_force[-1] <= known:
+                final, network, verdict = searched.state, searched.network, Verdict.CONVERGED
+                recorder.add(searched.energy[1:], searched.max_force[1:], newton=True)
+            break
         if verdict is not Verdict.CONVERGED or recorder.largest <= known:
             break
         known = max(target, float(force_rounding(final)))
@@ -170,6 +178,19 @@ def _descended(given: State, descent: Descent, goal: _Goal) -> Relaxation:
     recorder.finish(final.position)
     way = _Way(recorder.history(), recorder.largest, descent.scales, goal.begun)
     return _judged(final, verdict, settings, way, network or contact_network(final), factor)
+
+
+def _searched(state: State, descent: Descent, tolerance: float) -> Polish:
+    """Take Newton steps with a search along each from where a minimiser stalled."""
+    far = _MOVE * min(descent.settings.skin * descent.scales.length, descent.reach.skin)
+    return polish(
+        state,
+        tolerance=tolerance,
+        longest_step=far / _SEARCH,
+        max_steps=_SEARCH,
+        solver=descent.settings.linear_solver,
+        searching=True,
+    )
 
 
 def taken_as_relaxed(
