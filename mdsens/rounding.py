@@ -15,7 +15,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from mdsens.parameters import Parameters
+from mdsens.energy.parameters import Parameters
 
 UNIT = float(np.finfo(float).eps)
 _Either = TypeVar("_Either", np.ndarray, jax.Array)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from mdsens.energy import Declared
-from mdsens.parameters import Entries, PerBond, PerKind, PerPair, PerParticle, PerSpecies, Uniform
+from mdsens.energy.parameters import Entries, PerBond, PerKind, PerPair, PerParticle, PerSpecies, Uniform
 from mdsens.types import Groups
 
 

@@ -24,8 +24,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mdsens.energy import Potential, State
+from mdsens.energy.parameters import PerParticle, at_pairs, is_entries
 from mdsens.errors import UserError
-from mdsens.parameters import PerParticle, at_pairs, is_entries
 from mdsens.types import PeriodicBox, Scalar
 from potentials.lennard_jones import LennardJones
 

@@ -18,8 +18,8 @@ import systems
 from mdsens import io
 from mdsens.config import OutputOptions, Section, distinct, load
 from mdsens.energy import State
+from mdsens.energy.paths import entries, select
 from mdsens.errors import NumericalError, UserError
-from mdsens.paths import entries, select
 from mdsens.relax import Relaxation
 from mdsens.results import Verdict
 from mdsens.sweep import Record, note_manifest, run_members, stored_members

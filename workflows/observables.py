@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from mdsens import io
-from mdsens.backbone import Network
 from mdsens.config import Names, OutputOptions, Section, load
 from mdsens.energy import PairPotential, State
+from mdsens.energy.paths import select
+from mdsens.neighbors.backbone import Network
 from mdsens.observables import (
     Independence,
     Workbench,
@@ -27,7 +28,6 @@ from mdsens.observables import (
     overlap_distribution,
     rattler_fraction,
 )
-from mdsens.paths import select
 from mdsens.pressure import observables_at_pressure, pressure_response
 from mdsens.response import linear_response
 from mdsens.results import Verdict, check

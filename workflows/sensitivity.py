@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from mdsens import io
 from mdsens.config import OutputOptions, SensitivityOptions, load
 from mdsens.energy import State
+from mdsens.energy.paths import select
 from mdsens.observables import Workbench, check_names, made
-from mdsens.paths import select
 from mdsens.pressure import joint_sensitivity, observables_at_pressure, pressure_response
 from mdsens.response import linear_response
 from mdsens.results import Verdict, check

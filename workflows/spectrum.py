@@ -13,8 +13,8 @@ from rich.table import Table
 from mdsens import io
 from mdsens.config import Names, OutputOptions, Section, load
 from mdsens.energy import State
+from mdsens.energy.paths import select
 from mdsens.observables import Vibrations, eigenvalue, vibrations
-from mdsens.paths import select
 from mdsens.pressure import observables_at_pressure, pressure_response
 from mdsens.response import LinearResponse, linear_response
 from mdsens.results import check

@@ -11,12 +11,12 @@ from pydantic import Field
 from mdsens import io
 from mdsens.config import Section
 from mdsens.energy import State
+from mdsens.energy.strain import strained
 from mdsens.errors import UserError
 from mdsens.pressure import JointSensitivity, PressureRelaxation, PressureSettings, relax_at_pressure
 from mdsens.relax import Relaxation, RelaxationSettings, relax
 from mdsens.results import Verdict
 from mdsens.sensitivity import ObservableSensitivity, PositionSensitivity
-from mdsens.strain import strained
 from workflows.problem import Problem, ProblemSections, build_problem
 from workflows.progress import box_progress, relaxation_progress
 

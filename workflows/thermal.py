@@ -19,6 +19,7 @@ from rich.table import Table
 from mdsens import io
 from mdsens.config import Names, OutputOptions, Section, load
 from mdsens.energy import State
+from mdsens.energy.paths import Selection, select
 from mdsens.equilibrium import (
     Averages,
     Observable,
@@ -36,7 +37,6 @@ from mdsens.equilibrium import (
 )
 from mdsens.equilibrium.records import SERIES
 from mdsens.equilibrium.tables import average_arrays, convergence_arrays, derivative_arrays, series_arrays
-from mdsens.paths import Selection, select
 from mdsens.sweep import Record, note_manifest, run_members, stored_members
 from potentials.lennard_jones_tail import check_tail, tail_energy, tail_pressure
 from workflows.checks import Check

@@ -12,8 +12,8 @@ from rich.table import Table
 from mdsens import io
 from mdsens.config import OutputOptions, Section, load
 from mdsens.energy import State
+from mdsens.energy.paths import Selection, select
 from mdsens.errors import UserError
-from mdsens.paths import Selection, select
 from mdsens.pressure import joint_sensitivity, pressure_response
 from mdsens.pressure.sensitivity import PRESSURE
 from mdsens.response import linear_response

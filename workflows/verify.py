@@ -14,8 +14,8 @@ from pathlib import Path
 
 from mdsens import io
 from mdsens.config import load, load_text
+from mdsens.energy.paths import select
 from mdsens.errors import UserError
-from mdsens.paths import select
 from mdsens.pressure import joint_sensitivity, pressure_response
 from mdsens.pressure.sensitivity import PRESSURE
 from mdsens.response import linear_response

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from mdsens.batch.lapack import cholesky_factor, cholesky_solve
-from mdsens.factor import SHIFT, ZERO
+from mdsens.linear import SHIFT, ZERO
 from mdsens.types import Box, PeriodicBox, Scalar
 
 _BLOCK = 8  # vectors of the subspace iteration: as many floppy modes are recognised at most

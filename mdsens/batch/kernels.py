@@ -16,8 +16,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mdsens.batch.stack import Stack
 from mdsens.energy import PairPotential, State
+from mdsens.energy.parameters import at_pairs
 from mdsens.neighbors import numbered_pairs
-from mdsens.parameters import at_pairs
 from mdsens.types import Components
 
 Fields = Float[Array, "b d n"]

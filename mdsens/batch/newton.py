@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from mdsens.backbone import TOUCH
 from mdsens.batch.fire import Numbers, Units
 from mdsens.batch.kernels import (
     Fields,
@@ -33,7 +32,8 @@ from mdsens.batch.kernels import (
 )
 from mdsens.batch.lapack import cholesky_factor, cholesky_solve
 from mdsens.batch.stack import Stack, positions
-from mdsens.factor import SHIFT
+from mdsens.linear import SHIFT
+from mdsens.neighbors.backbone import TOUCH
 from mdsens.types import Components, PeriodicBox
 
 MOST_STEPS = 8
@@ -104,7 +104,7 @@ class _Point(NamedTuple):
 
 
 def contacts(stack: Stack, distance: Values, lists: Lists) -> Contacts:
-    """Find the backbones, as ``mdsens.backbone.contact_network`` does where contacts are about equally stiff."""
+    """Find the backbones, as ``contact_network`` does where contacts are about equally stiff."""
     contact = law(stack).contact
     overlap = 1.0 - distance / interaction_range(stack, lists)
     touching = lists.mask & (overlap > (TOUCH if contact else 0.0))

@@ -26,9 +26,9 @@ from mdsens.batch.relaxation import RelaxationBatch
 from mdsens.batch.sharding import compiled, n_shards
 from mdsens.batch.stack import Stack, member, positions, taken
 from mdsens.energy import State
+from mdsens.energy.parameters import Parameters
+from mdsens.energy.paths import select
 from mdsens.neighbors import PairList
-from mdsens.parameters import Parameters
-from mdsens.paths import select
 from mdsens.response.linear import WORST_RESIDUAL, is_loaded
 from mdsens.results import Verdict
 from mdsens.rounding import UNIT, position_rounding
@@ -141,7 +141,7 @@ def position_sensitivities(batch: RelaxationBatch, paths: Sequence[str]) -> Posi
 
     Args:
         batch: The relaxed members.
-        paths: Names of parameter entries, as for ``mdsens.paths.select``.
+        paths: Names of parameter entries, as for ``mdsens.energy.paths.select``.
     """
     names, kinds, tangents = _directions(batch, paths)
     found = _by_groups(batch, _forward_group, tangents, None)

@@ -16,9 +16,9 @@ import scipy.sparse as sp
 from jaxtyping import Array
 
 from mdsens.energy.declared import setting
+from mdsens.energy.parameters import GroupParameter, PairParameter, Uniform, at_groups
 from mdsens.energy.potential import Potential, coupled
 from mdsens.neighbors import PairList
-from mdsens.parameters import GroupParameter, PairParameter, Uniform, at_groups
 from mdsens.types import Components, Configuration, Groups, Scalar
 
 

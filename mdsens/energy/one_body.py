@@ -14,10 +14,10 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Array
 
+from mdsens.energy.parameters import PerPair, at_pairs
 from mdsens.energy.potential import Potential, coupled
 from mdsens.errors import UserError
 from mdsens.neighbors import PairList
-from mdsens.parameters import PerPair, at_pairs
 from mdsens.types import Components, Configuration, PeriodicBox, Scalar, replaced
 
 _SAME = 1e-9  # relative difference of energies that are equal but for rounding

@@ -14,10 +14,10 @@ import scipy.sparse as sp
 from jaxtyping import Array, Float
 
 from mdsens.energy.declared import declared_fields
+from mdsens.energy.parameters import GroupParameter, PerParticle, at_pairs, is_entries
 from mdsens.energy.potential import Locality, Potential
 from mdsens.given import shown
 from mdsens.neighbors import PairList, numbered_pairs, pair_components, pair_distances, pair_shifts
-from mdsens.parameters import GroupParameter, PerParticle, at_pairs, is_entries
 from mdsens.types import Components, Configuration, Position, Scalar
 
 Law = TypeVar("Law", bound="PairPotential")
@@ -26,8 +26,8 @@ Law = TypeVar("Law", bound="PairPotential")
 class PairPotential(Potential):
     """A law u(r) between two particles, zero from ``cutoff`` times the pair's length on.
 
-    A law with parameters expanded to the pairs of a list (``mdsens.parameters.at_pairs``) is what ``pair_energy`` and
-    ``pair_length`` are asked of: their fields then hold the values of the pairs.
+    A law with parameters expanded to the pairs of a list (``mdsens.energy.parameters.at_pairs``) is what
+    ``pair_energy`` and ``pair_length`` are asked of: their fields then hold the values of the pairs.
 
     Attributes:
         contact: True for purely repulsive laws of finite range, for which rattlers are found by counting contacts.

@@ -15,9 +15,9 @@ import scipy.sparse as sp
 from jaxtyping import Array, Float
 
 from mdsens.energy.declared import check_ranges, declared_fields
+from mdsens.energy.parameters import Entries, is_entries
 from mdsens.given import shown
 from mdsens.neighbors import PairList, neighbor_pairs
-from mdsens.parameters import Entries, is_entries
 from mdsens.types import Configuration, Position, Scalar, replaced
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Potential(eqx.Module):
     def remedy(self) -> str:
         """What to do about that, a sentence."""
         return (
-            "Build it with our displacement (mdsens.foreign.from_jax_md_displacement) or use the box in "
+            "Build it with our displacement (mdsens.energy.foreign.from_jax_md_displacement) or use the box in "
             "function(position, params, box)."
         )
 
@@ -228,7 +228,7 @@ def check_potential(given: object) -> None:
         remedy = "a dictionary of parameters belongs into a law, such as SoftSphere(**parameters)"
     else:
         remedy = (
-            "take a law from potentials, or adapt a function, mdsens.foreign.EnergyFunction(function, {...})"
+            "take a law from potentials, or adapt a function, mdsens.energy.foreign.EnergyFunction(function, {...})"
             if callable(given)
             else "take a law from potentials, or a mdsens.energy.Sum of them"
         )

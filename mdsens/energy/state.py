@@ -12,11 +12,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from mdsens.energy.parameters import Parameters
 from mdsens.energy.potential import Potential, check_potential
 from mdsens.errors import UserError
 from mdsens.given import shown
 from mdsens.neighbors import PairList, every_pair, no_pairs
-from mdsens.parameters import Parameters
 from mdsens.types import Configuration, PeriodicBox, Position, Scalar, replaced
 
 _compiled = partial(jax.jit, inline=True)

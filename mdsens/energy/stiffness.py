@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from mdsens.energy.pairs import PairPotential
+from mdsens.energy.parameters import at_pairs
 from mdsens.energy.state import State
-from mdsens.parameters import at_pairs
 from mdsens.types import Scalar, Species
 
 ALIKE = 8.0  # most between the stiffest and the softest pair of a system whose particles need no masses of their own

@@ -17,10 +17,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from mdsens.energy import PairPotential, State, energy, energy_and_forces
+from mdsens.energy.parameters import Parameters
 from mdsens.equilibrium.observables import Observable, sampled_energy, value_and_slopes
 from mdsens.equilibrium.records import Integrator
 from mdsens.neighbors import Grid, PairList, compiled_pairs, on_device, padded_pairs
-from mdsens.parameters import Parameters
 from mdsens.types import Position, Scalar, replaced
 
 _REPLICAS = "replicas"  # name of the axis over which all replicas agree to list pairs

@@ -13,11 +13,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mdsens.energy import PairPotential, State, energy, energy_at
+from mdsens.energy.parameters import Parameters, at_pairs
+from mdsens.energy.strain import periodic_box
 from mdsens.errors import UserError
 from mdsens.neighbors import pair_distances
 from mdsens.observables import StressComponent, mean_overlap, number_density, packing_fraction
-from mdsens.parameters import Parameters, at_pairs
-from mdsens.strain import periodic_box
 from mdsens.types import Box, PeriodicBox, Position, Scalar, replaced
 
 Observable = Callable[[State], Scalar]

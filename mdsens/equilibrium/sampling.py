@@ -12,12 +12,12 @@ import numpy as np
 from jaxtyping import Array
 
 from mdsens.energy import PairPotential, State, energy_and_forces, max_reach
+from mdsens.energy.paths import Selection
 from mdsens.equilibrium.dynamics import Conditions, Measured, Plan, Walker, run_segment, start
 from mdsens.equilibrium.observables import Observable
 from mdsens.equilibrium.records import Samples, ThermalSettings
 from mdsens.errors import NumericalError, UserError
 from mdsens.neighbors import Grid, smallest_height
-from mdsens.paths import Selection
 from mdsens.relax import RelaxationSettings, relax
 from mdsens.relax.descent import Reach, find_pairs, fitting_grid
 from mdsens.results import Verdict, check
@@ -46,8 +46,8 @@ def sample(
     Args:
         state: Where every replica starts, with its law and parameters; its pairs are not used.
         observables: What to average, by name: pure functions ``State -> scalar``.
-        selection: The parameter entries in which to differentiate, from ``mdsens.paths.select(state, ...)``. An entry
-            of the box is differentiated at fixed fractional coordinates.
+        selection: The parameter entries in which to differentiate, from ``mdsens.energy.paths.select(state, ...)``. An
+            entry of the box is differentiated at fixed fractional coordinates.
         settings: How to sample.
         keys: A random key per replica, shape (r,); equal keys give equal trajectories.
         done: Called after each of ``n_segments(settings)`` segments, for progress.

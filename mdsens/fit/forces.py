@@ -10,10 +10,10 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from mdsens.energy import State, free_forces
+from mdsens.energy.parameters import Parameters
+from mdsens.energy.paths import select
 from mdsens.fit.records import FitSettings
 from mdsens.fit.target import Target
-from mdsens.parameters import Parameters
-from mdsens.paths import select
 
 _REACH = 1.5  # of the starting range: pairs listed, so that lengths may grow on the way
 

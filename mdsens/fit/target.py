@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mdsens.derivatives import mixed, mixed_drift
 from mdsens.energy import Potential, State, max_reach
+from mdsens.energy.parameters import Parameters
+from mdsens.energy.paths import Selection, select
 from mdsens.errors import UserError
 from mdsens.fit.identify import Identified
+from mdsens.hessian.derivatives import mixed, mixed_drift
 from mdsens.neighbors import neighbor_pairs
-from mdsens.parameters import Parameters
-from mdsens.paths import Selection, select
 from mdsens.relax import Relaxation, RelaxationSettings, relax
 from mdsens.relax.scales import scales
 from mdsens.response import LinearResponse, linear_response

@@ -18,9 +18,9 @@ import scipy.sparse.linalg as spla
 from jaxtyping import Array, Float
 
 from mdsens.errors import NumericalError
-from mdsens.factor import SHIFT, sparse_lu
 from mdsens.implicit.linear import LinearSolution, LinearSolver, check_tolerance
 from mdsens.implicit.operator import Point, ProjectedOperator
+from mdsens.linear import SHIFT, sparse_lu
 
 _MOST_REFINEMENTS = 6
 _ROUNDING = 1e-15  # relative residual at which refinement has nothing left to gain

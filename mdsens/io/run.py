@@ -11,14 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from mdsens.energy import PairPotential, Potential, State
+from mdsens.energy.parameters import Entries
+from mdsens.energy.paths import entries
 from mdsens.io import certified, h5md
 from mdsens.io.hdf5 import new_file, write_attributes, write_texts
 from mdsens.io.pressure import write_pressure
 from mdsens.io.provenance import Provenance, write_provenance
 from mdsens.io.tables import Groups, write_groups
 from mdsens.neighbors import numbered_pairs
-from mdsens.parameters import Entries
-from mdsens.paths import entries
 from mdsens.pressure import JointSensitivity, PressureRelaxation
 from mdsens.relax import Relaxation
 from mdsens.results import Verdict

@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from mdsens import parameters
+from mdsens.energy import parameters
 from mdsens.errors import UserError
 from mdsens.io import certified, h5md
 from mdsens.io.hdf5 import kind_in, stored_file

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mdsens.energy import PairPotential, Potential
+from mdsens.energy.strain import periodic_box
 from mdsens.errors import NumericalError, UserError
 from mdsens.observables import elastic_tensor, packing_fraction
 from mdsens.pressure import (
@@ -20,7 +21,6 @@ from mdsens.pressure import (
 from mdsens.relax import RelaxationSettings, taken_as_relaxed
 from mdsens.response import linear_response
 from mdsens.results import Verdict
-from mdsens.strain import periodic_box
 from mdsens.sweep import Record
 from mdsens.types import Configuration, PeriodicBox
 

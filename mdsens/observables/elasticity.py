@@ -30,10 +30,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mdsens.energy import State
+from mdsens.energy.strain import periodic_box, strain_basis, strain_energy, voigt_places
 from mdsens.errors import NumericalError
 from mdsens.observables.stress import stress_tensor
 from mdsens.response import LinearResponse, bordered
-from mdsens.strain import periodic_box, strain_basis, strain_energy, voigt_places
 from mdsens.types import Position, Scalar
 
 Quantity = Literal["bulk", "shear", "poisson"]

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from mdsens.energy import State, energy
-from mdsens.strain import periodic_box
+from mdsens.energy.strain import periodic_box
 from mdsens.types import Scalar
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from mdsens.energy import State, energy, pressure
+from mdsens.energy.strain import strain_basis
 from mdsens.errors import UserError
 from mdsens.observables.bond_order import bond_order
 from mdsens.observables.contacts import coordination, mean_overlap
@@ -32,7 +33,6 @@ from mdsens.observables.stress import StressComponent
 from mdsens.observables.structure import radial_distribution, structure_factor
 from mdsens.response import LinearResponse
 from mdsens.sensitivity.derivatives import Observable
-from mdsens.strain import strain_basis
 from mdsens.types import Configuration
 
 

@@ -20,8 +20,8 @@ from jaxtyping import Array, Float
 
 from mdsens.energy import State
 from mdsens.errors import NumericalError, UserError
-from mdsens.factor import ZERO
-from mdsens.generic import hessian_products
+from mdsens.hessian.any_energy import hessian_products
+from mdsens.linear import ZERO
 from mdsens.response import LinearResponse
 from mdsens.response.null_space import project_out
 from mdsens.types import Position, Scalar

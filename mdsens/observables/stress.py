@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mdsens.energy import State
+from mdsens.energy.strain import periodic_box, strain_energy
 from mdsens.errors import UserError
-from mdsens.strain import periodic_box, strain_energy
 from mdsens.types import Scalar
 
 

@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from mdsens.energy import State
+from mdsens.energy.strain import periodic_box
 from mdsens.errors import UserError
 from mdsens.neighbors import PairList, pair_distances
 from mdsens.observables.smooth import pairs_within
-from mdsens.strain import periodic_box
 from mdsens.types import Scalar
 
 _TAIL = 6.0  # widths beyond which a Gaussian, below 1e-8 of its peak, is left out

@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mdsens.energy import State
-from mdsens.parameters import Parameters
+from mdsens.energy.parameters import Parameters
+from mdsens.energy.strain import gradient_of, periodic_box, strained
 from mdsens.sensitivity.derivatives import Observable
-from mdsens.strain import gradient_of, periodic_box, strained
 from mdsens.types import Position, Scalar
 
 Strains = Float[Array, "s d d"]

@@ -7,8 +7,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from mdsens.energy.strain import strain_basis, voigt_places
 from mdsens.errors import UserError
-from mdsens.strain import strain_basis, voigt_places
 
 BoxKind = Literal["isotropic", "orthorhombic", "triclinic"]
 _AXES = "xyz"

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mdsens.parameters import Parameters
-from mdsens.paths import Selection
+from mdsens.energy.parameters import Parameters
+from mdsens.energy.paths import Selection
 from mdsens.sensitivity.records import Certificate, PositionSensitivity
 from mdsens.types import PeriodicBox, replaced
 

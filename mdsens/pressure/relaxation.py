@@ -17,15 +17,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from mdsens.energy import PairPotential, Potential, check_system
+from mdsens.energy.parameters import Parameters
+from mdsens.energy.strain import enthalpy_gradient, periodic_box, strained
 from mdsens.errors import NumericalError, UserError
 from mdsens.given import is_number, shown
-from mdsens.parameters import Parameters
 from mdsens.pressure.freedom import BoxKind, free_strains
 from mdsens.relax import History, Relaxation, RelaxationSettings, relax
 from mdsens.relax.scales import scales
 from mdsens.response import BorderedResponse, bordered, linear_response
 from mdsens.results import Verdict
-from mdsens.strain import enthalpy_gradient, periodic_box, strained
 from mdsens.types import Configuration, replaced
 
 _ROUNDING = 1e-13  # relative rounding error of an enthalpy, below which it cannot judge a step

@@ -18,11 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from mdsens.derivatives import nearby
 from mdsens.energy import State
+from mdsens.energy.parameters import Parameters, flattened
+from mdsens.energy.paths import Selection
+from mdsens.energy.strain import periodic_box
+from mdsens.hessian.derivatives import nearby
 from mdsens.observables.enthalpy import Enthalpy
-from mdsens.parameters import Parameters, flattened
-from mdsens.paths import Selection
 from mdsens.pressure import derivatives as compiled
 from mdsens.pressure.records import JointSensitivity
 from mdsens.pressure.relaxation import PressureRelaxation
@@ -34,7 +35,6 @@ from mdsens.rounding import UNIT, position_rounding
 from mdsens.sensitivity.core import carried_along, finite_slope, refuse_nonfinite, rounded, rounding
 from mdsens.sensitivity.derivatives import Observable, for_each
 from mdsens.sensitivity.records import Certificate, ObservableSensitivity, relative
-from mdsens.strain import periodic_box
 from mdsens.types import Position, Scalar
 
 PRESSURE = "pressure"  # the path of the pressure among parameters
@@ -57,7 +57,7 @@ def joint_sensitivity(response: BorderedResponse, selection: Selection) -> Joint
 
     Args:
         response: The response at constant pressure.
-        selection: Parameter entries of the potential and of the box, from ``mdsens.paths.select``.
+        selection: Parameter entries of the potential and of the box, from ``mdsens.energy.paths.select``.
 
     Raises:
         NumericalError: When a linear solve misses a relative residual of 1e-6.

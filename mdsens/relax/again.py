@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from mdsens.parameters import Parameters
+from mdsens.energy.parameters import Parameters
 from mdsens.relax.records import Relaxation
 from mdsens.relax.relaxation import relax
 from mdsens.results import Verdict

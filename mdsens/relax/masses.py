@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mdsens.energy import PairPotential, State, free_forces
+from mdsens.energy.parameters import at_pairs
 from mdsens.energy.stiffness import DEEP, slope_and_curvature, typical_stiffness
 from mdsens.neighbors import pair_distances
-from mdsens.parameters import at_pairs
 from mdsens.relax.scales import Scales
 from mdsens.rounding import UNIT
 from mdsens.types import PeriodicBox, Scalar

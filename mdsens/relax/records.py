@@ -8,13 +8,13 @@ from typing import get_args
 
 import numpy as np
 
-from mdsens.backbone import Network
 from mdsens.energy import State
 from mdsens.errors import UserError
-from mdsens.factor import Factor
 from mdsens.given import is_number, shown
 from mdsens.hessian import LinearSolver
+from mdsens.linear import Factor
 from mdsens.neighbors import SMALL
+from mdsens.neighbors.backbone import Network
 from mdsens.relax.conjugate_gradient import ConjugateGradient
 from mdsens.relax.fire import Fire
 from mdsens.relax.lbfgs import LBFGS

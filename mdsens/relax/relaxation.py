@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mdsens.backbone import Network, contact_network, with_contacts
 from mdsens.energy import (
     PairPotential,
     Potential,
@@ -24,13 +23,14 @@ from mdsens.energy import (
     max_reach,
     pressure,
 )
+from mdsens.energy.parameters import reordered
 from mdsens.errors import UserError
-from mdsens.factor import Factor
-from mdsens.generic import unknowns_of
 from mdsens.given import shown
 from mdsens.hessian import factorise
+from mdsens.hessian.any_energy import unknowns_of
+from mdsens.linear import Factor
 from mdsens.neighbors import SMALL, spatial_order
-from mdsens.parameters import reordered
+from mdsens.neighbors.backbone import Network, contact_network, with_contacts
 from mdsens.relax.approach import is_far_from_rest, milder
 from mdsens.relax.descent import Reach, find_pairs, fitting_grid
 from mdsens.relax.masses import force_rounding

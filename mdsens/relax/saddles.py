@@ -13,8 +13,8 @@ import scipy.sparse.linalg as spla
 from jaxtyping import Array, Float
 
 from mdsens.energy import State, energy
-from mdsens.factor import Factor
-from mdsens.generic import unknowns_of
+from mdsens.hessian.any_energy import unknowns_of
+from mdsens.linear import Factor
 from mdsens.relax.records import Relaxation
 from mdsens.types import Position
 

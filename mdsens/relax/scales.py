@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mdsens.energy import PairPotential, Potential, State
+from mdsens.energy.parameters import Entries, PairParameter, PerParticle
 from mdsens.energy.stiffness import ALIKE, occurring, softest_and_spread
-from mdsens.generic import hessian_products
-from mdsens.parameters import Entries, PairParameter, PerParticle
+from mdsens.hessian.any_energy import hessian_products
 from mdsens.types import Configuration, PeriodicBox, Scalar, Species
 
 _PROBES = 4  # products with the Hessian that show how stiff an energy is

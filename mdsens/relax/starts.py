@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from mdsens.energy import BondedPotential, PairPotential, Potential, State, harmless
+from mdsens.energy.foreign import NeighborEnergyFunction
+from mdsens.energy.parameters import at_groups, at_pairs
 from mdsens.errors import UserError
-from mdsens.foreign import NeighborEnergyFunction
 from mdsens.neighbors import heights, neighbor_pairs, pair_distances
-from mdsens.parameters import at_groups, at_pairs
 from mdsens.types import Components, Configuration, PeriodicBox
 
 _SAME = 1e-9  # of the range: nearer pairs lie at one place

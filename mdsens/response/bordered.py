@@ -22,10 +22,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mdsens.energy import State
+from mdsens.energy.strain import enthalpy_gradient, gradient_of, periodic_box
 from mdsens.errors import NumericalError
 from mdsens.response.linear import LinearResponse, accepted, norms, refuse_loaded
 from mdsens.rounding import UNIT
-from mdsens.strain import enthalpy_gradient, gradient_of, periodic_box
 from mdsens.types import Position, Scalar
 
 _SINGULAR = 1e-9  # of the largest: a smaller eigenvalue of the box's stiffness means that the box is floppy

@@ -17,14 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
 
-from mdsens.backbone import Network
-from mdsens.derivatives import dense_forward, drifts, drifts_by_differences, mixed, slopes_and_forces
 from mdsens.energy import PairPotential, State, free_forces
+from mdsens.energy.parameters import Parameters
+from mdsens.energy.paths import Selection
 from mdsens.errors import NumericalError
-from mdsens.factor import ZERO, Factor, Spectrum
-from mdsens.mixed import mixed_matrix, sparse_drifts
-from mdsens.parameters import Parameters
-from mdsens.paths import Selection
+from mdsens.hessian.derivatives import dense_forward, drifts, drifts_by_differences, mixed, slopes_and_forces
+from mdsens.hessian.mixed import mixed_matrix, sparse_drifts
+from mdsens.linear import ZERO, Factor, Spectrum
+from mdsens.neighbors.backbone import Network
 from mdsens.response.null_space import ZeroModes, project_out
 from mdsens.rounding import UNIT, position_rounding
 
@@ -139,6 +139,12 @@ class LinearResponse:
         full = np.zeros((len(rhs), rhs[0].size))
         full[:, self.unknowns] = solution.T
         return full.reshape(rhs.shape), size / np.where(norm > 0, norm, 1.0)
+
+    def without_zero_modes(self, field: np.ndarray) -> np.ndarray:
+        """Return a field, shape (n, d), without its part along translations, rotations and floppy modes."""
+        flat = field.ravel().copy()
+        flat[self.unknowns] = project_out(self.modes, flat[self.unknowns])
+        return flat.reshape(field.shape)
 
     def _reduced(self, fields: np.ndarray) -> np.ndarray:
         """Return fields of shape (k, n, d) as columns on the unknowns, shape (m, k), without zero modes."""

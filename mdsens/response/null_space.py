@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import scipy.sparse.linalg as spla
 
-from mdsens.factor import ZERO, Factor, Spectrum
+from mdsens.linear import ZERO, Factor, Spectrum
 from mdsens.types import Box, PeriodicBox
 
 _RANK_TOLERANCE = 1e-8

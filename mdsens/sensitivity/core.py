@@ -21,14 +21,14 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse.linalg as spla
 
-from mdsens.derivatives import NEARBY, carried, mixed, nearby
 from mdsens.energy import State, free_forces
+from mdsens.energy.parameters import Parameters, flattened
+from mdsens.energy.paths import Selection, select
 from mdsens.errors import NumericalError
-from mdsens.generic import hessian_products
 from mdsens.hessian import directional_norm
-from mdsens.mixed import mixed_matrix
-from mdsens.parameters import Parameters, flattened
-from mdsens.paths import Selection, select
+from mdsens.hessian.any_energy import hessian_products
+from mdsens.hessian.derivatives import NEARBY, carried, mixed, nearby
+from mdsens.hessian.mixed import mixed_matrix
 from mdsens.response import LinearResponse
 from mdsens.response.linear import accepted, chunks, has_sparse_slopes, norms, refuse_loaded
 from mdsens.rounding import UNIT, rounded_parameters
@@ -50,7 +50,7 @@ def position_sensitivity(response: LinearResponse, selection: Selection) -> Posi
 
     Args:
         response: The factored Hessian of the relaxed state.
-        selection: Parameter entries, from ``mdsens.paths.select``.
+        selection: Parameter entries, from ``mdsens.energy.paths.select``.
 
     Returns:
         dx/dp in the gauge of minimum norm (backbone mean zero unless particles are held, rattlers zero) with its

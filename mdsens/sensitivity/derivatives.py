@@ -10,7 +10,7 @@ import jax
 from jaxtyping import Array, Float
 
 from mdsens.energy import State, gradient_at
-from mdsens.parameters import Parameters
+from mdsens.energy.parameters import Parameters
 from mdsens.types import Position, Scalar
 
 Observable = Callable[[State], Scalar]

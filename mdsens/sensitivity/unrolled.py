@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Array, Int, PyTree
 
 from mdsens.energy import Potential, State, max_reach
+from mdsens.energy.parameters import Parameters
 from mdsens.errors import NumericalError
-from mdsens.parameters import Parameters
 from mdsens.relax import Fire
 from mdsens.relax.descent import SEGMENT, Reach, advance, find_pairs, fitting_grid, start
 from mdsens.response import response_at

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from mdsens.energy import Potential, energy
+from mdsens.energy.paths import Selection, select
 from mdsens.observables import packing_fraction
-from mdsens.paths import Selection, select
 from mdsens.relax import Relaxation, RelaxationSettings, relax
 from mdsens.response import LinearResponse, linear_response
 from mdsens.results import Verdict

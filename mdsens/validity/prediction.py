@@ -17,12 +17,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mdsens.energy import State, energy_at
-from mdsens.parameters import Parameters
-from mdsens.paths import Selection
+from mdsens.energy.parameters import Parameters
+from mdsens.energy.paths import Selection
+from mdsens.energy.strain import enthalpy
 from mdsens.pressure import JointSensitivity, box_rates, joint_tangents
 from mdsens.response import BorderedResponse, LinearResponse
 from mdsens.sensitivity import PositionSensitivity
-from mdsens.strain import enthalpy
 from mdsens.types import PeriodicBox, Position, Scalar
 from mdsens.validity.changes import ContactChanges, contact_changes
 

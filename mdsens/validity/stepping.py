@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mdsens.backbone import Network
+from mdsens.energy.parameters import Parameters
+from mdsens.energy.strain import periodic_box
 from mdsens.errors import UserError
-from mdsens.parameters import Parameters
+from mdsens.neighbors.backbone import Network
 from mdsens.pressure import PressureRelaxation, PressureSettings, rerelaxed_at_pressure
 from mdsens.relax import Relaxation, rerelaxed
 from mdsens.results import Verdict
-from mdsens.strain import periodic_box
 from mdsens.types import FreeBox
 from mdsens.validity.prediction import Prediction
 

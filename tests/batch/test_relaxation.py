@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mdsens.backbone import contact_network
 from mdsens.batch import BatchSettings, member, relax_batch, stack_arrays, stack_systems
 from mdsens.energy import energy, forces, max_force
 from mdsens.errors import UserError
+from mdsens.neighbors.backbone import contact_network
 from mdsens.relax import relax
 from mdsens.results import Verdict
 from mdsens.types import PeriodicBox

@@ -13,9 +13,9 @@ from mdsens.batch import (
     stack_systems,
 )
 from mdsens.energy import energy
+from mdsens.energy.parameters import PerPair, PerSpecies
+from mdsens.energy.paths import select
 from mdsens.observables import pressure
-from mdsens.parameters import PerPair, PerSpecies
-from mdsens.paths import select
 from mdsens.relax import relax
 from mdsens.response import linear_response
 from mdsens.sensitivity import observable_sensitivity, position_sensitivity

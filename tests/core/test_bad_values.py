@@ -15,8 +15,8 @@ jax.config.update("jax_enable_x64", True)
 import jax.numpy as jnp
 import numpy as np
 from mdsens.energy import Locality, State, Sum
-from mdsens.foreign import EnergyFunction, from_jax_md_displacement
-from mdsens.parameters import PerBond, PerKind, PerPair, PerParticle, PerSpecies, Uniform
+from mdsens.energy.foreign import EnergyFunction, from_jax_md_displacement
+from mdsens.energy.parameters import PerBond, PerKind, PerPair, PerParticle, PerSpecies, Uniform
 from mdsens.pressure import PressureSettings, relax_at_pressure
 from mdsens.relax import ConjugateGradient, Fire, LBFGS, RelaxationSettings, TruncatedNewton, relax
 from mdsens.types import Configuration, FreeBox, Groups, PeriodicBox

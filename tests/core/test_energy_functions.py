@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mdsens.energy import State, energy, forces, max_force, max_reach, pressure
-from mdsens.foreign import from_jax_md
-from mdsens.parameters import Uniform
+from mdsens.energy.foreign import from_jax_md
+from mdsens.energy.parameters import Uniform
 from mdsens.relax import relax
 from mdsens.response import linear_response
 from mdsens.results import Verdict

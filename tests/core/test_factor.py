@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from mdsens.errors import NumericalError
-from mdsens.factor import (
+from mdsens.hessian import SMALL, factorise, hessian, pair_blocks
+from mdsens.linear import (
     SHIFT,
     BandedCholesky,
     PairBlocks,
@@ -20,7 +21,6 @@ from mdsens.factor import (
     spectrum,
     upper_triangle,
 )
-from mdsens.hessian import SMALL, factorise, hessian, pair_blocks
 from mdsens.relax import relax
 from potentials import soft_sphere
 from systems import bidisperse

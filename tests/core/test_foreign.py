@@ -7,9 +7,9 @@ from jax_md import energy as jax_md_energy
 from jax_md import space
 
 from mdsens.energy import Locality, State, energy, pressure
+from mdsens.energy.foreign import EnergyFunction, from_jax_md, from_jax_md_displacement
+from mdsens.energy.paths import select
 from mdsens.errors import UserError
-from mdsens.foreign import EnergyFunction, from_jax_md, from_jax_md_displacement
-from mdsens.paths import select
 from mdsens.pressure import PressureSettings, relax_at_pressure
 from mdsens.relax import relax
 from mdsens.response import linear_response

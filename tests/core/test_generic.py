@@ -9,13 +9,13 @@ from jax_md import energy as jax_md_energy
 from jax_md import partition, space
 
 from mdsens import generic
-from mdsens.colouring import assemble_blocks, coloured_blocks, full_colouring, star_colouring
 from mdsens.energy import Locality, State, energy, energy_at, forces
+from mdsens.energy.foreign import EnergyFunction, NeighborEnergyFunction, from_jax_md, from_jax_md_neighbors
 from mdsens.errors import UserError
-from mdsens.foreign import EnergyFunction, NeighborEnergyFunction, from_jax_md, from_jax_md_neighbors
-from mdsens.generic import coloured_hessian, coupling_pattern, hessian_colouring
 from mdsens.hessian import directional_norm, factorise, hessian
-from mdsens.matrix_free import MatrixFree, matrix_free
+from mdsens.hessian.any_energy import coloured_hessian, coupling_pattern, hessian_colouring
+from mdsens.hessian.colouring import assemble_blocks, coloured_blocks, full_colouring, star_colouring
+from mdsens.hessian.matrix_free import MatrixFree, matrix_free
 from mdsens.neighbors import neighbor_pairs, no_pairs
 from mdsens.relax import relax
 from mdsens.types import Configuration, FreeBox, PeriodicBox

@@ -7,11 +7,11 @@ import scipy.sparse as sp
 from jaxtyping import TypeCheckError
 
 from mdsens import hessian as hessian_module
+from mdsens.energy.paths import select
 from mdsens.errors import NumericalError, UserError
-from mdsens.factor import PairBlocks, SupernodalFactor, assemble, pardiso, upper_triangle
 from mdsens.hessian import factorise, hessian, pair_blocks
-from mdsens.krylov import BlockKrylov, block_krylov
-from mdsens.paths import select
+from mdsens.linear import PairBlocks, SupernodalFactor, assemble, pardiso, upper_triangle
+from mdsens.linear.krylov import BlockKrylov, block_krylov
 from mdsens.relax import RelaxationSettings, relax
 from mdsens.response import linear_response
 from mdsens.results import check

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mdsens.derivatives import mixed, mixed_drift
 from mdsens.energy import PairPotential, State, gradient_at, pressure
+from mdsens.energy.parameters import PerPair, PerParticle, PerSpecies, Uniform, flattened, geometric_mean
+from mdsens.energy.paths import select
 from mdsens.hessian import hessian
-from mdsens.mixed import mixed_matrix, sparse_drifts
+from mdsens.hessian.derivatives import mixed, mixed_drift
+from mdsens.hessian.mixed import mixed_matrix, sparse_drifts
 from mdsens.neighbors import neighbor_pairs
-from mdsens.parameters import PerPair, PerParticle, PerSpecies, Uniform, flattened, geometric_mean
-from mdsens.paths import select
 from mdsens.relax import relax
 from mdsens.response import linear, linear_response
 from mdsens.sensitivity import observable_sensitivity, position_sensitivity

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mdsens.parameters import (
+from mdsens.energy.parameters import (
     PerPair,
     PerParticle,
     PerSpecies,

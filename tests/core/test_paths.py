@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from mdsens.energy import State
+from mdsens.energy.foreign import EnergyFunction
+from mdsens.energy.parameters import Parameters, PerPair, PerParticle, PerSpecies, Uniform
+from mdsens.energy.paths import scaling_direction, select
 from mdsens.errors import UserError
-from mdsens.foreign import EnergyFunction
-from mdsens.parameters import Parameters, PerPair, PerParticle, PerSpecies, Uniform
-from mdsens.paths import scaling_direction, select
 from mdsens.types import Configuration, FreeBox, PeriodicBox
 from potentials.soft_sphere import SoftSphere
 

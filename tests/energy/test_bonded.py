@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from mdsens.energy import State, Sum, energy, forces
+from mdsens.energy.parameters import PerBond, PerKind, PerSpecies
+from mdsens.energy.paths import select
 from mdsens.errors import UserError
-from mdsens.parameters import PerBond, PerKind, PerSpecies
-from mdsens.paths import select
 from mdsens.relax import relax
 from mdsens.response import linear_response
 from mdsens.results import Verdict

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from mdsens.energy import State, TripletPotential, energy, forces, parameter
+from mdsens.energy.parameters import PerSpecies
 from mdsens.errors import UserError
-from mdsens.generic import coloured_hessian, hessian_products
+from mdsens.hessian.any_energy import coloured_hessian, hessian_products
 from mdsens.neighbors import neighbor_pairs
 from mdsens.observables.elasticity import elastic_tensor
-from mdsens.parameters import PerSpecies
 from mdsens.pressure import PressureSettings, relax_at_pressure
 from mdsens.relax import RelaxationSettings, relax
 from mdsens.response import linear_response

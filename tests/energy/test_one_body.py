@@ -8,9 +8,9 @@ import pytest
 from scipy.optimize import brentq
 
 from mdsens.energy import State, Sum, energy, forces, pressure
+from mdsens.energy.parameters import PerPair, PerParticle, PerSpecies
+from mdsens.energy.paths import select
 from mdsens.errors import UserError
-from mdsens.parameters import PerPair, PerParticle, PerSpecies
-from mdsens.paths import select
 from mdsens.relax import relax
 from mdsens.response import linear_response
 from mdsens.results import Verdict

@@ -7,11 +7,11 @@ import pytest
 
 from mdsens import io
 from mdsens.energy import State, Sum, energy, energy_at, forces, gradient_at, pressure, term_energies
+from mdsens.energy.foreign import EnergyFunction
+from mdsens.energy.parameters import PerSpecies
+from mdsens.energy.paths import select
 from mdsens.errors import UserError
-from mdsens.foreign import EnergyFunction
-from mdsens.generic import coloured_hessian
-from mdsens.parameters import PerSpecies
-from mdsens.paths import select
+from mdsens.hessian.any_energy import coloured_hessian
 from mdsens.relax import relax, rerelaxed
 from mdsens.response import linear_response
 from mdsens.results import Verdict

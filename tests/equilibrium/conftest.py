@@ -11,8 +11,8 @@ import pytest
 from jaxtyping import Array, PyTree
 
 from mdsens.energy import State
-from mdsens.foreign import EnergyFunction
-from mdsens.parameters import PerSpecies, Uniform
+from mdsens.energy.foreign import EnergyFunction
+from mdsens.energy.parameters import PerSpecies, Uniform
 from mdsens.types import Box, Configuration, FreeBox, PeriodicBox, Position, Scalar
 from potentials.lennard_jones import LennardJones
 from potentials.soft_sphere import SoftSphere

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from mdsens.energy import State
+from mdsens.energy.parameters import PerSpecies
+from mdsens.energy.paths import select
 from mdsens.equilibrium import (
     Equilibration,
     Tail,
@@ -16,8 +18,6 @@ from mdsens.equilibrium import (
     sample,
     thermal_observable,
 )
-from mdsens.parameters import PerSpecies
-from mdsens.paths import select
 from potentials.lennard_jones import LennardJones
 from potentials.lennard_jones_tail import tail_energy, tail_pressure
 from systems import fcc

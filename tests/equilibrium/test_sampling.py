@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 from mdsens.energy import State, energy
+from mdsens.energy.foreign import EnergyFunction
+from mdsens.energy.parameters import Uniform
+from mdsens.energy.paths import select
 from mdsens.equilibrium import (
     Equilibration,
     ThermalPressure,
@@ -24,9 +27,6 @@ from mdsens.equilibrium import (
     without_overlaps,
 )
 from mdsens.errors import NumericalError, UserError
-from mdsens.foreign import EnergyFunction
-from mdsens.parameters import Uniform
-from mdsens.paths import select
 from mdsens.types import replaced
 from potentials.lennard_jones import LennardJones
 from systems import fcc

@@ -7,9 +7,9 @@ import pytest
 from scipy.integrate import quad
 
 from mdsens.energy import State
+from mdsens.energy.parameters import PerPair, PerParticle, PerSpecies, Uniform, geometric_mean
 from mdsens.equilibrium import Tail, TailedEnergy, ThermalPressure
 from mdsens.errors import UserError
-from mdsens.parameters import PerPair, PerParticle, PerSpecies, Uniform, geometric_mean
 from mdsens.types import Configuration, FreeBox, PeriodicBox, replaced
 from potentials.lennard_jones import LennardJones
 from potentials.lennard_jones_tail import check_tail, tail_energy, tail_pressure

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mdsens.energy.parameters import PerSpecies, Uniform
 from mdsens.io import Provenance, Run, collect, write_run
-from mdsens.parameters import PerSpecies, Uniform
 from mdsens.relax import relax
 from mdsens.response.null_space import ZeroModes
 from mdsens.sensitivity.records import Certificate, ObservableSensitivity, PositionSensitivity

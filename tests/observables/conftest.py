@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mdsens.energy.parameters import Parameters
+from mdsens.energy.paths import Selection, select
 from mdsens.observables import Workbench, made
-from mdsens.parameters import Parameters
-from mdsens.paths import Selection, select
 from mdsens.pressure import PressureRelaxation, PressureSettings, relax_at_pressure
 from mdsens.relax import Relaxation, relax
 from mdsens.response import LinearResponse, linear_response

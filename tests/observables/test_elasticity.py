@@ -9,6 +9,8 @@ import pytest
 from jax_md import elasticity, space
 from jax_md import energy as jax_md_energy
 
+from mdsens.energy.parameters import Parameters
+from mdsens.energy.paths import select
 from mdsens.errors import UserError
 from mdsens.observables import (
     StressComponent,
@@ -22,8 +24,6 @@ from mdsens.observables import (
     stress_tensor,
 )
 from mdsens.observables.elasticity import in_voigt, out_of_voigt, polycrystal_averages
-from mdsens.parameters import Parameters
-from mdsens.paths import select
 from mdsens.relax import relax
 from mdsens.response import linear_response
 from mdsens.results import check

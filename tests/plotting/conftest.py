@@ -12,9 +12,9 @@ import pytest
 
 from mdsens import plotting
 from mdsens.energy import energy, pressure
+from mdsens.energy.parameters import PerSpecies, Uniform
+from mdsens.energy.paths import select
 from mdsens.io import Run, StoredRun, collect, read_run, write_run
-from mdsens.parameters import PerSpecies, Uniform
-from mdsens.paths import select
 from mdsens.relax import Relaxation, relax
 from mdsens.response import linear_response
 from mdsens.sensitivity import observable_sensitivity, position_sensitivity

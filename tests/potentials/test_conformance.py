@@ -11,9 +11,9 @@ from jaxtyping import Array
 
 import potentials
 from mdsens.energy import PairPotential, State, energy, energy_at, forces, gradient_at, max_reach, pressure
+from mdsens.energy.parameters import Parameters, at_pairs
 from mdsens.hessian import hessian
 from mdsens.neighbors import every_pair, neighbor_pairs, numbered_pairs, padded_pairs
-from mdsens.parameters import Parameters, at_pairs
 from mdsens.types import Configuration, PeriodicBox
 
 # Settings beyond the defaults that a law is also tested with; laws not listed are tested at their defaults.

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mdsens.parameters import PerPair, PerSpecies, Uniform, at_pairs
-from mdsens.paths import select
+from mdsens.energy.parameters import PerPair, PerSpecies, Uniform, at_pairs
+from mdsens.energy.paths import select
 from mdsens.relax import relax
 from mdsens.response import linear_response
 from mdsens.results import Verdict

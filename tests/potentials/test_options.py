@@ -8,7 +8,7 @@ import pytest
 
 import potentials
 from mdsens.energy import declared_fields
-from mdsens.parameters import PerBond, PerKind, PerParticle, PerSpecies, Uniform
+from mdsens.energy.parameters import PerBond, PerKind, PerParticle, PerSpecies, Uniform
 from mdsens.types import Groups
 from potentials import fene_bond, harmonic_angle, lennard_jones, stillinger_weber, sutton_chen
 

@@ -7,8 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from mdsens.energy import State, energy, energy_at, forces
+from mdsens.energy.parameters import PerPair, PerParticle, PerSpecies, Uniform
 from mdsens.neighbors import every_pair, pair_distances
-from mdsens.parameters import PerPair, PerParticle, PerSpecies, Uniform
 from mdsens.types import Configuration, PeriodicBox
 from potentials import soft_sphere
 from potentials.soft_sphere import Options, SoftSphere

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from mdsens.energy import max_reach
+from mdsens.energy.paths import select
 from mdsens.errors import NumericalError, UserError
 from mdsens.neighbors import smallest_height
 from mdsens.observables import elastic_tensor, energy, packing_fraction, stress_tensor
-from mdsens.paths import select
 from mdsens.pressure import (
     PressureSettings,
     free_strains,

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mdsens.parameters import PerPair
+from mdsens.energy.parameters import PerPair
 from mdsens.relax import RelaxationSettings, relax
 from mdsens.results import Verdict
 from mdsens.types import Configuration, PeriodicBox, replaced

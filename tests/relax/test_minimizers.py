@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mdsens.foreign import EnergyFunction
+from mdsens.energy.foreign import EnergyFunction
+from mdsens.energy.parameters import PerParticle
 from mdsens.neighbors import SMALL
-from mdsens.parameters import PerParticle
 from mdsens.relax import MINIMIZERS, Fire, RelaxationSettings, relax
 from mdsens.results import Verdict
 from mdsens.types import Configuration, FreeBox, PeriodicBox

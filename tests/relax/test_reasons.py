@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mdsens.energy.foreign import EnergyFunction
 from mdsens.errors import NumericalError, UserError
-from mdsens.foreign import EnergyFunction
 from mdsens.relax import ConjugateGradient, Fire, RelaxationSettings, relax
 from mdsens.relax.way import _Watch
 from mdsens.results import Verdict, check

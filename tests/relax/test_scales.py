@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from mdsens.energy import Locality, State
+from mdsens.energy.foreign import EnergyFunction, NeighborEnergyFunction
+from mdsens.energy.parameters import PerPair, PerParticle, PerSpecies, Uniform
 from mdsens.errors import UserError
-from mdsens.foreign import EnergyFunction, NeighborEnergyFunction
 from mdsens.neighbors import pair_distances
-from mdsens.parameters import PerPair, PerParticle, PerSpecies, Uniform
 from mdsens.relax import MINIMIZERS, RelaxationSettings, relax
 from mdsens.relax.approach import milder
 from mdsens.relax.scales import Scales, scales

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from mdsens.energy import energy
-from mdsens.foreign import EnergyFunction
-from mdsens.paths import select
+from mdsens.energy.foreign import EnergyFunction
+from mdsens.energy.paths import select
 from mdsens.relax import relax
 from mdsens.response import linear_response
 from mdsens.results import check

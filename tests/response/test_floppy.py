@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
+from mdsens.energy.foreign import EnergyFunction
+from mdsens.energy.paths import select
 from mdsens.errors import NumericalError
-from mdsens.foreign import EnergyFunction
 from mdsens.observables.elasticity import elastic_tensor
-from mdsens.paths import select
 from mdsens.relax import taken_as_relaxed
 from mdsens.response import linear_response
 from mdsens.sensitivity import forward, gradient, observable_sensitivity, position_sensitivity

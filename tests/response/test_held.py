@@ -7,10 +7,10 @@ import pytest
 
 from mdsens.batch import stack_systems
 from mdsens.energy import energy, free_forces, pressure
+from mdsens.energy.foreign import EnergyFunction
+from mdsens.energy.parameters import PerSpecies, Uniform
+from mdsens.energy.paths import select
 from mdsens.errors import NumericalError, UserError
-from mdsens.foreign import EnergyFunction
-from mdsens.parameters import PerSpecies, Uniform
-from mdsens.paths import select
 from mdsens.pressure import PressureSettings, joint_sensitivity, pressure_response, relax_at_pressure
 from mdsens.relax import relax, rerelaxed
 from mdsens.response import linear_response

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mdsens.energy import energy, pressure
-from mdsens.paths import scaling_direction, select
+from mdsens.energy.paths import scaling_direction, select
 from mdsens.relax import RelaxationSettings, relax
 from mdsens.response import linear_response
 from mdsens.results import check

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mdsens.energy import energy
-from mdsens.paths import select
+from mdsens.energy.paths import select
 from mdsens.pressure import joint_sensitivity, observables_at_pressure, pressure_response, relax_at_pressure
 from mdsens.response import linear_response
 from mdsens.sensitivity import observable_sensitivity, position_sensitivity

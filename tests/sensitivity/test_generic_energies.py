@@ -8,11 +8,11 @@ from jax_md import energy as jax_md_energy
 from jax_md import partition, space
 
 from mdsens import generic
-from mdsens.derivatives import drifts
 from mdsens.energy import Locality, energy
-from mdsens.foreign import EnergyFunction, from_jax_md, from_jax_md_neighbors
-from mdsens.matrix_free import MatrixFree
-from mdsens.paths import select
+from mdsens.energy.foreign import EnergyFunction, from_jax_md, from_jax_md_neighbors
+from mdsens.energy.paths import select
+from mdsens.hessian.derivatives import drifts
+from mdsens.hessian.matrix_free import MatrixFree
 from mdsens.relax import RelaxationSettings, relax
 from mdsens.response import known_zero_modes, linear_response
 from mdsens.response.null_space import project_out

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mdsens.energy import gradient_at, pressure
+from mdsens.energy.paths import select
 from mdsens.errors import NumericalError
-from mdsens.paths import select
 from mdsens.relax import RelaxationSettings, relax
 from mdsens.response import linear_response
 from mdsens.results import Verdict, check

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from mdsens.energy import Node, Potential
+from mdsens.energy.parameters import at_pairs
 from mdsens.neighbors import PairList
-from mdsens.parameters import at_pairs
 from mdsens.types import Configuration, PeriodicBox, Scalar
 from potentials.lennard_jones import LennardJones
 

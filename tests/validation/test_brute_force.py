@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from mdsens.energy import State, energy, forces
+from mdsens.energy.parameters import at_pairs
 from mdsens.neighbors import neighbor_pairs
 from mdsens.observables import stress_tensor
-from mdsens.parameters import at_pairs
 from mdsens.types import Configuration, PeriodicBox
 from potentials.lennard_jones import LennardJones
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mdsens.energy import energy, pressure
-from mdsens.parameters import PerSpecies, Uniform
-from mdsens.paths import select
+from mdsens.energy.parameters import PerSpecies, Uniform
+from mdsens.energy.paths import select
 from mdsens.relax import relax
 from mdsens.response import linear_response
 from mdsens.results import Verdict

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from mdsens.energy.paths import select
 from mdsens.observables import bulk_modulus, elastic_tensor, energy, modulus, shear_modulus_in_plane
-from mdsens.paths import select
 from mdsens.pressure import joint_sensitivity, observables_at_pressure, pressure_response, relax_at_pressure
 from mdsens.results import check
 from potentials import lennard_jones

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from mdsens.energy import forces, max_force
-from mdsens.factor import sparse_lu
+from mdsens.energy.parameters import PerSpecies, Uniform
+from mdsens.energy.paths import select
 from mdsens.hessian import hessian
 from mdsens.io import read_configuration
-from mdsens.parameters import PerSpecies, Uniform
-from mdsens.paths import select
+from mdsens.linear import sparse_lu
 from mdsens.relax import relax
 from mdsens.response import linear_response
 from mdsens.sensitivity import position_sensitivity

@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mdsens.energy.paths import select
 from mdsens.errors import UserError
 from mdsens.observables import energy
-from mdsens.paths import select
 from mdsens.pressure import relax_at_pressure
 from mdsens.relax import relax, rerelaxed
 from mdsens.response import linear_response

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from mdsens.energy import Locality, energy
-from mdsens.foreign import NeighborEnergyFunction
+from mdsens.energy.foreign import NeighborEnergyFunction
+from mdsens.energy.paths import select
 from mdsens.neighbors import pair_distances
 from mdsens.observables.elasticity import elastic_tensor
-from mdsens.paths import select
 from mdsens.pressure import PressureSettings, joint_sensitivity, pressure_response, relax_at_pressure
 from mdsens.relax import RelaxationSettings
 from mdsens.response import linear_response

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mdsens.backbone import Network
+from mdsens.energy.paths import select
 from mdsens.errors import UserError
-from mdsens.paths import select
+from mdsens.neighbors.backbone import Network
 from mdsens.pressure import PressureSettings, joint_sensitivity, pressure_response, relax_at_pressure
 from mdsens.relax import RelaxationSettings, relax
 from mdsens.response import linear_response

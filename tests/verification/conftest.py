@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from mdsens.paths import Selection, select
+from mdsens.energy.paths import Selection, select
 from mdsens.relax import Relaxation, relax
 from mdsens.response import LinearResponse, linear_response
 from mdsens.results import check

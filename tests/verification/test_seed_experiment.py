@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from mdsens.energy.paths import select
 from mdsens.errors import NumericalError
-from mdsens.paths import select
 from mdsens.relax import relax
 from mdsens.response import linear_response
 from mdsens.results import Verdict

@@ -6,8 +6,8 @@ import pytest
 
 from mdsens.config import load, load_text
 from mdsens.energy import Sum
+from mdsens.energy.parameters import PerKind, PerSpecies
 from mdsens.io import read_run
-from mdsens.parameters import PerKind, PerSpecies
 from potentials.fene_bond import FENEBond
 from potentials.stillinger_weber import StillingerWeber
 from potentials.wca import WCA

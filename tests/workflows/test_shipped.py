@@ -10,8 +10,8 @@ import pytest
 import workflows
 from mdsens.config import load
 from mdsens.energy import State
+from mdsens.energy.paths import select
 from mdsens.observables import check_names
-from mdsens.paths import select
 from workflows.cli import COMMANDS
 from workflows.problem import build_problem
 

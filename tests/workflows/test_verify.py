@@ -9,9 +9,9 @@ import pytest
 
 from mdsens import io
 from mdsens.energy import energy, pressure
-from mdsens.foreign import EnergyFunction
-from mdsens.parameters import PerPair, PerSpecies, geometric_mean
-from mdsens.paths import select
+from mdsens.energy.foreign import EnergyFunction
+from mdsens.energy.parameters import PerPair, PerSpecies, geometric_mean
+from mdsens.energy.paths import select
 from mdsens.relax import RelaxationSettings, relax
 from mdsens.response import linear_response
 from mdsens.sensitivity import observable_sensitivities, position_sensitivity

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import jax.numpy as jnp
 import numpy as np
 
+from mdsens.energy.paths import Selection, select
 from mdsens.errors import NumericalError
-from mdsens.paths import Selection, select
 from mdsens.relax import Relaxation, relax
 from mdsens.response import LinearResponse, linear_response
 from mdsens.results import Verdict

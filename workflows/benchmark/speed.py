@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mdsens.energy.parameters import PerParticle
+from mdsens.energy.paths import select
 from mdsens.observables import energy
-from mdsens.parameters import PerParticle
-from mdsens.paths import select
 from mdsens.relax import Relaxation, relax
 from mdsens.response import linear_response
 from mdsens.sensitivity import gradient, position_sensitivity

@@ -15,8 +15,8 @@ from rich.console import Console
 from mdsens import io
 from mdsens.config import OutputOptions, Section, load
 from mdsens.energy import State
+from mdsens.energy.paths import select
 from mdsens.errors import UserError
-from mdsens.paths import select
 from workflows.benchmark.rows import Row, as_arrays, print_rows
 from workflows.checks import Check
 from workflows.output import announce, draw, prepare_output

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse.linalg as spla
 
-from mdsens.derivatives import mixed
 from mdsens.energy import gradient_at
+from mdsens.energy.paths import select
 from mdsens.hessian import hessian
-from mdsens.paths import select
+from mdsens.hessian.derivatives import mixed
 from mdsens.relax import relax
 from mdsens.response import LinearResponse, linear_response
 from mdsens.results import check

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mdsens.paths import select
+from mdsens.energy.paths import select
 from mdsens.relax import Relaxation, relax
 from mdsens.response import linear_response
 from mdsens.results import Verdict

@@ -13,8 +13,8 @@ import scipy.sparse as sp
 
 import systems
 from mdsens.energy import Potential, State
-from mdsens.parameters import PairParameter, PerPair, PerParticle, PerSpecies, flattened
-from mdsens.paths import Selection
+from mdsens.energy.parameters import PairParameter, PerPair, PerParticle, PerSpecies, flattened
+from mdsens.energy.paths import Selection
 from mdsens.relax import Relaxation, RelaxationSettings
 from mdsens.types import Configuration, PeriodicBox, replaced
 from potentials.soft_sphere import SoftSphere

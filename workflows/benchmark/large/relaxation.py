@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mdsens.paths import select
+from mdsens.energy.paths import select
 from mdsens.relax import Relaxation, relax
 from mdsens.results import check
 from workflows.benchmark.large import lammps

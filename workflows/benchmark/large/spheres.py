@@ -11,9 +11,9 @@ import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 
-from mdsens.derivatives import mixed
+from mdsens.energy.paths import Selection, select
 from mdsens.hessian import LinearSolver, factorise, hessian
-from mdsens.paths import Selection, select
+from mdsens.hessian.derivatives import mixed
 from mdsens.relax import relax
 from mdsens.response import LinearResponse, linear_response
 from mdsens.results import check

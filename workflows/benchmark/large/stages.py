@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from mdsens.energy.paths import Selection
 from mdsens.hessian import factorise, hessian
 from mdsens.observables import pressure
-from mdsens.paths import Selection
 from mdsens.relax import Relaxation
 from mdsens.response import linear_response
 from mdsens.sensitivity import gradient, position_sensitivity

@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mdsens.energy import PairPotential, State
+from mdsens.energy.parameters import has_tie
 from mdsens.energy.stiffness import ALIKE, pair_lengths, softest_and_spread, typical_stiffness
-from mdsens.generic import random_product
+from mdsens.hessian.any_energy import random_product
 from mdsens.neighbors import on_device, padded_pairs, pair_distances, standard_capacity
-from mdsens.parameters import has_tie
 from mdsens.rounding import UNIT
 from mdsens.types import Position, Scalar, replaced
 

@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from mdsens.energy import State, free_forces
-from mdsens.generic import hessian_products
-from mdsens.hessian import directional_row_sum
-from mdsens.parameters import Parameters
+from mdsens.energy.parameters import Parameters
+from mdsens.hessian.any_energy import hessian_products
+from mdsens.hessian.matrix import directional_row_sum
 from mdsens.rounding import position_rounding
 from mdsens.types import Position, Scalar
 

@@ -1,4 +1,4 @@
-"""Witnesses of a sensitivity: differences of re-relaxed states, scale identities, and a dense reference answer."""
+"""Central differences of states that are relaxed again with changed parameters."""
 
 from __future__ import annotations
 
@@ -8,31 +8,24 @@ from collections.abc import Mapping, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.sparse as sp
-from jaxtyping import Float
 
-from mdsens.backbone import Network
-from mdsens.derivatives import carried, mixed, mixed_drift
-from mdsens.energy import PairPotential, State, energy_at, has_pressure, pressure
-from mdsens.generic import unknowns_of
-from mdsens.parameters import Parameters, flattened
-from mdsens.paths import Selection, scaling_direction
+from mdsens.energy import PairPotential, State
+from mdsens.energy.paths import Selection
+from mdsens.hessian.derivatives import mixed_drift
+from mdsens.neighbors.backbone import Network
 from mdsens.pressure import (
     JointSensitivity,
     PressureRelaxation,
     PressureSettings,
     box_rates,
-    joint_sensitivity,
     joint_tangents,
-    pressure_response,
     rerelaxed_at_pressure,
 )
-from mdsens.relax import Relaxation, RelaxationSettings, rerelaxed
+from mdsens.relax import Relaxation, rerelaxed
 from mdsens.response import LinearResponse
 from mdsens.results import Verdict
-from mdsens.sensitivity import PositionSensitivity, forward
-from mdsens.sensitivity.core import observable_sensitivity
-from mdsens.types import PeriodicBox, replaced
+from mdsens.sensitivity import PositionSensitivity
+from mdsens.types import PeriodicBox
 from mdsens.validity.changes import contact_changes
 
 _LARGEST_STEP = 1e-5  # of the parameter's value: keeps the curvature error of the difference below 1e-7 or so
@@ -68,19 +61,6 @@ class Difference:
     def agrees(self, tolerance: float) -> bool:
         """Return whether the difference is meaningful and within the tolerance."""
         return self.same_network and self.relative_difference <= tolerance
-
-
-@dataclasses.dataclass(frozen=True)
-class ScaleIdentity:
-    """An exact relation of a relaxed state, and how well it holds.
-
-    Attributes:
-        statement: The identity in words.
-        violation: Relative violation.
-    """
-
-    statement: str
-    violation: float
 
 
 def step_size(
@@ -170,17 +150,10 @@ def _difference(
         step /= 10
     held = relaxation.network.backbone
     quotient = (np.asarray(ends[0].state.position) - np.asarray(ends[1].state.position)) / (2 * step)
-    quotient = _without_zero_modes(response, quotient)[held]
+    quotient = response.without_zero_modes(quotient)[held]
     expected, floor = value[held], _negligible(relaxation.state, relaxation.network, selection)[k]
     distance = np.linalg.norm(quotient - expected) / max(np.linalg.norm(expected), floor)
     return Difference(selection.paths[k], step, float(distance), same, *_slopes(ends, step))
-
-
-def _without_zero_modes(response: LinearResponse, field: np.ndarray) -> np.ndarray:
-    """Return a field, shape (n, d), without its part along translations, rotations and floppy modes, as dx/dp is."""
-    flat, modes = field.ravel().copy(), response.modes
-    flat[response.unknowns] -= modes @ (modes.T @ flat[response.unknowns])
-    return flat.reshape(field.shape)
 
 
 def _slopes(ends: Sequence[Relaxation], step: float) -> tuple[dict[str, float], dict[str, float]]:
@@ -268,107 +241,3 @@ def _joint_distance(
     size = abs(float(joint.parameter_values[k])) or 1.0
     negligible = _NEGLIGIBLE * float(np.linalg.norm(boxes[0])) / size
     return float(np.linalg.norm(actual - expected)) / max(float(np.linalg.norm(expected)), negligible)
-
-
-def scale_identities(response: LinearResponse) -> list[ScaleIdentity]:
-    r"""Check the exact scale identities of a state relaxed at fixed box, on backbone rows.
-
-    .. math:: \sum_k \sigma_k \frac{dx}{d\sigma_k} + L\frac{dx}{dL} = x - \bar x, \quad
-              \sum_k \epsilon_k\frac{dx}{d\epsilon_k} = 0, \quad
-              \sum_k \sigma_k \frac{dP}{d\sigma_k} + L\frac{dP}{dL} = -d P, \quad
-              \sum_k \epsilon_k\frac{dP}{d\epsilon_k} = P
-
-    :math:`x - \bar x` without its part along rotations and floppy modes, which dx/dp leaves out.
-
-    Returns:
-        The identities that apply (none for a potential whose lengths and energies are not all parameters).
-    """
-    state = response.state
-    if not state.potential.scales:
-        return []
-    held = response.network.backbone
-    by_length, by_energy = (scaling_direction(state, unit) for unit in ("length", "energy"))
-    stacked = jax.tree.map(lambda a, b: jnp.stack([a, b]), by_length, by_energy)
-    along_length, along_energy = forward(response, stacked)
-    position = _without_zero_modes(response, np.asarray(state.position))[held]
-    size = np.linalg.norm(position)
-    identities = [
-        ScaleIdentity("sum sigma dx/dsigma + L dx/dL = x", float(np.linalg.norm(along_length[held] - position) / size)),
-        ScaleIdentity("sum epsilon dx/depsilon = 0", float(np.linalg.norm(along_energy[held]) / size)),
-    ]
-    if has_pressure(state):
-        both = sp.csr_array(flattened(stacked))
-        selection = Selection(("lengths", "energies"), np.ones(2), ("length", "energy"), both, state.parameters)
-        found = observable_sensitivity(response, pressure, selection, name="pressure")
-        d, value = state.configuration.dimension, found.value
-        identities += [
-            ScaleIdentity(
-                "sum sigma dP/dsigma + L dP/dL = -d P", float(abs(found.values[0] + d * value) / abs(d * value))
-            ),
-            ScaleIdentity("sum epsilon dP/depsilon = P", float(abs(found.values[1] - value) / abs(value))),
-        ]
-    return identities
-
-
-def scale_identities_at_pressure(found: PressureRelaxation) -> list[ScaleIdentity]:
-    r"""Check the exact scale identities of the volume at constant pressure.
-
-    .. math:: \sum_k \sigma_k \frac{dV}{d\sigma_k} - d P \frac{dV}{dP} = d V, \quad
-              \sum_k \epsilon_k\frac{dV}{d\epsilon_k} + P \frac{dV}{dP} = 0
-
-    Returns:
-        The identities that apply: none for a potential whose lengths and energies are not all parameters, or where the
-        box is not free to change its size along every edge.
-    """
-    state = found.relaxation.state
-    d = state.configuration.dimension
-    basis = found.strains.reshape(len(found.strains), -1)
-    whole = basis.T @ np.linalg.lstsq(basis.T, np.eye(d).ravel(), rcond=None)[0]
-    if not state.potential.scales or not np.allclose(whole, np.eye(d).ravel()):
-        return []
-    # the box relaxes: it is no parameter
-    held = jax.tree.map(jnp.zeros_like, state.configuration.box)
-    both = [replaced(scaling_direction(state, unit), {"box": held}) for unit in ("length", "energy")]
-    stacked = jax.tree.map(lambda a, b: jnp.stack([a, b]), *both)
-    directions = sp.csr_array(flattened(stacked))
-    selection = Selection(("lengths", "energies"), np.ones(2), ("length", "energy"), directions, state.parameters)
-    rates = joint_sensitivity(pressure_response(found), selection).volumes
-    by_length, by_energy, by_pressure = map(float, rates)
-    volume, push = float(found.volumes[-1]), found.pressure * by_pressure
-    return [
-        ScaleIdentity(
-            "sum sigma dV/dsigma - d P dV/dP = d V", float(abs(by_length - d * push - d * volume) / (d * volume))
-        ),
-        ScaleIdentity("sum epsilon dV/depsilon + P dV/dP = 0", float(abs(by_energy + push) / volume)),
-    ]
-
-
-def dense_reference(state: State, network: Network, tangents: Parameters) -> Float[np.ndarray, "k n d"]:
-    """Return dx/dp from the pseudo-inverse of the dense, automatically differentiated backbone Hessian.
-
-    The reference answer of small systems: shares neither the assembly nor the solver with ``LinearResponse``.
-    ``state.pairs`` must hold the backbone contacts only (``LinearResponse.state`` does). Memory grows as (n d)^2.
-    """
-    size = state.position.size
-    dense = np.asarray(jax.hessian(energy_at, argnums=1)(state, state.position, state.parameters)).reshape(size, size)
-    unknowns = unknowns_of(state, network.backbone)
-    values, vectors = np.linalg.eigh(dense[np.ix_(unknowns, unknowns)])
-    inverses = np.where(np.abs(values) > 1e-10 * np.abs(values).max(), 1.0 / values, 0.0)
-    slopes = np.asarray(mixed(state, tangents)).reshape(-1, size)[:, unknowns]
-    answer = np.zeros((len(slopes), size))
-    answer[:, unknowns] = -(slopes @ vectors * inverses) @ vectors.T
-    found = answer.reshape(-1, *state.position.shape)
-    return found if state.configuration.held is None else found + np.asarray(carried(state, tangents))
-
-
-__all__ = [
-    "Difference",
-    "RelaxationSettings",
-    "ScaleIdentity",
-    "compare_at_pressure",
-    "compare_with_differences",
-    "dense_reference",
-    "scale_identities",
-    "scale_identities_at_pressure",
-    "step_size",
-]

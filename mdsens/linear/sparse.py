@@ -9,9 +9,9 @@ import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 
 from mdsens.errors import NumericalError
-from mdsens.factor import pardiso
-from mdsens.factor.base import SHIFT, Factor, refuse_nonfinite
-from mdsens.factor.pairs import whole
+from mdsens.linear import pardiso
+from mdsens.linear.base import SHIFT, Factor, refuse_nonfinite
+from mdsens.linear.pairs import whole
 
 
 @dataclasses.dataclass(frozen=True)

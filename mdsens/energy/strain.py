@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mdsens.energy import State, check_box_followed, energy
+from mdsens.energy.parameters import Parameters
 from mdsens.errors import UserError
-from mdsens.parameters import Parameters
 from mdsens.types import PeriodicBox, Position, Scalar, replaced
 
 

@@ -5,9 +5,9 @@ For a pair law, with :math:`n = r_{ij}/|r_{ij}|`, every pair adds the block
 .. math:: K = u''\, n n^T + \frac{u'}{r}\,(1 - n n^T)
 
 to the two diagonal (d, d) blocks of its particles and -K to the two off-diagonal ones. Other energies are
-differentiated densely where small, by colouring where larger (``mdsens.generic``), and not at all where that would take
-too much memory: then only products with the Hessian are known. Degrees of freedom are numbered d i + a for component a
-of particle i.
+differentiated densely where small, by colouring where larger (``mdsens.hessian.any_energy``), and not at all where that
+would take too much memory: then only products with the Hessian are known. Degrees of freedom are numbered d i + a for
+component a of particle i.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ import scipy.sparse as sp
 from jaxtyping import Array, Bool, Float
 
 from mdsens.energy import PairPotential, State, energy_at, harmless
+from mdsens.energy.parameters import at_pairs
 from mdsens.errors import UserError
-from mdsens.factor import (
+from mdsens.hessian.any_energy import MOST_ENTRIES, coloured_hessian, hessian_products, is_assembled, unknowns_of
+from mdsens.hessian.matrix_free import matrix_free
+from mdsens.linear import (
     Factor,
     PairBlocks,
     banded_cholesky,
@@ -35,12 +38,9 @@ from mdsens.factor import (
     upper_triangle,
     whole,
 )
-from mdsens.factor.base import TooLargeError
-from mdsens.generic import MOST_ENTRIES, coloured_hessian, hessian_products, is_assembled, unknowns_of
-from mdsens.krylov import block_krylov
-from mdsens.matrix_free import matrix_free
+from mdsens.linear.base import TooLargeError
+from mdsens.linear.krylov import block_krylov
 from mdsens.neighbors import pair_components
-from mdsens.parameters import at_pairs
 from mdsens.types import Scalar
 
 LinearSolver = Literal["auto", "direct", "krylov"]

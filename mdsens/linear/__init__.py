@@ -5,11 +5,11 @@ translations (and loose rattlers) make H singular; whoever solves refines with t
 shift leaves no trace.
 """
 
-from mdsens.factor.banded import BandedCholesky, banded_cholesky
-from mdsens.factor.base import SHIFT, ZERO, Factor
-from mdsens.factor.pairs import PairBlocks, assemble, merged, upper_triangle, whole
-from mdsens.factor.sparse import SparseLU, SupernodalFactor, sparse_factor, sparse_lu
-from mdsens.factor.spectrum import Spectrum, dense_matrix, spectrum
+from mdsens.linear.banded import BandedCholesky, banded_cholesky
+from mdsens.linear.base import SHIFT, ZERO, Factor
+from mdsens.linear.pairs import PairBlocks, assemble, merged, upper_triangle, whole
+from mdsens.linear.sparse import SparseLU, SupernodalFactor, sparse_factor, sparse_lu
+from mdsens.linear.spectrum import Spectrum, dense_matrix, spectrum
 
 __all__ = [
     "SHIFT",

@@ -8,8 +8,8 @@ import numpy as np
 from scipy.linalg import lapack
 
 from mdsens.errors import NumericalError
-from mdsens.factor.base import SHIFT, ZERO, Factor, refuse_nonfinite
-from mdsens.factor.pairs import PairBlocks
+from mdsens.linear.base import SHIFT, ZERO, Factor, refuse_nonfinite
+from mdsens.linear.pairs import PairBlocks
 
 
 @dataclasses.dataclass(frozen=True)

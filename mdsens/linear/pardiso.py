@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from mdsens.factor.base import TooLargeError
+from mdsens.linear.base import TooLargeError
 
 _CHOLESKY, _INDEFINITE = 2, -2  # Pardiso's matrix types
 _ANALYSE, _FACTOR, _SOLVE = 11, 22, 33  # and phases

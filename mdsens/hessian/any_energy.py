@@ -2,7 +2,7 @@ r"""The Hessian of any energy, from its products with vectors.
 
 A product :math:`H v = \frac{d}{dt}\nabla U(x + t v)` costs a few evaluations of the energy and no memory beyond them.
 Where the energy declares how local it is, the whole matrix follows from a number of products that does not grow with
-the number of particles (``mdsens.colouring``); where it does not, from one product per column.
+the number of particles (``mdsens.hessian.colouring``); where it does not, from one product per column.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Array, Float
 
-from mdsens.colouring import Colouring, assemble_blocks, coloured_blocks, full_colouring, star_colouring
 from mdsens.energy import State, gradient_at
 from mdsens.errors import UserError
+from mdsens.hessian.colouring import Colouring, assemble_blocks, coloured_blocks, full_colouring, star_colouring
 
 MOST_ENTRIES = 10_000_000  # of an assembled matrix, 120 MB: 3000 unknowns that all feel each other
 _AGREEMENT = 1e-10  # relative difference of two products with H: rounding is 1e-14 or so

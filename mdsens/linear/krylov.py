@@ -24,11 +24,11 @@ import scipy.sparse as sp
 from jaxtyping import Array, Bool, Float, Int
 
 from mdsens.errors import NumericalError
-from mdsens.factor import Factor
-from mdsens.factor.base import refuse_nonfinite
-from mdsens.factor.pairs import whole
 from mdsens.implicit import Minres, NullSpace
 from mdsens.implicit.operator import Matvec, ProjectedOperator
+from mdsens.linear import Factor
+from mdsens.linear.base import refuse_nonfinite
+from mdsens.linear.pairs import whole
 
 _RTOL = 1e-8  # relative residual of a solve: whoever solves refines, two rounds reach 1e-14
 _SIGN_RTOL = 1e-10  # and of the one that tells the sign

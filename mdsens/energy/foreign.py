@@ -20,11 +20,11 @@ import scipy.sparse as sp
 from jaxtyping import Array, Float, PyTree
 
 from mdsens.energy import Locality, Potential
+from mdsens.energy.parameters import field_name
 from mdsens.errors import UserError
 from mdsens.given import float64_array, shown
 from mdsens.names import TERM_RULE, is_term_name
 from mdsens.neighbors import PairList, check_range, jax_md_neighbors, neighbor_pairs, no_pairs, smallest_height
-from mdsens.parameters import field_name
 from mdsens.types import Box, Configuration, PeriodicBox, Position, Scalar, replaced
 from mdsens.units import NONE, Powers, unit_text
 
@@ -416,7 +416,7 @@ def _check_doubled(potential: EnergyFunction, configuration: Configuration) -> N
                 raise UserError(
                     f"the energy {potential.name!r} keeps a box of its own and does not say how far it reaches: nobody "
                     "can tell whether this cell is large enough. Give locality=Locality(cutoff), or build it with our "
-                    "displacement (mdsens.foreign.from_jax_md_displacement)."
+                    "displacement (mdsens.energy.foreign.from_jax_md_displacement)."
                 )
             raise UserError(
                 f"the energy {potential.name!r} of this cell is {height:.10g}, but that of two such cells side by side "

@@ -17,10 +17,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from mdsens.energy import State
+from mdsens.energy.parameters import Entries, Parameters, PerPair, flattened, unflattened
+from mdsens.energy.strain import strain_basis, voigt_places
 from mdsens.errors import UserError
 from mdsens.names import OF_STATE
-from mdsens.parameters import Entries, Parameters, PerPair, flattened, unflattened
-from mdsens.strain import strain_basis, voigt_places
 from mdsens.types import PeriodicBox
 from mdsens.units import unit_powers
 

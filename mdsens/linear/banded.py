@@ -9,8 +9,8 @@ import scipy.sparse as sp
 from scipy.linalg import blas, lapack
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
-from mdsens.factor.base import SHIFT, Factor
-from mdsens.factor.pairs import PairBlocks
+from mdsens.linear.base import SHIFT, Factor
+from mdsens.linear.pairs import PairBlocks
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,12 +20,12 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Array, Float, Int
 
-from mdsens.derivatives import mixed
 from mdsens.energy import PairPotential, State, harmless
-from mdsens.factor import PairBlocks, assemble, merged
-from mdsens.hessian import pair_stiffness
+from mdsens.energy.parameters import Entries, PairParameter, Parameters, at_pairs, is_entries
+from mdsens.hessian.derivatives import mixed
+from mdsens.hessian.matrix import pair_stiffness
+from mdsens.linear import PairBlocks, assemble, merged
 from mdsens.neighbors import pair_components
-from mdsens.parameters import Entries, PairParameter, Parameters, at_pairs, is_entries
 from mdsens.types import Position
 
 Terms = tuple[Float[Array, "m d d"], tuple[Float[Array, "m d"], ...], Float[Array, "f n d"]]

@@ -17,9 +17,9 @@ from jaxtyping import Array, Float, Int
 
 from mdsens.energy import State
 from mdsens.errors import NumericalError
-from mdsens.factor import Factor
-from mdsens.generic import hessian_products, unknowns_of
-from mdsens.krylov import minimum_residual
+from mdsens.hessian.any_energy import hessian_products, unknowns_of
+from mdsens.linear import Factor
+from mdsens.linear.krylov import minimum_residual
 
 _SIGN = 1e-7  # of the norm: a negative eigenvalue closer to zero is not told from zero
 _LANCZOS = 40  # vectors kept by a Lanczos iteration

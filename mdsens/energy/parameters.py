@@ -61,7 +61,7 @@ def _rule(mixing: Mixing) -> Mixing:
     if not callable(mixing):
         raise ValueError(
             f"the mixing rule is {shown(mixing)}; it must be a function of two values: "
-            "mdsens.parameters.arithmetic_mean, geometric_mean or one of yours."
+            "mdsens.energy.parameters.arithmetic_mean, geometric_mean or one of yours."
         )
     return mixing
 
