@@ -38,10 +38,10 @@ demo: $(STAMP)-run ## One packing's sensitivity and the 40-start ensemble, with 
 	@find $(RESULTS) -maxdepth 1 -type f | sort
 
 benchmark: $(STAMP)-benchmark ## Print the benchmark's table
-	$(VENV)/bin/mdsens benchmark workflows/benchmark.toml -o $(RESULTS)
+	$(VENV)/bin/python -m benchmarks measure benchmarks/accuracy.toml -o $(RESULTS)
 
 benchmark-large: $(STAMP)-benchmark ## Measure speed beside LAMMPS up to a million particles (45 minutes; goes on where it stopped)
-	$(VENV)/bin/mdsens benchmark workflows/benchmark_large.toml -o $(RESULTS)
+	$(VENV)/bin/python -m benchmarks measure benchmarks/large.toml -o $(RESULTS)
 
 clean: ## Remove this environment, caches and build leftovers (results stay)
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -13,6 +13,7 @@ ROOMS = {
     "potentials": {"mdsens"},
     "systems": {"mdsens"},
     "workflows": {"mdsens", "potentials", "systems"},
+    "benchmarks": {"mdsens", "potentials", "systems", "workflows"},
 }
 SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 # A distribution that only some files may import, and those files.
@@ -114,7 +115,7 @@ def test_implicit_knows_no_physics() -> None:
     assert not {module for path in files for module in imports_of(path) if within(module, "jax_md")}
 
 
-def test_the_four_packages_come_from_one_folder() -> None:
+def test_all_packages_come_from_one_folder() -> None:
     specs = {room: importlib.util.find_spec(room) for room in ROOMS}
     parents = {room: Path(spec.origin).resolve().parents[1] for room, spec in specs.items() if spec and spec.origin}
     assert parents.keys() == ROOMS.keys()

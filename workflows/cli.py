@@ -22,7 +22,7 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -34,7 +34,7 @@ OVERRIDE = re.compile(r"--[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+(=.*)?", re.DOTALL)
 _LONGEST_WORD = 100  # of a wrong word that a sentence repeats
 _LONGEST_PATH = 400
 _LONGEST_SENTENCE = 2000
-PACKAGES = ("mdsens", "potentials", "systems", "workflows")
+PACKAGES = ("mdsens", "potentials", "systems", "workflows", "benchmarks")
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,15 @@ class Command:
     summary: str
     declare: Callable[[argparse.ArgumentParser], None]
     overridable: bool = True
+
+
+@dataclass(frozen=True)
+class Program:
+    """A command line: the package whose modules its subcommands are, what it is for, and the subcommands."""
+
+    package: str
+    description: str
+    commands: Mapping[str, Command]
 
 
 class Terminated(BaseException):
@@ -57,11 +66,11 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see {self.prog} --help")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line ``argv`` (the process's own by default) and return the exit code."""
+def main(argv: Sequence[str] | None = None, program: Program | None = None) -> int:
+    """Run the command line ``argv`` (the process's own by default) of a program (ours) and return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = _run(words)
+        code = _run(words, program or MDSENS)
         print(end="", flush=True)  # there may be no sys.stdout
         return code
     except KeyboardInterrupt:
@@ -88,20 +97,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _report("the memory of this machine or device is too small: take fewer particles or another one", 1)
 
 
-def _run(words: Sequence[str]) -> int:
+def _run(words: Sequence[str], program: Program) -> int:
     try:
-        arguments = parse(words)
+        arguments = parse(words, program)
     except SystemExit as stop:  # argparse after --help and --version
         return int(stop.code or 0)
     prepare_process()
-    return int(importlib.import_module(f"workflows.{arguments.command}").run(arguments))
+    return int(importlib.import_module(f"{program.package}.{arguments.command}").run(arguments))
 
 
-def parse(words: Sequence[str]) -> argparse.Namespace:
+def parse(words: Sequence[str], program: Program | None = None) -> argparse.Namespace:
     """Turn the words of the command line into arguments.
 
     Args:
         words: The command line without the program's name.
+        program: Whose command line; ours by default.
 
     Returns:
         The arguments, with ``command`` and, for commands that read a configuration, ``overrides``.
@@ -110,13 +120,14 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         UserError: When the command is missing or unknown (with the nearest known one) or an argument is wrong.
     """
     plain, overrides = _split_overrides(words)
+    commands = (program or MDSENS).commands
     command = next((word for word in plain if not word.startswith("-")), "")
-    if command and command not in COMMANDS:
-        close = difflib.get_close_matches(command, COMMANDS, n=1, cutoff=0.4)
+    if command and command not in commands:
+        close = difflib.get_close_matches(command, commands, n=1, cutoff=0.4)
         hint = f"did you mean {close[0]}? Known" if close else "known"
-        raise UserError(f"{command[:_LONGEST_WORD]} is not a command; {hint} commands: {', '.join(COMMANDS)}")
-    arguments = build_parser().parse_args(plain)
-    if COMMANDS[arguments.command].overridable:
+        raise UserError(f"{command[:_LONGEST_WORD]} is not a command; {hint} commands: {', '.join(commands)}")
+    arguments = build_parser(program).parse_args(plain)
+    if commands[arguments.command].overridable:
         arguments.overrides = overrides
     elif overrides:
         word = overrides[0][:_LONGEST_WORD]
@@ -140,15 +151,16 @@ def _split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return plain, overrides
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(program: Program | None = None) -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
+    program = program or MDSENS
     parser = _Parser(
-        prog="mdsens", description="Derivatives of relaxed configurations with respect to their potential's parameters."
+        prog="mdsens" if program is MDSENS else f"python -m {program.package}", description=program.description
     )
     parser.add_argument("--version", action="version", version=f"mdsens {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
-    for name, command in COMMANDS.items():
+    for name, command in program.commands.items():
         subparser = subparsers.add_parser(name, help=command.summary, description=command.summary, allow_abbrev=False)
         subparser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
         command.declare(subparser)
@@ -161,7 +173,8 @@ def _declare_workflow(parser: argparse.ArgumentParser) -> None:
     _add_output(parser, "folder for results and figures (default: results)")
 
 
-def _declare_study(parser: argparse.ArgumentParser) -> None:
+def declare_study(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of a command that keeps members."""
     _declare_workflow(parser)
     parser.usage = f"{parser.prog} CONFIG.toml [--section.key VALUE ...] [-o DIR] [--redo]"
     parser.add_argument("--redo", action="store_true", help="do members again that an earlier run has finished")
@@ -202,17 +215,19 @@ COMMANDS = {
     "observables": Command("measure a relaxed state, and differentiate everything that is measured", _declare_workflow),
     "validity": Command("how far a derivative reaches: the first change of a contact", _declare_workflow),
     "spectrum": Command("vibrations of a relaxed state and their derivatives", _declare_workflow),
-    "ensemble": Command("many random starts: implicit against unrolled derivatives", _declare_study),
-    "thermal": Command("sample thermal equilibrium: averages and their derivatives, with errors", _declare_study),
+    "ensemble": Command("many random starts: implicit against unrolled derivatives", declare_study),
+    "thermal": Command("sample thermal equilibrium: averages and their derivatives, with errors", declare_study),
     "fit": Command("recover a potential's parameters from relaxed positions", _declare_workflow),
-    "compress": Command("follow packings through pressures: contacts, moduli, jamming exponents", _declare_study),
+    "compress": Command("follow packings through pressures: contacts, moduli, jamming exponents", declare_study),
     "verify": Command("compare sensitivities with re-relaxed differences", _declare_verify),
     "show": Command("summarise a results file", _declare_show, overridable=False),
     "plot": Command("draw the figures of a results file again", _declare_plot, overridable=False),
     "export": Command("write a results file for a viewer", _declare_export, overridable=False),
     "paper": Command("measure the claims of the paper on implicit differentiation", _declare_workflow),
-    "benchmark": Command("measure accuracy and speed, and print the table", _declare_study),
 }
+MDSENS = Program(
+    "workflows", "Derivatives of relaxed configurations with respect to their potential's parameters.", COMMANDS
+)
 
 
 def prepare_process() -> None:

@@ -35,7 +35,8 @@ from workflows.state import Answer, Found, deformed_problem, relaxed
 
 DIFFERENCE_TOLERANCE = 1e-5
 IDENTITY_TOLERANCE = 1e-9
-STUDIES = ("ensemble", "thermal", "fit", "compress", "paper", "benchmark")
+STUDIES = {name: f"workflows.{name}" for name in ("ensemble", "thermal", "fit", "compress", "paper")}
+STUDIES["benchmark"] = "workflows.verdicts"
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -74,7 +75,7 @@ def verify_study(path: Path) -> bool:
     tables = io.read_tables(path)
     if tables.kind not in STUDIES:
         raise UserError(f"{path} holds {tables.kind!r} results, which nothing here knows how to verify.")
-    workflow = importlib.import_module(f"workflows.{tables.kind}")
+    workflow = importlib.import_module(STUDIES[tables.kind])
     config = None
     if hasattr(workflow, "Config"):
         config = load_text(tables.provenance.resolved, schema=workflow.Config, source=f"{path}: its configuration")

@@ -52,7 +52,7 @@ class BatchSettings:
     """
 
     max_force: float = 1e-12
-    max_steps: int = 200_000
+    max_steps: int = 1_000_000
     group: int = 16
 
     def __post_init__(self) -> None:

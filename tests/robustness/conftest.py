@@ -40,8 +40,6 @@ EXPENSIVE = {
     "thermal": ("workflows.thermal", "run_replicas"),
     "fit": ("workflows.fit", "run_seed"),
     "paper": ("workflows.paper.run", "parts"),
-    "benchmark": ("workflows.benchmark.seed_experiment", "first_call"),
-    "benchmark_large": ("workflows.benchmark.large.run", "measure_all"),
 }
 MOST_SHOWN = 10
 LONGEST_SENTENCE = 1000
@@ -120,8 +118,6 @@ def stopped_before_work() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module, name in EXPENSIVE.values():
             patch.setattr(importlib.import_module(module), name, stop)
-        # the peer may not be installed; what is wrong with a configuration is to be said all the same
-        patch.setattr("workflows.benchmark.seed_experiment.require_jaxopt", lambda: None)
         yield
 
 

@@ -97,7 +97,7 @@ def toml(sections):
 def shrunk(name):
     sections = {key: dict(section) for key, section in SHIPPED[name].items()}
     for key, changes in SMALL.items():
-        if key in sections and name != "benchmark_large":
+        if key in sections:
             sections[key] |= {entry: value for entry, value in changes.items() if entry in sections[key]}
     if "n_cells" in sections.get("system", {}):
         sections["system"] |= {"n_cells": [3, 3, 3]}

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from workflows.benchmark.large.lammps import load
+from benchmarks.large.lammps import load
 
 _ROUNDS = 4
 _MOST_STEPS = 20_000

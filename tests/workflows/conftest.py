@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.__main__ import BENCHMARKS
 from workflows import cli
 
 TINY = """
@@ -57,12 +59,12 @@ class Outcome:
 Mdsens = Callable[..., Outcome]
 
 
-def run_command(*words: object) -> Outcome:
+def run_command(*words: object, program: cli.Program = cli.MDSENS) -> Outcome:
     """Run the command line in this process, which has switched float64 on already."""
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.setattr(cli, "prepare_process", lambda: None)
-        code = cli.main([str(word) for word in words])
+        code = cli.main([str(word) for word in words], program)
     return Outcome(code, out.getvalue(), err.getvalue())
 
 
@@ -78,6 +80,12 @@ def mdsens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mdsens:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
     return run_command
+
+
+@pytest.fixture
+def benchmarks(mdsens: Mdsens) -> Mdsens:
+    """The command of the benchmarks, likewise."""
+    return functools.partial(mdsens, program=BENCHMARKS)
 
 
 @pytest.fixture

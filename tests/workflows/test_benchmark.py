@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from workflows.benchmark.rows import Row, as_arrays, print_rows
+from workflows.rows import Row, as_arrays, print_rows
 
 ROWS = [
     Row("error, worst", 1e-12, 1e-9, "at most", "40 of 40 jammed"),
@@ -25,9 +25,9 @@ def benchmark(tmp_path):
     return path
 
 
-def test_without_jaxopt_it_says_how_to_install_it(mdsens, benchmark, tmp_path, monkeypatch):
+def test_without_jaxopt_it_says_how_to_install_it(benchmarks, benchmark, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "jaxopt", None)
-    outcome = mdsens("benchmark", benchmark, "-o", tmp_path / "out")
+    outcome = benchmarks("measure", benchmark, "-o", tmp_path / "out")
     assert outcome.code == 2
     assert "pip install 'mdsens[benchmark]'" in outcome.sentence
     assert not (tmp_path / "out").exists()
@@ -42,8 +42,8 @@ def test_without_jaxopt_it_says_how_to_install_it(mdsens, benchmark, tmp_path, m
         ["--benchmark.parameter", "soft_sphere.sigma[B]"],
     ],
 )
-def test_a_problem_that_the_peer_does_not_know_is_refused(mdsens, benchmark, overrides):
-    outcome = mdsens("benchmark", benchmark, *overrides)
+def test_a_problem_that_the_peer_does_not_know_is_refused(benchmarks, benchmark, overrides):
+    outcome = benchmarks("measure", benchmark, *overrides)
     assert outcome.code == 2
     assert "the benchmark's peer knows" in outcome.sentence
 

@@ -8,17 +8,17 @@ import sys
 import numpy as np
 import pytest
 
+from benchmarks.large import growth, jacobian, lammps, pair_diameters, relaxation, run, startup, tables
+from benchmarks.large.measure import MeasurementError, main, run_alone
+from benchmarks.large.options import Config
+from benchmarks.large.problems import Lattice, lammps_start, lattice, many_species, packing, random_half
+from benchmarks.large.registry import PARTS
 from mdsens.config import load_text
 from mdsens.energy import State, energy, forces
 from mdsens.io import read_tables
 from mdsens.neighbors import neighbor_pairs
 from mdsens.relax import relax
 from mdsens.results import Verdict
-from workflows.benchmark.large import growth, jacobian, lammps, pair_diameters, relaxation, run, startup, tables
-from workflows.benchmark.large.measure import MeasurementError, main, run_alone
-from workflows.benchmark.large.options import Config
-from workflows.benchmark.large.problems import Lattice, lammps_start, lattice, many_species, packing, random_half
-from workflows.benchmark.large.registry import PARTS
 
 TINY = """
 [benchmark]
@@ -63,10 +63,10 @@ def without_lammps(monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_suite_measures_stores_and_draws(mdsens, tiny, tmp_path, monkeypatch, without_lammps):
+def test_the_suite_measures_stores_and_draws(benchmarks, tiny, tmp_path, monkeypatch, without_lammps):
     monkeypatch.setattr(run, "run_alone", in_this_process)
     parts = ("--benchmark.parts", '["peer", "jacobian", "growth", "minimisers"]')
-    outcome = mdsens("benchmark", tiny, *parts, "-o", tmp_path / "out")
+    outcome = benchmarks("measure", tiny, *parts, "-o", tmp_path / "out")
     assert outcome.code in (0, 1)  # targets are for large systems
     assert "LAMMPS is not installed" in outcome.out
     assert "From a sheared lattice, N = 32: fire" in outcome.out
@@ -86,7 +86,7 @@ def test_the_suite_measures_stores_and_draws(mdsens, tiny, tmp_path, monkeypatch
         raise AssertionError(f"{spec} was measured before")
 
     monkeypatch.setattr(run, "run_alone", refuse)
-    again = mdsens("benchmark", tiny, *parts, "-o", tmp_path / "out")
+    again = benchmarks("measure", tiny, *parts, "-o", tmp_path / "out")
     assert (again.code, again.err) == (outcome.code, "")
 
 
@@ -101,7 +101,9 @@ def test_a_part_measures_what_its_rows_need(name):
     PARTS[name].rows(config, [result])
 
 
-def test_a_failed_measurement_costs_its_own_row_and_is_tried_again(mdsens, tiny, tmp_path, monkeypatch, without_lammps):
+def test_a_failed_measurement_costs_its_own_row_and_is_tried_again(
+    benchmarks, tiny, tmp_path, monkeypatch, without_lammps
+):
     asked = []
 
     def fail(spec, *, time_limit):
@@ -109,9 +111,9 @@ def test_a_failed_measurement_costs_its_own_row_and_is_tried_again(mdsens, tiny,
         raise MeasurementError("killed by signal 9")
 
     monkeypatch.setattr(run, "run_alone", fail)
-    words = ("benchmark", tiny, "--benchmark.parts", '["pair_diameters", "growth"]', "-o", tmp_path / "out")
+    words = ("measure", tiny, "--benchmark.parts", '["pair_diameters", "growth"]', "-o", tmp_path / "out")
     for _ in range(2):
-        outcome = mdsens(*words)
+        outcome = benchmarks(*words)
         assert outcome.code == 1
         assert "measurements without a result" in outcome.out
         assert "killed by signal 9" in outcome.out
@@ -155,9 +157,9 @@ def test_jax_md_holds_no_tracer_after_it_was_first_needed_inside_a_trace():
     subprocess.run([sys.executable, "-c", words], check=True)
 
 
-def test_an_unknown_suite_is_refused_with_the_nearest_one(mdsens, tiny):
+def test_an_unknown_suite_is_refused_with_the_nearest_one(benchmarks, tiny):
     tiny.write_text(TINY.replace('"large"', '"larg"'))
-    outcome = mdsens("benchmark", tiny)
+    outcome = benchmarks("measure", tiny)
     assert outcome.code == 2
     assert 'did you mean "large"?' in outcome.sentence
 

@@ -15,13 +15,16 @@ from mdsens.observables import check_names
 from workflows.cli import COMMANDS
 from workflows.problem import build_problem
 
-FILES = sorted(Path(workflows.__file__).parent.glob("*.toml"))
+FILES = [
+    *sorted(Path(workflows.__file__).parent.glob("*.toml")),
+    *sorted((Path(__file__).parents[2] / "benchmarks").glob("*.toml")),
+]
 MODULES = {
-    "benchmark": "workflows.benchmark.seed_experiment",
-    "benchmark_large": "workflows.benchmark.large.run",
+    "accuracy": "benchmarks.seed_experiment",
+    "large": "benchmarks.large.run",
     "paper": "workflows.paper.run",
 }
-WITH_PROBLEM = [path for path in FILES if path.stem != "benchmark_large"]  # that one names sizes, not a system
+WITH_PROBLEM = [path for path in FILES if path.stem != "large"]  # that one names sizes, not a system
 
 
 def command(path):
@@ -35,7 +38,7 @@ def schema(path):
 
 def test_every_command_that_reads_a_configuration_has_one():
     wanted = {name for name, entry in COMMANDS.items() if entry.overridable and name != "verify"}
-    assert {command(path) for path in FILES} == wanted
+    assert {command(path) for path in FILES if path.parent.name == "workflows"} == wanted
 
 
 @pytest.mark.parametrize("path", WITH_PROBLEM, ids=lambda path: path.stem)
@@ -43,7 +46,7 @@ def test_a_shipped_file_builds_its_problem(path):
     config = load(path, schema=schema(path), overrides=[]).config
     problem = build_problem(config)
     state = State.unlisted(problem.configuration, problem.potential)
-    assert config.output.name == path.stem
+    assert config.output.name == ("benchmark" if path.stem == "accuracy" else path.stem)
     if path.stem == "sensitivity":
         select(state, config.sensitivity.parameters)
         check_names(config.sensitivity.observables)
@@ -57,7 +60,7 @@ def test_a_shipped_file_builds_its_problem(path):
     elif command(path) == "fit":
         assert len(select(state, config.fit.parameters).paths) == 6
     elif path.stem not in ("relax", "compress"):
-        select(state, [getattr(config, path.stem).parameter])
+        select(state, [getattr(config, "benchmark" if path.stem == "accuracy" else path.stem).parameter])
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -67,7 +70,8 @@ def test_every_key_of_a_shipped_file_has_a_comment(path):
     n_keys = sum(len(section) for section in tomllib.loads(text).values())
     assert len(lines) == n_keys
     assert [line for line in lines if not re.search(r" # \S", line)] == []
-    assert f"mdsens {command(path)} workflows/{path.name}" in text  # how to run it
+    run = "python -m benchmarks measure" if path.stem in ("accuracy", "large") else f"mdsens {command(path)}"
+    assert f"{run} {path.parent.name}/{path.name}" in text  # how to run it
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -89,6 +93,6 @@ def test_the_shipped_ensemble_is_the_seed_experiment():
 
 
 def test_the_shipped_large_benchmark_is_what_its_schema_does_by_itself():
-    path = next(path for path in FILES if path.stem == "benchmark_large")
+    path = next(path for path in FILES if path.stem == "large")
     config = load(path, schema=schema(path), overrides=[]).config
     assert config == schema(path)(benchmark={"suite": "large"})

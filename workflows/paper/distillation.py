@@ -26,9 +26,9 @@ from pydantic import Field
 from mdsens.config import Section
 from mdsens.errors import NumericalError
 from mdsens.implicit import DenseCholesky, root, stationary
-from workflows.benchmark.rows import Row
 from workflows.paper.data import digits
 from workflows.paper.outer import descend, difference
+from workflows.rows import Row
 
 N_CLASSES = 10
 TOLERANCE = 1e-13  # of the norm of the inner gradient

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from mdsens.config import Section
 from mdsens.implicit import DenseCholesky, jacobian
-from workflows.benchmark.rows import Row
+from workflows.rows import Row
 
 ROUNDING = 1e-10  # of |x*|: iterates closer to the solution measure rounding and not the theorem
 Theta = Float[Array, ""] | Float[Array, " n"]

@@ -17,7 +17,6 @@ from mdsens.config import OutputOptions, Section, load
 from mdsens.energy import State
 from mdsens.energy.paths import select
 from mdsens.errors import UserError
-from workflows.benchmark.rows import Row, as_arrays, print_rows
 from workflows.checks import Check
 from workflows.output import announce, draw, prepare_output
 from workflows.paper import packing, ridge
@@ -26,6 +25,7 @@ from workflows.paper.distillation import DistillationOptions, distil, distillati
 from workflows.paper.ridge import RidgeOptions
 from workflows.paper.selection import SelectionOptions, make_machine, select_theta, selection_rows
 from workflows.problem import ProblemSections, build_problem
+from workflows.rows import Row, as_arrays, print_rows
 
 Table = dict[str, np.ndarray]
 

@@ -23,9 +23,9 @@ from pydantic import Field
 from mdsens.config import Section
 from mdsens.errors import NumericalError
 from mdsens.implicit import fixed_point
-from workflows.benchmark.rows import Row
 from workflows.paper.data import classification
 from workflows.paper.outer import descend, difference
+from workflows.rows import Row
 
 TOLERANCE = 1e-13  # of a projected gradient step, entries of x being at most 1
 MOST_STEPS = 200_000
