@@ -12,13 +12,17 @@ No step of the solver is differentiated: memory does not grow with its iteration
 `jacobian` take (F, x, p) and return (value, Certificate): they judge the point and every linear solve, estimate the
 error, and refuse with the cause. `second_derivative` and `energy_hessian` go one order further.
 
+With optimistix, `Adjoint` is the third: `optimistix.root_find(F, solver, x0, p, adjoint=Adjoint(DenseCholesky()))`.
+
 **The contract.** `root(F)(solver)` has the solver's signature, solver(x0, *p) -> x. F(x, *p) returns a pytree like x.
+Parameters may be given by name, in any order, where F has parameters of these names: solver(x0, lam=1.0, X=X, y=y).
 Everything that is differentiated is an argument p of both: neither may close over it. jvp, vjp, jacfwd, jacrev, grad,
 hessian, any nesting of these, vmap and jit work; x0 has no influence on derivatives; aux outputs carry none. The error
 of the derivative is proportional to that of x*: converge the solver well; `root` assumes F = 0, the values check it. A
 linear solve whose relative residual exceeds the solver's tolerance, a matrix that is singular to working precision, a
 claimed symmetry or a claimed zero mode that is none: outside jit each raises `NumericalError` with the cause, inside
-jit the derivative is NaN. It is never silently a wrong number.
+jit the derivative is NaN. It is never silently a wrong number. `jvp` and `vjp` work under jit and vmap, too: what they
+would refuse is NaN there, and the certificate is batched.
 
 **Conditions.** F is any function; these are ready-made (`mdsens.implicit.conditions`):
 
@@ -96,6 +100,9 @@ References:
     Blondel et al., Efficient and Modular Implicit Differentiation, NeurIPS 2022, arXiv:2105.15183.
 """
 
+import importlib
+from typing import Any
+
 from mdsens.implicit.choice import chosen_solver
 from mdsens.implicit.conditions import Condition, joint, kkt, projected_gradient, stationary
 from mdsens.implicit.dense import DenseCholesky, DenseLU
@@ -138,3 +145,10 @@ __all__ = [
     "vjp",
     "zero_modes",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Return `Adjoint`, which needs optimistix, when it is asked for."""
+    if name != "Adjoint":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module("mdsens.implicit.adjoint").Adjoint

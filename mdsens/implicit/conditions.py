@@ -31,10 +31,12 @@ class Condition(eqx.Module):
     Attributes:
         function: F(x, *p), which vanishes at the solution.
         symmetric: Whether dF/dx is symmetric: F is the gradient of something.
+        reference: The function whose parameters it takes, by the same names, where it knows one.
     """
 
     function: Callable[..., PyTree] = eqx.field(static=True)
     symmetric: bool = eqx.field(static=True, default=False)
+    reference: Callable[..., object] | None = eqx.field(static=True, default=None)
 
     def __call__(self, x: PyTree, *p: PyTree) -> PyTree:
         """Return F(x, *p), a pytree like x."""
@@ -56,7 +58,7 @@ def stationary(objective: Objective) -> Condition:
         rest = eqx.filter(x, eqx.is_inexact_array, inverse=True)
         return jax.grad(lambda y: objective(eqx.combine(y, rest), *p))(floating(x))
 
-    return Condition(gradient, symmetric=True)
+    return Condition(gradient, symmetric=True, reference=objective)
 
 
 def projected_gradient(objective: Objective, bounds: Bounds, *, step: float = 1.0) -> Condition:
@@ -91,7 +93,7 @@ def projected_gradient(objective: Objective, bounds: Bounds, *, step: float = 1.
         slope = gradient(x, *p)
         return jax.tree.map(lambda y, g, low, up: y - jnp.clip(y - step * g, low, up), floating(x), slope, lower, upper)
 
-    return Condition(condition)
+    return Condition(condition, reference=objective)
 
 
 def kkt(objective: Objective, equality: Callable[..., PyTree]) -> Condition:
@@ -114,7 +116,7 @@ def kkt(objective: Objective, equality: Callable[..., PyTree]) -> Condition:
         products = jax.tree.map(jnp.vdot, floating(multipliers), equality(x, *p))
         return objective(x, *p) + jax.tree.reduce(jnp.add, products)
 
-    return stationary(lagrangian)
+    return Condition(stationary(lagrangian), symmetric=True, reference=objective)
 
 
 def joint(*conditions: Callable[..., PyTree]) -> Condition:
@@ -134,7 +136,7 @@ def joint(*conditions: Callable[..., PyTree]) -> Condition:
         parts = zip(conditions, state, strict=True)
         return tuple(require_like(F(state, *p), part, name=f"condition {k}") for k, (F, part) in enumerate(parts))
 
-    return Condition(condition)
+    return Condition(condition, reference=conditions[0] if conditions else None)
 
 
 def _spread(bound: PyTree, like: PyTree) -> PyTree:

@@ -1,5 +1,6 @@
 """`root` and `fixed_point`: give any solver the derivatives that its optimality condition implies."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
@@ -11,6 +12,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree
 
+from mdsens.implicit.arguments import call_of
 from mdsens.implicit.choice import chosen_solver
 from mdsens.implicit.guard import refuse_nan
 from mdsens.implicit.linear import LinearSolver
@@ -62,11 +64,13 @@ def root(
         has_aux: Whether the solver returns (x, aux). aux is any pytree and carries no derivative.
 
     Returns:
-        A decorator: solver(x0, *p) -> x, or (x, aux), becomes a function with the same (positional) arguments.
+        A decorator: solver(x0, *p) -> x, or (x, aux), becomes a function with the same arguments. What is
+        given by position goes to F by position, what is given by name under that name, in any order.
 
     Raises:
         ValueError: When differentiated: F does not return a pytree like x, x is not made of float64, the null space has
             another structure. When called: `has_aux` and the solver's result is not a pair.
+        TypeError: When called: F has no parameter of a name by which the solver was given one.
         RuntimeError: When called: JAX's x64 mode is off.
 
     Notes:
@@ -83,9 +87,7 @@ def root(
     def decorate(solver: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(solver)
         def differentiable_solver(*args: P.args, **kwargs: P.kwargs) -> R:
-            if kwargs:
-                raise TypeError(f"pass {sorted(kwargs)} by position: the optimality function gets F(x, *p) that way.")
-            return _call(solver, args, F=F, linear_solver=linear_solver, null_space=null_space, has_aux=has_aux)
+            return _call(solver, args, kwargs, F=F, linear_solver=linear_solver, null_space=null_space, has_aux=has_aux)
 
         return differentiable_solver
 
@@ -117,17 +119,24 @@ def fixed_point(
         ValueError: As for `root`, with T in the place of F.
         RuntimeError: As for `root`.
     """
+    return root(_Difference(T), linear_solver=linear_solver, null_space=null_space, has_aux=has_aux)
 
-    def difference(x: PyTree, *p: PyTree) -> PyTree:
-        image = require_like(T(x, *p), x, name="the fixed-point iteration")
+
+@dataclasses.dataclass(frozen=True)
+class _Difference:
+    """The condition x - T(x, *p) = 0 of a fixed point."""
+
+    reference: Callable[..., PyTree]
+
+    def __call__(self, x: PyTree, *p: PyTree) -> PyTree:
+        image = require_like(self.reference(x, *p), x, name="the fixed-point iteration")
         return jax.tree.map(jnp.subtract, floating(x), image)
-
-    return root(difference, linear_solver=linear_solver, null_space=null_space, has_aux=has_aux)
 
 
 def _call(
     solver: Callable[..., Any],
     args: tuple[PyTree, ...],
+    kwargs: dict[str, PyTree],
     *,
     F: Optimality,
     linear_solver: LinearSolver | None,
@@ -136,11 +145,16 @@ def _call(
 ) -> Any:
     """Run the solver inside a `jax.custom_jvp` over the array leaves of its arguments."""
     require_x64()
-    arguments = split(args)
+    call = call_of(F, solver, len(args), tuple(kwargs))
+    F = call.as_called(F)
+    if null_space is not None and not isinstance(null_space, NullSpace):
+        null_space = call.as_called(null_space)
+    arguments = split(call.taken(args, kwargs))
     results: list[Split] = []  # the solver's latest result; only its structure and static leaves are used
 
     def run(leaves: list[Any]) -> list[Array]:
-        result = split(_checked_result(solver(*arguments.join(leaves)), has_aux=has_aux))
+        by_position, by_name = call.given(*arguments.join(leaves))
+        result = split(_checked_result(solver(*by_position, **by_name), has_aux=has_aux))
         results[:] = [result]
         return result.leaves
 
@@ -150,10 +164,10 @@ def _call(
         solution_leaves = implicit(leaves)
         result = results[0].join(solution_leaves)
         x = result[0] if has_aux else result
-        _, *p = arguments.join(leaves)
-        n_start = len(split(args[0]).leaves)
+        x0, p = arguments.join(leaves)
+        n_start = len(split(x0).leaves)
         p_tangents = [None if isinstance(t, SymbolicZero) else t for t in leaf_tangents[n_start:]]
-        x_tangents = _tangents(F, x, tuple(p), p_tangents, linear_solver=linear_solver, null_space=null_space)
+        x_tangents = _tangents(F, x, p, p_tangents, linear_solver=linear_solver, null_space=null_space)
         aux_tangents = [zero_tangent(leaf) for leaf in solution_leaves[len(x_tangents) :]]
         return solution_leaves, x_tangents + aux_tangents
 

@@ -2,15 +2,15 @@ r"""Derivatives of a solution with a verdict: `jvp`, `vjp` and `jacobian` return
 
 `root` differentiates whatever a solver returned; here the state is at hand, so that it can be judged: does F vanish,
 did every linear solve succeed, and how far is the answer from that at the exact solution? The last is estimated by how
-the answer changes, to first order, under the remaining Newton step :math:`\delta = -A^{+} F`.
+the answer changes, to first order, under the remaining Newton step :math:`\delta = -A^{+} F`. Under jit and vmap
+nothing can be refused: the value is NaN where it would be, and the certificate is made of traced arrays.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -31,8 +31,7 @@ STATIONARITY = 1e-6
 Flat = Float[Array, " _"]  # unknowns or parameters, flat
 
 
-@dataclasses.dataclass(frozen=True)
-class Certificate:
+class Certificate(eqx.Module):
     r"""How good an implicit derivative is.
 
     Attributes:
@@ -46,17 +45,19 @@ class Certificate:
         way: "forward" or "adjoint".
         method: The linear solver, in words.
         at_any_point: True when F was not required to vanish: the value is then no derivative of a solution.
+
+    Under vmap every number in it has a batch's leading axis.
     """
 
-    condition: float
-    residual: np.ndarray
-    n_steps: np.ndarray
-    error: np.ndarray
-    zero_modes: int
-    frozen: int
-    way: str
-    method: str
-    at_any_point: bool
+    condition: float | Float[Array, ""]
+    residual: np.ndarray | Float[Array, " k"]
+    n_steps: np.ndarray | Int[Array, " k"]
+    error: np.ndarray | Float[Array, " k"]
+    zero_modes: int | Int[Array, ""]
+    frozen: int | Int[Array, ""]
+    way: str = eqx.field(static=True)
+    method: str = eqx.field(static=True)
+    at_any_point: bool = eqx.field(static=True)
 
 
 class _Problem(eqx.Module):
@@ -67,8 +68,9 @@ class _Problem(eqx.Module):
     p: tuple[PyTree, ...]
     solver: LinearSolver
     null_space: NullSpace | NullSpaceFn | None
-    stationarity: float
-    at_any_point: bool
+    stationarity: float = eqx.field(static=True)
+    at_any_point: bool = eqx.field(static=True)
+    traced: bool = eqx.field(static=True)
 
 
 def jvp(
@@ -100,13 +102,15 @@ def jvp(
     Raises:
         NumericalError: When F does not vanish at x or the linear solve failed; the message names the cause.
         ValueError: When F, x, p or the tangents do not fit together.
-        TypeError: Inside jit, where nothing can be judged.
+
+    Notes:
+        Under jit and vmap refusals are NaN, and the value may be differentiated once more (x held, as it is given).
 
     References:
         Blondel et al., NeurIPS 2022, arXiv:2105.15183, eq. 2 and Theorem 1.
     """
-    problem = _problem(F, x, p, linear_solver, null_space, stationarity, at_any_point=at_any_point)
-    direction = _flat_like(tangents, p, "the tangents")[None]
+    problem = _problem(F, x, p, linear_solver, null_space, stationarity, tangents, at_any_point=at_any_point)
+    direction = _flat_like(tangents, problem.p, "the tangents")[None]
     value, certificate = _certified(problem, _forward(problem, direction), "forward")
     return _unknowns(problem)[1](value[0]), certificate
 
@@ -140,12 +144,11 @@ def vjp(
     Raises:
         NumericalError: As for `jvp`.
         ValueError: As for `jvp`.
-        TypeError: As for `jvp`.
     """
-    problem = _problem(F, x, p, linear_solver, null_space, stationarity, at_any_point=at_any_point)
-    v = _flat_like(cotangent, x, "the cotangent")[None]
+    problem = _problem(F, x, p, linear_solver, null_space, stationarity, cotangent, at_any_point=at_any_point)
+    v = _flat_like(cotangent, problem.x, "the cotangent")[None]
     value, certificate = _certified(problem, _adjoint(problem, v), "adjoint")
-    return ravel_pytree(floating(p))[1](value[0]), certificate
+    return ravel_pytree(floating(problem.p))[1](value[0]), certificate
 
 
 def jacobian(
@@ -177,7 +180,6 @@ def jacobian(
     Raises:
         NumericalError: As for `jvp`.
         ValueError: As for `jvp`.
-        TypeError: As for `jvp`.
     """
     problem = _problem(F, x, p, linear_solver, null_space, stationarity, at_any_point=at_any_point)
     matrix, certificate = _matrix(problem)
@@ -193,7 +195,7 @@ def flat_jacobian(
     null_space: NullSpace | NullSpaceFn | None = None,
     stationarity: float = STATIONARITY,
     at_any_point: bool = False,
-) -> tuple[Float[np.ndarray, "n m"], Certificate]:
+) -> tuple[Float[np.ndarray | Array, "n m"], Certificate]:
     """Return what `jacobian` returns as one matrix, rows and columns in the order of `ravel_pytree` of x and of p.
 
     Args:
@@ -208,7 +210,7 @@ def flat_jacobian(
     return _matrix(_problem(F, x, p, linear_solver, null_space, stationarity, at_any_point=at_any_point))
 
 
-def _matrix(problem: _Problem) -> tuple[np.ndarray, Certificate]:
+def _matrix(problem: _Problem) -> tuple[Any, Certificate]:
     unknowns, parameters = _unknowns(problem)[0], ravel_pytree(floating(problem.p))[0]
     if parameters.size <= unknowns.size:
         columns, certificate = _certified(problem, _forward(problem, jnp.eye(parameters.size)), "forward")
@@ -223,6 +225,7 @@ def _problem(
     linear_solver: LinearSolver | None,
     null_space: NullSpace | NullSpaceFn | None,
     stationarity: float,
+    direction: PyTree = None,
     *,
     at_any_point: bool,
 ) -> _Problem:
@@ -231,10 +234,9 @@ def _problem(
         raise ValueError(f"p must be the tuple of F's parameters, F(x, *p), got a {type(p).__name__}: write (p,).")
     x, p = with_float_arrays(x), with_float_arrays(p)
     require_double_precision(x)
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((x, p))):
-        raise TypeError("values with a verdict cannot be made inside jit, grad or vmap: decorate the solver with root.")
+    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((x, p, direction)))
     solver = chosen_solver(linear_solver, F, x)
-    return _Problem(F, x, p, solver, null_space, stationarity, at_any_point)
+    return _Problem(F, x, p, solver, null_space, stationarity, at_any_point, traced)
 
 
 def _unknowns(problem: _Problem) -> tuple[Flat, Callable[[Flat], PyTree]]:
@@ -304,10 +306,13 @@ def _forward(problem: _Problem, directions: Float[Array, "k m"]) -> _Raw:
         return jax.jvp(along, (x,), (step,))[1]
 
     solve = jax.vmap(system.certified)
-    value, residual, n_steps = solve(-jax.vmap(lambda dp: slope(x, dp))(directions))
+    slopes = -jax.vmap(lambda dp: slope(x, dp))(directions)
+    value, residual, n_steps = solve(slopes)
     here = condition(x, p)
     step, _, _ = system.certified(-here)
     change, _, _ = solve(-jax.vmap(drift)(value, directions))
+    if problem.traced:  # it may be differentiated
+        value = jax.vmap(system.solve)(slopes)
     return _judged(system, here, value, residual, n_steps, change)
 
 
@@ -328,12 +333,16 @@ def _adjoint(problem: _Problem, cotangents: Float[Array, "k n"]) -> _Raw:
     here = condition(x, p)
     step, _, _ = system.certified(-here)
     weight_change, _, _ = solve(-jax.vmap(drift)(weights))
+    if problem.traced:  # it may be differentiated
+        weights = jax.vmap(lambda v: jax.linear_transpose(system.solve, v)(v)[0])(cotangents)
     value = jax.vmap(lambda w: pull(x, w))(weights)
     change = jax.vmap(lambda w, dw: jax.jvp(pull, (x, w), (step, dw))[1])(weights, weight_change)
     return _judged(system, here, value, residual, n_steps, change)
 
 
-def _certified(problem: _Problem, raw: _Raw, way: str) -> tuple[np.ndarray, Certificate]:
+def _certified(problem: _Problem, raw: _Raw, way: str) -> tuple[Any, Certificate]:
+    if problem.traced:
+        return _traced(problem, raw, way)
     found = jax.device_get(raw)
     if not problem.at_any_point and not found.condition <= problem.stationarity:
         raise NumericalError(
@@ -358,7 +367,27 @@ def _certified(problem: _Problem, raw: _Raw, way: str) -> tuple[np.ndarray, Cert
     return np.asarray(found.value), certificate
 
 
-def _as_tree(matrix: np.ndarray, problem: _Problem) -> PyTree:
+def _traced(problem: _Problem, raw: _Raw, way: str) -> tuple[Float[Array, "k m"], Certificate]:
+    """Return the values, NaN where they would be refused, and a certificate that carries no derivatives."""
+    refused = ~jnp.isfinite(raw.value).all()
+    if not problem.at_any_point:
+        refused |= ~(raw.condition <= problem.stationarity)
+    held = jax.lax.stop_gradient(raw)
+    certificate = Certificate(
+        condition=held.condition,
+        residual=held.residual,
+        n_steps=held.n_steps,
+        error=jnp.linalg.norm(held.change, axis=1),
+        zero_modes=held.zero_modes,
+        frozen=held.frozen,
+        way=way,
+        method=problem.solver.name,
+        at_any_point=problem.at_any_point,
+    )
+    return jnp.where(refused, jnp.nan, raw.value), certificate
+
+
+def _as_tree(matrix: np.ndarray | Array, problem: _Problem) -> PyTree:
     """Return the (n, m) matrix as a pytree like x of tuples like p."""
     _, unravel = ravel_pytree(floating(problem.p))
     rows = jax.vmap(unravel)(jnp.asarray(matrix))

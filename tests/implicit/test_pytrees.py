@@ -148,11 +148,6 @@ def test_aux_without_a_pair_is_refused() -> None:
         root(lambda x, p: x - p, has_aux=True)(lambda x0, p: p)(jnp.array(1.0), jnp.array(1.0))
 
 
-def test_keyword_parameters_are_refused() -> None:
-    with pytest.raises(TypeError, match=r"pass \['p'\] by position"):
-        root(lambda x, p: x - p)(lambda x0, p: p)(jnp.array(1.0), p=jnp.array(1.0))
-
-
 def test_null_space_of_another_shape_is_refused_with_both_named() -> None:
     null_space = NullSpace.from_modes([jnp.ones(4)])
     solve = root(lambda x, p: x - p, null_space=null_space)(lambda x0, p: p)

@@ -146,8 +146,6 @@ def test_arguments_that_do_not_fit_are_refused():
         jvp(lambda x, p: x[:2], X, (P,), (P,))
     with pytest.raises(ValueError, match="every floating-point leaf of x must be float64"):
         jvp(F, X.astype(jnp.float32), (P,), (P,))
-    with pytest.raises(TypeError, match="decorate the solver with root"):
-        jax.jit(lambda p: jvp(F, X, (p,), (p,))[0])(P)
     with pytest.raises(NumericalError, match="not finite"):
         jvp(F, jnp.full(N, jnp.nan), (P,), (P,), at_any_point=True)
 

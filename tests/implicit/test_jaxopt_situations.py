@@ -1,0 +1,263 @@
+"""What users of jaxopt write, with nothing but the names exchanged: ridge regression in every way of calling it."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import numpy as np
+import optimistix as optx
+import pytest
+
+from mdsens.errors import NumericalError
+from mdsens.implicit import (
+    Adjoint,
+    DenseCholesky,
+    DenseLU,
+    Iterative,
+    NullSpace,
+    fixed_point,
+    jvp,
+    root,
+    stationary,
+    vjp,
+)
+
+N, M = 30, 4
+LAM = 3.0
+
+
+@pytest.fixture(scope="module")
+def data():
+    generator = np.random.default_rng(0)
+    return jnp.asarray(generator.standard_normal((N, M))), jnp.asarray(generator.standard_normal(N))
+
+
+def loss(x, lam, X, y):
+    return 0.5 * jnp.sum((X @ x - y) ** 2) + 0.5 * lam * jnp.sum(x**2)
+
+
+optimality = jax.grad(loss)
+
+
+def closed(lam, X, y):
+    return jnp.linalg.solve(X.T @ X + lam * jnp.eye(M), X.T @ y)
+
+
+def ridge(init, lam, X, y):
+    del init
+    return closed(lam, X, y)
+
+
+def opaque(function):
+    """A solver whose own derivatives are of no use."""
+
+    @functools.wraps(function)
+    def solver(*args, **kwargs):
+        return jax.lax.stop_gradient(function(*args, **kwargs))
+
+    return solver
+
+
+@pytest.fixture(scope="module")
+def slope(data):
+    return jax.jacfwd(closed)(LAM, *data)
+
+
+def test_vjp_by_the_rows_of_the_identity(data, slope):
+    x = closed(LAM, *data)
+
+    def condition(x, lam):
+        return optimality(x, lam, *data)
+
+    rows = jax.vmap(lambda g: vjp(condition, x, (LAM,), g)[0][0])(jnp.eye(M))
+    np.testing.assert_allclose(rows, slope, rtol=1e-12)
+
+
+def test_jvp_along_one_parameter(data, slope):
+    x = closed(LAM, *data)
+
+    def condition(x, lam):
+        return optimality(x, lam, *data)
+
+    found, certificate = jvp(condition, x, (LAM,), (1.0,))
+    np.testing.assert_allclose(found, slope, rtol=1e-12)
+    assert certificate.condition < 1e-12
+    under_jit, traced = jax.jit(lambda t: jvp(condition, x, (LAM,), (t,)))(2.0)
+    np.testing.assert_allclose(under_jit, 2 * slope, rtol=1e-12)
+    assert traced.residual.shape == (1,)
+
+
+@pytest.mark.parametrize("derivative", [jax.jacrev, jax.jacfwd])
+def test_a_decorated_solver_by_position_from_a_python_number(data, slope, derivative):
+    solver = root(optimality)(opaque(ridge))
+    np.testing.assert_allclose(derivative(solver, argnums=1)(None, LAM, *data), slope, rtol=1e-12)
+    np.testing.assert_allclose(jax.jit(derivative(solver, argnums=1))(None, LAM, *data), slope, rtol=1e-12)
+
+
+def test_with_aux(data, slope):
+    solver = root(optimality, has_aux=True)(
+        opaque(lambda init, lam, X, y: (closed(lam, X, y), {"steps": jnp.array(3)}))
+    )
+    jacobian, aux = jax.jacrev(solver, argnums=1, has_aux=True)(None, LAM, *data)
+    np.testing.assert_allclose(jacobian, slope, rtol=1e-12)
+    assert aux == {"steps": 3}
+
+
+@pytest.mark.parametrize("decorate", [root(optimality), root(stationary(loss), linear_solver=DenseCholesky())])
+@pytest.mark.parametrize("names", [("lam", "X", "y"), ("y", "X", "lam"), ("X", "lam", "y")])
+def test_keywords_in_any_order(data, slope, decorate, names):
+    solver, (X, y) = decorate(opaque(ridge)), data
+
+    def solution(lam):
+        given = {"lam": lam, "X": X, "y": y}
+        return solver(None, **{name: given[name] for name in names})
+
+    np.testing.assert_allclose(jax.jacrev(solution)(LAM), slope, rtol=1e-12)
+
+
+def test_keywords_of_a_solver_in_another_order_and_with_its_start_by_name(data, slope):
+    def other(init, y, lam, X):
+        return closed(lam, X, y)
+
+    def condition(x, X, y, lam):
+        return optimality(x, lam, X, y)
+
+    X, y = data
+    solver = root(condition)(opaque(other))
+    np.testing.assert_allclose(jax.jacrev(lambda lam: solver(init=None, lam=lam, y=y, X=X))(LAM), slope, rtol=1e-12)
+
+
+def test_some_by_position_and_the_rest_by_name(data):
+    X, y = data
+    solver = root(optimality)(opaque(ridge))
+    gradient = jax.grad(lambda y: solver(None, LAM, y=y, X=X)[0])(y)
+    np.testing.assert_allclose(gradient, jax.grad(lambda y: closed(LAM, X, y)[0])(y), rtol=1e-10, atol=1e-14)
+
+
+def test_keyword_only_parameters_and_a_null_space_that_takes_them(data, slope):
+    def condition(x, *, lam, X, y):
+        return optimality(x, lam, X, y)
+
+    def none(x, *, lam, X, y):
+        return NullSpace.empty(x)
+
+    X, y = data
+    solver = root(condition, null_space=none)(opaque(lambda init, **p: closed(**p)))
+    np.testing.assert_allclose(jax.jacfwd(lambda lam: solver(None, y=y, lam=lam, X=X))(LAM), slope, rtol=1e-12)
+
+
+def test_a_fixed_point_by_name(data, slope):
+    def step(x, lam, X, y):
+        return x - 0.01 * optimality(x, lam, X, y)
+
+    X, y = data
+    solver = fixed_point(step)(opaque(ridge))
+    np.testing.assert_allclose(jax.jacrev(lambda lam: solver(None, y=y, X=X, lam=lam))(LAM), slope, rtol=1e-10)
+    np.testing.assert_allclose(jax.jacfwd(solver, argnums=1)(None, LAM, X, y), slope, rtol=1e-10)
+
+
+def test_values_are_differentiated_once_more_and_batched(data):
+    x = closed(LAM, *data)
+
+    def condition(x, lam):
+        return optimality(x, lam, *data)
+
+    def along(lam):
+        return jvp(condition, x, (lam,), (1.0,), at_any_point=True)[0].sum()
+
+    def back(lam):
+        return vjp(condition, x, (lam,), jnp.ones(M), at_any_point=True)[0][0]
+
+    step = 1e-5
+    for value in (along, back):
+        difference = (value(LAM + step) - value(LAM - step)) / (2 * step)
+        np.testing.assert_allclose(jax.grad(value)(LAM), difference, rtol=1e-8)
+    several = jnp.array([LAM, 2 * LAM])
+    np.testing.assert_allclose(jax.vmap(along)(several), [along(lam) for lam in several], rtol=1e-12)
+
+
+def test_a_refusal_is_nan_in_its_own_lane_and_a_sentence_outside(data):
+    def condition(x, lam):
+        return optimality(x, lam, *data)
+
+    points = jnp.stack([closed(LAM, *data), jnp.ones(M)])
+    values, certificate = jax.vmap(lambda x: jvp(condition, x, (LAM,), (1.0,)))(points)
+    assert np.isfinite(values[0]).all()
+    assert np.isnan(values[1]).all()
+    assert certificate.condition.shape == (2,)
+    assert certificate.way == "forward"
+    with pytest.raises(NumericalError, match="F does not vanish at x"):
+        jvp(condition, points[1], (LAM,), (1.0,))
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (("lamb", "X", "y"), "has no parameter lamb: did you mean lam"),
+        (("lam", "X", "tol"), "has no parameter tol: it takes lam, X, y. Bind what only the solver needs"),
+        (("lam", "X"), "do not fit the solver's arguments: missing a required argument: 'y'"),
+    ],
+)
+def test_names_that_the_condition_does_not_know_are_refused(names, sentence):
+    solver = root(optimality)(lambda init, **p: init)
+    with pytest.raises(TypeError, match=sentence):
+        solver(jnp.zeros(M), **dict.fromkeys(names, 1.0))
+
+
+def test_a_missing_start_is_named():
+    with pytest.raises(TypeError, match="without its first argument, the starting point init"):
+        root(optimality)(ridge)(lam=1.0)
+
+
+# -- optimistix
+
+
+def residuals(x, p):
+    lam, X, y = p
+    return X @ x - y, jnp.sqrt(lam) * x
+
+
+def objective(x, p):
+    return loss(x, *p)
+
+
+def slopes(x, p):
+    return optimality(x, *p)
+
+
+def stepped(x, p):
+    return x - 0.01 * optimality(x, *p)
+
+
+TIGHT = {"rtol": 1e-12, "atol": 1e-12}
+CALLS = {
+    "root_find": lambda p, a: optx.root_find(slopes, optx.Newton(**TIGHT), jnp.zeros(M), p, adjoint=a),
+    "minimise": lambda p, a: optx.minimise(objective, optx.BFGS(**TIGHT), jnp.zeros(M), p, adjoint=a),
+    "least_squares": lambda p, a: optx.least_squares(
+        residuals, optx.LevenbergMarquardt(**TIGHT), jnp.zeros(M), p, adjoint=a
+    ),
+    "fixed_point": lambda p, a: optx.fixed_point(
+        stepped, optx.FixedPointIteration(**TIGHT), jnp.zeros(M), p, adjoint=a, max_steps=10_000
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_optimistix_takes_our_adjoint(data, slope, name):
+    adjoint = Adjoint(DenseLU() if name == "fixed_point" else DenseCholesky())
+
+    def solution(lam):
+        return CALLS[name]((lam, *data), adjoint).value
+
+    np.testing.assert_allclose(jax.jacfwd(solution)(LAM), slope, rtol=1e-9)
+    np.testing.assert_allclose(jax.jit(jax.jacrev(solution))(LAM), slope, rtol=1e-9)
+
+
+def test_what_our_solver_cannot_solve_is_no_derivative_in_optimistix(data):
+    hasty = Adjoint(Iterative(lx.CG(rtol=1e-1, atol=1e-1, max_steps=1), symmetric=True))
+
+    def solution(lam):
+        return CALLS["root_find"]((lam, *data), hasty).value
+
+    assert np.isnan(jax.jit(jax.jacfwd(solution))(LAM)).all()
