@@ -10,7 +10,7 @@ import numpy as np
 
 from mdsens.energy.paths import Selection, select
 from mdsens.errors import NumericalError
-from mdsens.relax import Relaxation, relax
+from mdsens.relaxation import Relaxation, relax
 from mdsens.response import LinearResponse, linear_response
 from mdsens.results import Verdict
 from mdsens.sensitivity import PositionSensitivity, position_sensitivity, pull_back

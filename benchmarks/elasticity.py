@@ -16,7 +16,7 @@ from jax_md.energy import soft_sphere
 from mdsens.energy import State
 from mdsens.energy.parameters import at_pairs
 from mdsens.observables import bulk_modulus, elastic_tensor
-from mdsens.relax import relax
+from mdsens.relaxation import relax
 from mdsens.response import linear_response
 from mdsens.results import check
 from mdsens.sensitivity import gradient

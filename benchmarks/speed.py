@@ -19,7 +19,7 @@ from benchmarks.peers import JaxoptPeer, unrolled_memory
 from mdsens.energy.parameters import PerParticle
 from mdsens.energy.paths import select
 from mdsens.observables import energy
-from mdsens.relax import Relaxation, relax
+from mdsens.relaxation import Relaxation, relax
 from mdsens.response import linear_response
 from mdsens.sensitivity import gradient, position_sensitivity
 from mdsens.sweep import default_workers

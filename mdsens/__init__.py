@@ -2,7 +2,7 @@
 
 The way through the package is a straight line: a configuration and a potential are relaxed, the relaxed state's linear
 response is built once, and every sensitivity comes from it with a certificate. Importing this package imports no room:
-name the room you need, as in ``from mdsens.relax import relax``. Numerical rooms need float64
+name the room you need, as in ``from mdsens.relaxation import relax``. Numerical rooms need float64
 (``jax.config.update("jax_enable_x64", True)`` before the first array is made).
 """
 

@@ -17,10 +17,10 @@ from mdsens import io
 from mdsens.config import OutputOptions, Section, distinct, load
 from mdsens.energy.paths import select
 from mdsens.errors import NumericalError, UserError
-from mdsens.fit import Case, FitSettings, Iteration, Target, case_arrays, history_arrays, run_case, structure_arrays
-from mdsens.fit.cases import RIGHT, box_array, perturbed, with_values
-from mdsens.fit.identify import identify
-from mdsens.fit.records import Outcome
+from mdsens.fitting import Case, FitSettings, Iteration, Target, case_arrays, history_arrays, run_case, structure_arrays
+from mdsens.fitting.cases import RIGHT, box_array, perturbed, with_values
+from mdsens.fitting.identify import identify
+from mdsens.fitting.records import Outcome
 from mdsens.response import linear_response
 from mdsens.sensitivity import position_sensitivity
 from workflows.checks import Check

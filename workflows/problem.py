@@ -16,7 +16,7 @@ from mdsens.config import RegistrySection, RelaxationOptions, Section
 from mdsens.energy import Potential, Sum
 from mdsens.errors import UserError
 from mdsens.io import StoredRun, restored_params
-from mdsens.relax import MINIMIZERS, RelaxationSettings
+from mdsens.relaxation import MINIMIZERS, RelaxationSettings
 from mdsens.types import Configuration
 from systems.frozen import with_frozen
 

@@ -18,7 +18,7 @@ from mdsens.errors import UserError
 from mdsens.observables import check_names
 from mdsens.pressure import PressureSettings, taken_as_relaxed_at_pressure
 from mdsens.pressure.sensitivity import PRESSURE
-from mdsens.relax import History, Relaxation, RelaxationSettings, taken_as_relaxed
+from mdsens.relaxation import History, Relaxation, RelaxationSettings, taken_as_relaxed
 from mdsens.results import Verdict
 from mdsens.types import PeriodicBox, replaced
 from workflows.checks import Check, same

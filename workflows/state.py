@@ -14,7 +14,7 @@ from mdsens.energy import State
 from mdsens.energy.strain import strained
 from mdsens.errors import UserError
 from mdsens.pressure import JointSensitivity, PressureRelaxation, PressureSettings, relax_at_pressure
-from mdsens.relax import Relaxation, RelaxationSettings, relax
+from mdsens.relaxation import Relaxation, RelaxationSettings, relax
 from mdsens.results import Verdict
 from mdsens.sensitivity import ObservableSensitivity, PositionSensitivity
 from workflows.problem import Problem, ProblemSections, build_problem

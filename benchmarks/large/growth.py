@@ -12,7 +12,7 @@ from benchmarks.large.options import Config
 from benchmarks.large.parts import Part, Result, Spec, by_size, median
 from benchmarks.large.problems import Lattice, lattice, random_half
 from benchmarks.large.stages import response_stages
-from mdsens.relax import relax
+from mdsens.relaxation import relax
 from mdsens.results import check
 from workflows.rows import Row
 

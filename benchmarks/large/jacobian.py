@@ -21,7 +21,7 @@ from mdsens.energy import gradient_at
 from mdsens.energy.paths import select
 from mdsens.hessian import hessian
 from mdsens.hessian.derivatives import mixed
-from mdsens.relax import relax
+from mdsens.relaxation import relax
 from mdsens.response import LinearResponse, linear_response
 from mdsens.results import check
 from mdsens.sensitivity import PositionSensitivity, position_sensitivity

@@ -12,7 +12,7 @@ from benchmarks.large.clock import timed
 from benchmarks.large.options import Config
 from benchmarks.large.parts import Part, Result, Spec
 from benchmarks.large.problems import Lattice, lattice, packing
-from mdsens.relax import MINIMIZERS, Relaxation, RelaxationSettings, relax
+from mdsens.relaxation import MINIMIZERS, Relaxation, RelaxationSettings, relax
 from mdsens.types import replaced
 from workflows.problem import Problem
 

@@ -18,7 +18,7 @@ from benchmarks.large.parts import Part, Result, Spec, by_size, largest, median
 from benchmarks.large.problems import many_species
 from benchmarks.large.stages import bare
 from mdsens.energy.paths import select
-from mdsens.relax import Relaxation, relax
+from mdsens.relaxation import Relaxation, relax
 from mdsens.response import linear_response
 from mdsens.results import Verdict
 from mdsens.sensitivity import PositionSensitivity, position_sensitivity

@@ -16,7 +16,7 @@ from benchmarks.large.lammps import Start
 from mdsens.energy import Potential, State
 from mdsens.energy.parameters import PairParameter, PerPair, PerParticle, PerSpecies, flattened
 from mdsens.energy.paths import Selection
-from mdsens.relax import Relaxation, RelaxationSettings
+from mdsens.relaxation import Relaxation, RelaxationSettings
 from mdsens.types import Configuration, PeriodicBox, replaced
 from potentials.soft_sphere import SoftSphere
 from workflows.problem import Problem

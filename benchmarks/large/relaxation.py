@@ -14,7 +14,7 @@ from benchmarks.large.parts import Part, Result, Spec, by_size, largest, median
 from benchmarks.large.problems import directions, lammps_start, packing, with_own_diameters
 from benchmarks.large.stages import further_seconds, response_stages
 from mdsens.energy.paths import select
-from mdsens.relax import Relaxation, relax
+from mdsens.relaxation import Relaxation, relax
 from mdsens.results import check
 from workflows.problem import Problem
 from workflows.rows import Row

@@ -18,7 +18,7 @@ from benchmarks.large.problems import packing
 from mdsens.energy.paths import Selection, select
 from mdsens.hessian import LinearSolver, factorise, hessian
 from mdsens.hessian.derivatives import mixed
-from mdsens.relax import relax
+from mdsens.relaxation import relax
 from mdsens.response import LinearResponse, linear_response
 from mdsens.results import check
 from mdsens.sensitivity import position_sensitivity

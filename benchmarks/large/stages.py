@@ -11,7 +11,7 @@ from benchmarks.large.clock import median_seconds, timed
 from mdsens.energy.paths import Selection
 from mdsens.hessian import factorise, hessian
 from mdsens.observables import pressure
-from mdsens.relax import Relaxation
+from mdsens.relaxation import Relaxation
 from mdsens.response import linear_response
 from mdsens.sensitivity import gradient, position_sensitivity
 from mdsens.sensitivity.core import forward

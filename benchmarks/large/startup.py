@@ -47,7 +47,7 @@ def main() -> None:
     prepare_jax()
     marks["jax"] = time.time()
     from mdsens.config import load
-    from mdsens.relax import relax
+    from mdsens.relaxation import relax
     from workflows.problem import build_problem
     from workflows.sensitivity import Config as Sensitivity
 

@@ -82,8 +82,8 @@ def relax_batch(
 ) -> RelaxationBatch:
     """Relax all members at fixed box, each to its own convergence.
 
-    Every member goes the way of ``mdsens.relax``: FIRE to 1e-4 epsilon/sigma, then Newton steps that must not change
-    its backbone, else FIRE to a tenth of that, and so on. From a random start rounding decides which minimum is
+    Every member goes the way of ``mdsens.relaxation``: FIRE to 1e-4 epsilon/sigma, then Newton steps that must not
+    change its backbone, else FIRE to a tenth of that, and so on. From a random start rounding decides which minimum is
     reached, so that a member may end in another one than it does alone.
 
     Args:

@@ -18,8 +18,8 @@ from mdsens.equilibrium.observables import Observable
 from mdsens.equilibrium.records import Samples, ThermalSettings
 from mdsens.errors import NumericalError, UserError
 from mdsens.neighbors import Grid, smallest_height
-from mdsens.relax import RelaxationSettings, relax
-from mdsens.relax.descent import Reach, find_pairs, fitting_grid
+from mdsens.relaxation import RelaxationSettings, relax
+from mdsens.relaxation.descent import Reach, find_pairs, fitting_grid
 from mdsens.results import Verdict, check
 from mdsens.types import PeriodicBox, replaced
 

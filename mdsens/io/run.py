@@ -20,7 +20,7 @@ from mdsens.io.provenance import Provenance, write_provenance
 from mdsens.io.tables import Groups, write_groups
 from mdsens.neighbors import numbered_pairs
 from mdsens.pressure import JointSensitivity, PressureRelaxation
-from mdsens.relax import Relaxation
+from mdsens.relaxation import Relaxation
 from mdsens.results import Verdict
 from mdsens.sensitivity.records import ObservableSensitivity, PositionSensitivity
 from mdsens.types import PeriodicBox

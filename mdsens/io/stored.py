@@ -19,7 +19,7 @@ from mdsens.io.provenance import Provenance, read_provenance
 from mdsens.io.reading import attributes, child, damage, numbers, read_attributes, texts
 from mdsens.io.run import ANALYSES, KIND, LAYOUT
 from mdsens.io.tables import read_groups
-from mdsens.relax import History
+from mdsens.relaxation import History
 from mdsens.results import Verdict
 from mdsens.sensitivity.records import ObservableSensitivity, PositionSensitivity
 from mdsens.types import Box, Configuration, FreeBox, Groups, PeriodicBox

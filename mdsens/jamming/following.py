@@ -18,7 +18,7 @@ from mdsens.pressure import (
     relax_at_pressure,
     taken_as_relaxed_at_pressure,
 )
-from mdsens.relax import RelaxationSettings, taken_as_relaxed
+from mdsens.relaxation import RelaxationSettings, taken_as_relaxed
 from mdsens.response import linear_response
 from mdsens.results import Verdict
 from mdsens.sweep import Record

@@ -22,8 +22,8 @@ from mdsens.energy.strain import enthalpy_gradient, periodic_box, strained
 from mdsens.errors import NumericalError, UserError
 from mdsens.given import is_number, shown
 from mdsens.pressure.freedom import BoxKind, free_strains
-from mdsens.relax import History, Relaxation, RelaxationSettings, relax
-from mdsens.relax.scales import scales
+from mdsens.relaxation import History, Relaxation, RelaxationSettings, relax
+from mdsens.relaxation.scales import scales
 from mdsens.response import BorderedResponse, bordered, linear_response
 from mdsens.results import Verdict
 from mdsens.types import Configuration, replaced
@@ -174,7 +174,7 @@ def taken_as_relaxed_at_pressure(
     """Judge a state that was relaxed at constant pressure earlier or elsewhere as it is: nothing moves.
 
     Args:
-        relaxation: The state in its box, from ``mdsens.relax.taken_as_relaxed``.
+        relaxation: The state in its box, from ``mdsens.relaxation.taken_as_relaxed``.
         pressure: Pressure P, units of energy per volume.
         strains: Free strains of the box, shape (s, d, d), from ``free_strains``.
         stress_error: Largest deviation of the stress from the pressure, units of epsilon/sigma^d, > 0.

@@ -14,7 +14,7 @@ from mdsens.hessian import LinearSolver, factorise
 from mdsens.hessian.any_energy import unknowns_of
 from mdsens.linear import Factor
 from mdsens.neighbors.backbone import Network, changes_within, contact_network, is_kinked, with_contacts
-from mdsens.relax import Relaxation
+from mdsens.relaxation import Relaxation
 from mdsens.response.linear import LinearResponse
 from mdsens.response.null_space import ZeroModes, known_zero_modes, project_out, spectrum_edge
 from mdsens.results import Verdict

@@ -16,7 +16,7 @@ from mdsens.given import is_concrete
 from mdsens.implicit import DenseCholesky, NullSpace, root
 from mdsens.neighbors import every_pair, layers_within, pair_distances
 from mdsens.neighbors.backbone import least_overlaps
-from mdsens.relax import RelaxationSettings, relax
+from mdsens.relaxation import RelaxationSettings, relax
 from mdsens.results import Verdict, check
 from mdsens.types import Configuration, FreeBox, Position, replaced
 

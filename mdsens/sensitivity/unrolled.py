@@ -18,8 +18,8 @@ from jaxtyping import Array, Int, PyTree
 from mdsens.energy import Potential, State, max_reach
 from mdsens.energy.parameters import Parameters
 from mdsens.errors import NumericalError
-from mdsens.relax import Fire
-from mdsens.relax.descent import SEGMENT, Reach, advance, find_pairs, fitting_grid, start
+from mdsens.relaxation import Fire
+from mdsens.relaxation.descent import SEGMENT, Reach, advance, find_pairs, fitting_grid, start
 from mdsens.response import response_at
 from mdsens.sensitivity.core import forward
 from mdsens.types import Configuration

@@ -16,7 +16,7 @@ import numpy as np
 from mdsens.energy import Potential, energy
 from mdsens.energy.paths import Selection, select
 from mdsens.observables import packing_fraction
-from mdsens.relax import Relaxation, RelaxationSettings, relax
+from mdsens.relaxation import Relaxation, RelaxationSettings, relax
 from mdsens.response import LinearResponse, linear_response
 from mdsens.results import Verdict
 from mdsens.sensitivity import PositionSensitivity, position_sensitivity

@@ -12,7 +12,7 @@ from mdsens.energy.strain import periodic_box
 from mdsens.errors import UserError
 from mdsens.neighbors.backbone import Network
 from mdsens.pressure import PressureRelaxation, PressureSettings, rerelaxed_at_pressure
-from mdsens.relax import Relaxation, rerelaxed
+from mdsens.relaxation import Relaxation, rerelaxed
 from mdsens.results import Verdict
 from mdsens.types import FreeBox
 from mdsens.validity.prediction import Prediction

@@ -21,7 +21,7 @@ from mdsens.pressure import (
     joint_tangents,
     rerelaxed_at_pressure,
 )
-from mdsens.relax import Relaxation, rerelaxed
+from mdsens.relaxation import Relaxation, rerelaxed
 from mdsens.response import LinearResponse
 from mdsens.results import Verdict
 from mdsens.sensitivity import PositionSensitivity

@@ -11,7 +11,7 @@ from mdsens.batch import BatchSettings, member, relax_batch, stack_arrays, stack
 from mdsens.energy import energy, forces, max_force
 from mdsens.errors import UserError
 from mdsens.neighbors.backbone import contact_network
-from mdsens.relax import relax
+from mdsens.relaxation import relax
 from mdsens.results import Verdict
 from mdsens.types import PeriodicBox
 

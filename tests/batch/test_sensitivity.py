@@ -16,7 +16,7 @@ from mdsens.energy import energy
 from mdsens.energy.parameters import PerPair, PerSpecies
 from mdsens.energy.paths import select
 from mdsens.observables import pressure
-from mdsens.relax import relax
+from mdsens.relaxation import relax
 from mdsens.response import linear_response
 from mdsens.sensitivity import observable_sensitivity, position_sensitivity
 from mdsens.types import Configuration, FreeBox

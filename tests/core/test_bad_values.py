@@ -18,7 +18,7 @@ from mdsens.energy import Locality, State, Sum
 from mdsens.energy.foreign import EnergyFunction, from_jax_md_displacement
 from mdsens.energy.parameters import PerBond, PerKind, PerPair, PerParticle, PerSpecies, Uniform
 from mdsens.pressure import PressureSettings, relax_at_pressure
-from mdsens.relax import ConjugateGradient, Fire, LBFGS, RelaxationSettings, TruncatedNewton, relax
+from mdsens.relaxation import ConjugateGradient, Fire, LBFGS, RelaxationSettings, TruncatedNewton, relax
 from mdsens.types import Configuration, FreeBox, Groups, PeriodicBox
 from potentials.harmonic_bond import HarmonicBond
 from potentials.soft_sphere import SoftSphere

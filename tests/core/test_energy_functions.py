@@ -8,7 +8,7 @@ import pytest
 from mdsens.energy import State, energy, forces, max_force, max_reach, pressure
 from mdsens.energy.foreign import from_jax_md
 from mdsens.energy.parameters import Uniform
-from mdsens.relax import relax
+from mdsens.relaxation import relax
 from mdsens.response import linear_response
 from mdsens.results import Verdict
 from mdsens.sensitivity import gradient

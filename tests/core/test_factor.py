@@ -21,7 +21,7 @@ from mdsens.linear import (
     spectrum,
     upper_triangle,
 )
-from mdsens.relax import relax
+from mdsens.relaxation import relax
 from potentials import soft_sphere
 from systems import bidisperse
 

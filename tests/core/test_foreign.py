@@ -11,7 +11,7 @@ from mdsens.energy.foreign import EnergyFunction, from_jax_md, from_jax_md_displ
 from mdsens.energy.paths import select
 from mdsens.errors import UserError
 from mdsens.pressure import PressureSettings, relax_at_pressure
-from mdsens.relax import relax
+from mdsens.relaxation import relax
 from mdsens.response import linear_response
 from mdsens.results import Verdict
 from mdsens.sensitivity import observable_sensitivity

@@ -17,7 +17,7 @@ from mdsens.hessian.any_energy import coloured_hessian, coupling_pattern, hessia
 from mdsens.hessian.colouring import assemble_blocks, coloured_blocks, full_colouring, star_colouring
 from mdsens.hessian.matrix_free import MatrixFree, matrix_free
 from mdsens.neighbors import neighbor_pairs, no_pairs
-from mdsens.relax import relax
+from mdsens.relaxation import relax
 from mdsens.types import Configuration, FreeBox, PeriodicBox
 
 SILICON = 5.431  # lattice constant, Angstrom
@@ -199,7 +199,7 @@ def test_an_unknown_locality_couples_everybody():
 
 def test_some_particles_can_be_left_out_of_a_larger_matrix(monkeypatch):
     state = lennard_jones(crystal(SIMPLE, 1.1, (5, 4, 4), 0.05))
-    monkeypatch.setattr("mdsens.hessian.SMALL", 0)
+    monkeypatch.setattr("mdsens.hessian.matrix.SMALL", 0)
     kept = np.arange(80) % 3 > 0
     unknowns = np.repeat(kept, 3)
     np.testing.assert_allclose(

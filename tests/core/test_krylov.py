@@ -12,7 +12,7 @@ from mdsens.errors import NumericalError, UserError
 from mdsens.hessian import factorise, hessian, pair_blocks
 from mdsens.linear import PairBlocks, SupernodalFactor, assemble, pardiso, upper_triangle
 from mdsens.linear.krylov import BlockKrylov, block_krylov
-from mdsens.relax import RelaxationSettings, relax
+from mdsens.relaxation import RelaxationSettings, relax
 from mdsens.response import linear_response
 from mdsens.results import check
 from mdsens.sensitivity import gradient, position_sensitivity

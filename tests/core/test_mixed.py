@@ -15,7 +15,7 @@ from mdsens.hessian import hessian
 from mdsens.hessian.derivatives import mixed, mixed_drift
 from mdsens.hessian.mixed import mixed_matrix, sparse_drifts
 from mdsens.neighbors import neighbor_pairs
-from mdsens.relax import relax
+from mdsens.relaxation import relax
 from mdsens.response import linear, linear_response
 from mdsens.sensitivity import observable_sensitivity, position_sensitivity
 from mdsens.types import Configuration, FreeBox, PeriodicBox

@@ -9,7 +9,7 @@ from mdsens.energy import State, Sum, energy, forces
 from mdsens.energy.parameters import PerBond, PerKind, PerSpecies
 from mdsens.energy.paths import select
 from mdsens.errors import UserError
-from mdsens.relax import relax
+from mdsens.relaxation import relax
 from mdsens.response import linear_response
 from mdsens.results import Verdict
 from mdsens.sensitivity import position_sensitivity

@@ -14,7 +14,7 @@ from mdsens.hessian.any_energy import coloured_hessian, hessian_products
 from mdsens.neighbors import neighbor_pairs
 from mdsens.observables.elasticity import elastic_tensor
 from mdsens.pressure import PressureSettings, relax_at_pressure
-from mdsens.relax import RelaxationSettings, relax
+from mdsens.relaxation import RelaxationSettings, relax
 from mdsens.response import linear_response
 from mdsens.types import Configuration, FreeBox, PeriodicBox
 from potentials.stillinger_weber import StillingerWeber

@@ -11,7 +11,7 @@ from mdsens.energy import State, Sum, energy, forces, pressure
 from mdsens.energy.parameters import PerPair, PerParticle, PerSpecies
 from mdsens.energy.paths import select
 from mdsens.errors import UserError
-from mdsens.relax import relax
+from mdsens.relaxation import relax
 from mdsens.response import linear_response
 from mdsens.results import Verdict
 from mdsens.sensitivity import observable_sensitivity, position_sensitivity

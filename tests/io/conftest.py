@@ -10,7 +10,7 @@ import pytest
 
 from mdsens.energy.parameters import PerSpecies, Uniform
 from mdsens.io import Provenance, Run, collect, write_run
-from mdsens.relax import relax
+from mdsens.relaxation import relax
 from mdsens.response.null_space import ZeroModes
 from mdsens.sensitivity.records import Certificate, ObservableSensitivity, PositionSensitivity
 from mdsens.types import Configuration, PeriodicBox

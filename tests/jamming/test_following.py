@@ -8,7 +8,7 @@ import pytest
 
 from mdsens.errors import UserError
 from mdsens.jamming import compression_tables, followed, jamming_fractions
-from mdsens.relax import RelaxationSettings
+from mdsens.relaxation import RelaxationSettings
 from mdsens.types import Configuration, FreeBox
 from potentials import lennard_jones, soft_sphere
 from systems import bidisperse

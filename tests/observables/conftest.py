@@ -12,7 +12,7 @@ from mdsens.energy.parameters import Parameters
 from mdsens.energy.paths import Selection, select
 from mdsens.observables import Workbench, made
 from mdsens.pressure import PressureRelaxation, PressureSettings, relax_at_pressure
-from mdsens.relax import Relaxation, relax
+from mdsens.relaxation import Relaxation, relax
 from mdsens.response import LinearResponse, linear_response
 from mdsens.results import check
 from mdsens.sensitivity.derivatives import for_each, observable_slopes

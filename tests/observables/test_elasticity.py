@@ -24,7 +24,7 @@ from mdsens.observables import (
     stress_tensor,
 )
 from mdsens.observables.elasticity import in_voigt, out_of_voigt, polycrystal_averages
-from mdsens.relax import relax
+from mdsens.relaxation import relax
 from mdsens.response import linear_response
 from mdsens.results import check
 from mdsens.sensitivity import observable_sensitivity

@@ -30,7 +30,7 @@ from mdsens.observables import (
     structure_factor,
     vibrations,
 )
-from mdsens.relax import relax
+from mdsens.relaxation import relax
 from mdsens.response import linear_response
 from mdsens.sensitivity import Certificate, ObservableSensitivity, ZeroModes
 from mdsens.types import Configuration, FreeBox

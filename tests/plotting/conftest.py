@@ -15,7 +15,7 @@ from mdsens.energy import energy, pressure
 from mdsens.energy.parameters import PerSpecies, Uniform
 from mdsens.energy.paths import select
 from mdsens.io import Run, StoredRun, collect, read_run, write_run
-from mdsens.relax import Relaxation, relax
+from mdsens.relaxation import Relaxation, relax
 from mdsens.response import linear_response
 from mdsens.sensitivity import observable_sensitivity, position_sensitivity
 from mdsens.types import Configuration, PeriodicBox

@@ -9,7 +9,7 @@ import pytest
 
 from mdsens.energy.parameters import PerPair, PerSpecies, Uniform, at_pairs
 from mdsens.energy.paths import select
-from mdsens.relax import relax
+from mdsens.relaxation import relax
 from mdsens.response import linear_response
 from mdsens.results import Verdict
 from mdsens.sensitivity import position_sensitivity

@@ -7,7 +7,7 @@ import pytest
 from mdsens.energy import energy
 from mdsens.energy.foreign import EnergyFunction
 from mdsens.energy.paths import select
-from mdsens.relax import relax
+from mdsens.relaxation import relax
 from mdsens.response import linear_response
 from mdsens.results import check
 from mdsens.sensitivity import observable_sensitivity, position_sensitivity

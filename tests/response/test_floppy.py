@@ -9,7 +9,7 @@ from mdsens.energy.foreign import EnergyFunction
 from mdsens.energy.paths import select
 from mdsens.errors import NumericalError
 from mdsens.observables.elasticity import elastic_tensor
-from mdsens.relax import taken_as_relaxed
+from mdsens.relaxation import taken_as_relaxed
 from mdsens.response import linear_response
 from mdsens.sensitivity import forward, gradient, observable_sensitivity, position_sensitivity
 from mdsens.types import Configuration, FreeBox, PeriodicBox

@@ -12,7 +12,7 @@ from mdsens.energy.parameters import PerSpecies, Uniform
 from mdsens.energy.paths import select
 from mdsens.errors import NumericalError, UserError
 from mdsens.pressure import PressureSettings, joint_sensitivity, pressure_response, relax_at_pressure
-from mdsens.relax import relax, rerelaxed
+from mdsens.relaxation import relax, rerelaxed
 from mdsens.response import linear_response
 from mdsens.results import Verdict
 from mdsens.sensitivity import gradient, position_sensitivity

@@ -12,7 +12,7 @@ from mdsens.energy.foreign import EnergyFunction
 from mdsens.errors import NumericalError
 from mdsens.neighbors import pair_distances
 from mdsens.neighbors.backbone import changes_within
-from mdsens.relax import RelaxationSettings, relax
+from mdsens.relaxation import RelaxationSettings, relax
 from mdsens.response import known_zero_modes, linear_response, response_at
 from mdsens.results import Verdict, check
 from mdsens.types import Configuration, FreeBox, PeriodicBox

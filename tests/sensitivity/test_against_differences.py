@@ -7,7 +7,7 @@ import pytest
 
 from mdsens.energy import energy, pressure
 from mdsens.energy.paths import scaling_direction, select
-from mdsens.relax import RelaxationSettings, relax
+from mdsens.relaxation import RelaxationSettings, relax
 from mdsens.response import linear_response
 from mdsens.results import check
 from mdsens.sensitivity import forward, gradient, observable_sensitivity, position_sensitivity, pull_back

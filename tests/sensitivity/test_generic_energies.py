@@ -13,7 +13,7 @@ from mdsens.energy.foreign import EnergyFunction, from_jax_md, from_jax_md_neigh
 from mdsens.energy.paths import select
 from mdsens.hessian.derivatives import drifts
 from mdsens.hessian.matrix_free import MatrixFree
-from mdsens.relax import RelaxationSettings, relax
+from mdsens.relaxation import RelaxationSettings, relax
 from mdsens.response import known_zero_modes, linear_response
 from mdsens.response.null_space import project_out
 from mdsens.results import check
@@ -93,7 +93,7 @@ def differences(relaxation):
 @pytest.fixture(params=["coloured", "matrix-free"])
 def response(request, relaxation):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mdsens.hessian.SMALL", 0)
+        patch.setattr("mdsens.hessian.matrix.SMALL", 0)
         if request.param == "matrix-free":
             patch.setattr(generic, "MOST_ENTRIES", 0)
         again = relax(relaxation.state.potential, relaxation.state.configuration)

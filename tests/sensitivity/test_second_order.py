@@ -9,7 +9,7 @@ from mdsens.energy import energy_at
 from mdsens.energy.paths import select
 from mdsens.implicit import DenseCholesky, energy_hessian, second_derivative
 from mdsens.observables import energy
-from mdsens.relax import relax
+from mdsens.relaxation import relax
 from mdsens.response import linear_response
 from mdsens.sensitivity import observable_sensitivity, position_sensitivity, relaxed_condition
 from potentials import soft_sphere

@@ -8,7 +8,7 @@ import pytest
 from mdsens.energy import gradient_at, pressure
 from mdsens.energy.paths import select
 from mdsens.errors import NumericalError
-from mdsens.relax import RelaxationSettings, relax
+from mdsens.relaxation import RelaxationSettings, relax
 from mdsens.response import linear_response
 from mdsens.results import Verdict, check
 from mdsens.sensitivity import forward, gradient, observable_sensitivity, position_sensitivity

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mdsens.relax import RelaxationSettings, relax
+from mdsens.relaxation import RelaxationSettings, relax
 from mdsens.results import check
 from mdsens.sweep.experiment import start_member, sweep_member
 from potentials import soft_sphere

@@ -6,7 +6,7 @@ import pytest
 from mdsens.energy import energy, pressure
 from mdsens.energy.parameters import PerSpecies, Uniform
 from mdsens.energy.paths import select
-from mdsens.relax import relax
+from mdsens.relaxation import relax
 from mdsens.response import linear_response
 from mdsens.results import Verdict
 from mdsens.sensitivity import position_sensitivity

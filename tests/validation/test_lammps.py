@@ -8,7 +8,7 @@ import pytest
 
 from mdsens.observables import elastic_tensor
 from mdsens.pressure import PressureSettings, relax_at_pressure
-from mdsens.relax import RelaxationSettings
+from mdsens.relaxation import RelaxationSettings
 from mdsens.response import linear_response
 from mdsens.results import check
 from potentials import lennard_jones, soft_sphere

@@ -12,7 +12,7 @@ from mdsens.energy.paths import select
 from mdsens.hessian import hessian
 from mdsens.io import read_configuration
 from mdsens.linear import sparse_lu
-from mdsens.relax import relax
+from mdsens.relaxation import relax
 from mdsens.response import linear_response
 from mdsens.sensitivity import position_sensitivity
 from potentials.soft_sphere import SoftSphere

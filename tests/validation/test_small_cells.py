@@ -10,7 +10,7 @@ from mdsens.energy.paths import select
 from mdsens.neighbors import pair_distances
 from mdsens.observables.elasticity import elastic_tensor
 from mdsens.pressure import PressureSettings, joint_sensitivity, pressure_response, relax_at_pressure
-from mdsens.relax import RelaxationSettings
+from mdsens.relaxation import RelaxationSettings
 from mdsens.response import linear_response
 from mdsens.results import Verdict
 from mdsens.types import Configuration, PeriodicBox

@@ -11,7 +11,7 @@ from mdsens.energy.paths import select
 from mdsens.errors import UserError
 from mdsens.neighbors.backbone import Network
 from mdsens.pressure import PressureSettings, joint_sensitivity, pressure_response, relax_at_pressure
-from mdsens.relax import RelaxationSettings, relax
+from mdsens.relaxation import RelaxationSettings, relax
 from mdsens.response import linear_response
 from mdsens.results import Verdict, check
 from mdsens.sensitivity import position_sensitivity

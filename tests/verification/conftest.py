@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from mdsens.energy.paths import Selection, select
-from mdsens.relax import Relaxation, relax
+from mdsens.relaxation import Relaxation, relax
 from mdsens.response import LinearResponse, linear_response
 from mdsens.results import check
 from mdsens.sensitivity import PositionSensitivity, position_sensitivity

@@ -5,7 +5,7 @@ import pytest
 
 from mdsens.energy.paths import select
 from mdsens.errors import NumericalError
-from mdsens.relax import relax
+from mdsens.relaxation import relax
 from mdsens.response import linear_response
 from mdsens.results import Verdict
 from mdsens.sensitivity import position_sensitivity, pull_back

@@ -12,7 +12,7 @@ from mdsens.energy import energy, pressure
 from mdsens.energy.foreign import EnergyFunction
 from mdsens.energy.parameters import PerPair, PerSpecies, geometric_mean
 from mdsens.energy.paths import select
-from mdsens.relax import RelaxationSettings, relax
+from mdsens.relaxation import RelaxationSettings, relax
 from mdsens.response import linear_response
 from mdsens.sensitivity import observable_sensitivities, position_sensitivity
 from mdsens.types import Configuration, FreeBox

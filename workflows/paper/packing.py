@@ -11,7 +11,7 @@ from mdsens.energy.paths import Selection, select
 from mdsens.errors import NumericalError
 from mdsens.neighbors import neighbor_pairs
 from mdsens.neighbors.backbone import contact_network
-from mdsens.relax import Relaxation, relax
+from mdsens.relaxation import Relaxation, relax
 from mdsens.response import linear_response, response_at
 from mdsens.results import check
 from mdsens.sensitivity import position_sensitivity

@@ -1,0 +1,29 @@
+"""Which parameters give the structure that is wanted: least squares on exact Jacobians of relaxed positions."""
+
+from mdsens.fitting.cases import Case, case_arrays, history_arrays, perturbed, run_case, structure_arrays
+from mdsens.fitting.descent import descend
+from mdsens.fitting.forces import match_forces
+from mdsens.fitting.gauss_newton import fit_positions
+from mdsens.fitting.identify import Identified, identify
+from mdsens.fitting.records import Fit, FitSettings, Iteration, Outcome
+from mdsens.fitting.target import Target, parameter_errors
+
+__all__ = [
+    "Case",
+    "Fit",
+    "FitSettings",
+    "Identified",
+    "Iteration",
+    "Outcome",
+    "Target",
+    "case_arrays",
+    "descend",
+    "fit_positions",
+    "history_arrays",
+    "identify",
+    "match_forces",
+    "parameter_errors",
+    "perturbed",
+    "run_case",
+    "structure_arrays",
+]

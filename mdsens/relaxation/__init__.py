@@ -1,0 +1,33 @@
+"""Minimisers at fixed box: a first-order one to the right basin, a Newton polish to machine precision."""
+
+from mdsens.relaxation.again import rerelaxed
+from mdsens.relaxation.conjugate_gradient import ConjugateGradient
+from mdsens.relaxation.fire import Fire
+from mdsens.relaxation.lbfgs import LBFGS
+from mdsens.relaxation.minimizer import Minimizer
+from mdsens.relaxation.minimum import relax, taken_as_relaxed
+from mdsens.relaxation.records import History, Relaxation, RelaxationSettings
+from mdsens.relaxation.truncated_newton import TruncatedNewton
+
+#: Every rule with its default settings, by the name that configurations use.
+MINIMIZERS: dict[str, Minimizer] = {
+    "fire": Fire(),
+    "conjugate_gradient": ConjugateGradient(),
+    "lbfgs": LBFGS(),
+    "truncated_newton": TruncatedNewton(),
+}
+
+__all__ = [
+    "LBFGS",
+    "MINIMIZERS",
+    "ConjugateGradient",
+    "Fire",
+    "History",
+    "Minimizer",
+    "Relaxation",
+    "RelaxationSettings",
+    "TruncatedNewton",
+    "relax",
+    "rerelaxed",
+    "taken_as_relaxed",
+]

@@ -1,0 +1,140 @@
+"""What a relaxation is asked for and what it returns: settings, the way, and the relaxed state with its verdict."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from typing import get_args
+
+import numpy as np
+
+from mdsens.energy import State
+from mdsens.errors import UserError
+from mdsens.given import is_number, shown
+from mdsens.hessian import LinearSolver
+from mdsens.linear import Factor
+from mdsens.neighbors import SMALL
+from mdsens.neighbors.backbone import Network
+from mdsens.relaxation.conjugate_gradient import ConjugateGradient
+from mdsens.relaxation.fire import Fire
+from mdsens.relaxation.lbfgs import LBFGS
+from mdsens.relaxation.minimizer import Minimizer
+from mdsens.relaxation.truncated_newton import TruncatedNewton
+from mdsens.results import Verdict
+
+
+@dataclasses.dataclass(frozen=True)
+class RelaxationSettings:
+    """How to relax.
+
+    Attributes:
+        max_force: Largest force of the relaxed state, units of epsilon/sigma, > 0; where forces are not known that
+            well, their rounding (``mdsens.relaxation.masses.force_rounding``).
+        max_steps: Most steps of the minimiser, >= 1.
+        skin: Extra reach of the neighbour list in units of the largest interaction range, > 0.
+        minimizer: The rule that leads into a basin: ``Fire``, ``ConjugateGradient``, ``LBFGS`` or ``TruncatedNewton``;
+            None for FIRE up to 300 particles and conjugate gradients beyond, where they take fewer forces.
+        newton: Whether Newton steps finish the relaxation; off, the minimiser goes all the way.
+        linear_solver: What solves with the Hessian, in Newton steps and in the response: "direct" (a factor), "krylov"
+            (conjugate gradients), or "auto", a factor as far as memory goes (``mdsens.hessian.factorise``).
+
+    Raises:
+        UserError: When a value is out of its range.
+    """
+
+    max_force: float = 1e-12
+    max_steps: int = 1_000_000
+    skin: float = 0.4
+    minimizer: Minimizer | None = None
+    newton: bool = True
+    linear_solver: LinearSolver = "auto"
+
+    def rule(self, n_particles: int) -> Minimizer:
+        """Return the minimiser for a system of this size."""
+        return self.minimizer or (Fire() if n_particles <= SMALL else ConjugateGradient())
+
+    def __post_init__(self) -> None:
+        for name, low in (("max_force", 0.0), ("max_steps", 0), ("skin", 0.0)):
+            value = getattr(self, name)
+            if not (is_number(value) and np.isfinite(value) and value > low):
+                raise UserError(f"relaxation.{name} is {shown(value)}; it must be finite and greater than {low}.")
+        if self.max_steps != int(self.max_steps):
+            raise UserError(f"relaxation.max_steps is {self.max_steps}; it must be a whole number.")
+        object.__setattr__(self, "max_steps", int(self.max_steps))
+        if self.linear_solver not in get_args(LinearSolver):
+            known = ", ".join(get_args(LinearSolver))
+            raise UserError(f"relaxation.linear_solver is {shown(self.linear_solver)}; it must be one of {known}.")
+        if not isinstance(self.newton, bool | np.bool_):
+            raise UserError(f"relaxation.newton is {shown(self.newton)}; it must be true or false.")
+        if self.minimizer is not None and not isinstance(self.minimizer, Minimizer):
+            raise UserError(_no_rule(self.minimizer))
+
+
+_RULES = (Fire, ConjugateGradient, LBFGS, TruncatedNewton)
+
+
+def _no_rule(given: object) -> str:
+    """Return a sentence that says which rule to give in place of a name, a class or something else."""
+    names = {rule.__name__.lower(): f"{rule.__name__}()" for rule in _RULES}
+    word = given.__name__ if isinstance(given, type) else given if isinstance(given, str) else ""
+    near = difflib.get_close_matches(word.lower().translate(_NO_DASHES), names, n=1, cutoff=0.5)
+    remedy = f"RelaxationSettings(minimizer={names[near[0]]})" if near else "one of " + ", ".join(names.values())
+    return f"relaxation.minimizer is {shown(given)}; it must be a rule of mdsens.relaxation, not its name: {remedy}."
+
+
+_NO_DASHES = str.maketrans("", "", "-_ ")
+
+
+@dataclasses.dataclass(frozen=True)
+class History:
+    """The way of a relaxation, one entry per step (the minimiser's first, then Newton steps, in order).
+
+    Attributes:
+        energy: Energy after every step, shape (k,), units of energy.
+        max_force: Largest force after every step, shape (k,), units of energy per length.
+        newton: True for Newton steps, shape (k,).
+        path_step: Step counts at which positions were kept, shape (f,).
+        path: Those positions, shape (f, n, d), first and last included; fewer frames the more particles there are.
+    """
+
+    energy: np.ndarray
+    max_force: np.ndarray
+    newton: np.ndarray
+    path_step: np.ndarray
+    path: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Relaxation:
+    """A relaxed state and how good it is.
+
+    Attributes:
+        state: The state, its pairs listed with a skin.
+        verdict: What became of it.
+        network: Its contacts, backbone and rattlers.
+        energy: Potential energy, units of energy.
+        max_force: Largest Euclidean norm of a particle's force, units of energy per length.
+        pressure: Pressure, units of energy per volume; NaN for a free system.
+        force_unit: The unit epsilon/sigma in which force tolerances are given.
+        settings: What was asked for.
+        history: The way there.
+        seconds: Wall time.
+        loaded: The same state, its pairs restricted to the backbone's contacts.
+        factor: The factored Hessian of ``loaded`` by which the state was judged; None where nothing was judged (an
+            unjammed or unconverged state). Linear response goes on from both.
+        reason: Where the forces do not vanish, which particle feels the largest one and what is about it; else empty.
+    """
+
+    state: State
+    verdict: Verdict
+    network: Network
+    energy: float
+    max_force: float
+    pressure: float
+    force_unit: float
+    settings: RelaxationSettings
+    history: History
+    seconds: float
+    loaded: State
+    factor: Factor | None
+    reason: str = ""

@@ -1,0 +1,194 @@
+"""The way down from the host: compiled segments one after the other, watched, recorded, with room for their pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from mdsens.energy import State
+from mdsens.neighbors import SMALL
+from mdsens.relaxation.descent import SEGMENT, Reach, Segment, advance, find_pairs, start
+from mdsens.relaxation.masses import force_rounding
+from mdsens.relaxation.records import History, RelaxationSettings
+from mdsens.relaxation.scales import Scales, hessian_rows
+from mdsens.results import Verdict
+from mdsens.types import Position, replaced
+
+_PATH_NUMBERS = 5_000_000  # coordinates kept of a path, 40 MB
+_FIRST = 20  # steps of the first segment where masses are measured from the host, each later one twice as long
+_STANDING = 50  # steps without any move after which there will be none
+_STALL = 20_000  # steps, and as many as led there, without progress
+_CHANGED = 2.0  # factor by which a curvature has changed much
+
+
+class Recorder:
+    """Collects the history of a relaxation and reports progress; particles come in memory order and leave in theirs."""
+
+    def __init__(self, progress: Callable[[int, float], Any] | None, back: np.ndarray) -> None:
+        """Take whom to tell and the order that leads back to the particles' own."""
+        self._back = back
+        self.chunks: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self.path: list[tuple[int, np.ndarray]] = []
+        self.n_descent = 0
+        self.n_total = 0
+        self.largest = float("inf")
+        self._progress = progress
+
+    def add(self, energies: np.ndarray, largest: np.ndarray, *, newton: bool) -> None:
+        """Add energies and largest forces after further steps."""
+        self.chunks.append((energies, largest, np.full(len(energies), newton)))
+        self.n_total += len(energies)
+        self.n_descent += 0 if newton else len(energies)
+        if len(largest):
+            self.largest = float(largest[-1])
+        if self._progress is not None:
+            self._progress(self.n_descent, self.largest)
+
+    def add_segment(self, segment: Segment) -> None:
+        """Add the steps of a compiled segment."""
+        steps = int(segment.steps)
+        self.add(np.asarray(segment.energy)[:steps], np.asarray(segment.max_force)[:steps], newton=False)
+        self.largest = float(segment.largest)
+
+    def keep(self, position: Position) -> None:
+        """Keep a frame of the path, and of the earlier ones every other one when they have become too many."""
+        if self.path and self.path[-1][0] == self.n_total:
+            return
+        self.path.append((self.n_total, np.asarray(position)[self._back]))
+        if len(self.path) > max(3, _PATH_NUMBERS // position.size):
+            self.path = [self.path[0], *self.path[2:-1:2], self.path[-1]]
+
+    def finish(self, position: Position) -> None:
+        """Keep the final state, which comes in the particles' own order."""
+        kept = [frame for frame in self.path if frame[0] < self.n_total]
+        self.path = [*kept, (self.n_total, np.asarray(position))]
+
+    def history(self) -> History:
+        """Return all that was added and kept."""
+        energies, largest, newton = (np.concatenate(parts) for parts in zip(*self.chunks, strict=True))
+        steps, frames = zip(*self.path, strict=True)
+        return History(energies, largest, newton, np.array(steps), np.stack(frames))
+
+
+class _Watch:
+    """Looks whether the energy or the largest force still falls."""
+
+    def __init__(self, height: float, unit: float) -> None:
+        self._first, self._unit = height, unit
+        self._best, self._least, self._progress = height, np.inf, 0
+        self._high = False
+
+    def stalls(self, n_steps: int, height: float, largest: float) -> bool:
+        """Return whether neither has fallen for as many steps as all before, and many."""
+        if largest < 0.95 * self._least or height < self._best - 1e-7 * abs(self._best):
+            self._progress = n_steps
+        self._least, self._best = min(self._least, largest), min(self._best, height)
+        return n_steps - self._progress > max(_STALL, self._progress)
+
+    def rises(self, height: float) -> bool:
+        """Return whether the energy lies above that of the start for the second time."""
+        before, self._high = self._high, height > self._first + self._unit + 0.1 * abs(self._first)
+        return before and self._high
+
+
+class Descent:
+    """A minimiser on its way, continued to ever smaller forces.
+
+    Attributes:
+        scales: What it measures with.
+        reach: How far pairs are listed.
+        settings: How to relax.
+        recorder: What collects the history.
+    """
+
+    def __init__(
+        self, state: State, reach: Reach, scales: Scales, settings: RelaxationSettings, recorder: Recorder
+    ) -> None:
+        """Take the start, its pairs listed."""
+        self.scales, self.reach, self.recorder = scales, reach, recorder
+        self._state, self.settings, self._pairs = state, settings, state.pairs
+        self._rule = settings.rule(state.configuration.n_particles)
+        self._point = start(self._rule, state, scales)
+        self._watch = _Watch(float(self._point.energy) * scales.energy, scales.energy)
+
+    @property
+    def position(self) -> Position:
+        """Where it stands, shape (n, d), in memory order."""
+        return self._point.position
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether energy and forces are, where it stands."""
+        return bool(np.isfinite(float(self._point.energy)) and np.isfinite(np.asarray(self._point.force)).all())
+
+    @property
+    def capacity(self) -> int:
+        """Number of pairs for which there is room."""
+        return len(self._pairs.mask)
+
+    def down_to(self, threshold: float) -> Verdict:
+        """Run until the largest force is below the threshold."""
+        reference = self.position
+        self._list()
+        while True:
+            stood = self.position
+            segment = self._segment(reference, threshold)
+            self._point, self._pairs, reference = segment.point, segment.pairs, segment.reference
+            self.recorder.add_segment(segment)
+            verdict = self._verdict(segment, stood)
+            if verdict is not None:
+                return verdict
+            self.recorder.keep(self.position)
+            if bool(segment.stale):
+                self._list()
+                reference = self.position
+            self._measure()
+
+    def _list(self) -> None:
+        self._pairs, self.reach = find_pairs(self._state, self.position, self.reach, self.capacity)
+
+    def _segment(self, reference: Position, threshold: float) -> Segment:
+        settings, taken = self.settings, self.recorder.n_descent
+        n_steps = min(SEGMENT, settings.max_steps - taken)
+        if len(self.scales.felt):
+            n_steps = min(n_steps, max(_FIRST, taken))
+        # in a large system rattlers fly on for thousands of steps, and it is the Newton steps that judge the state
+        large = self._state.configuration.n_particles > SMALL
+        momentum = np.inf if settings.newton and large else threshold
+        return advance(
+            self._rule,
+            self._point,
+            self._state,
+            self._pairs,
+            reference,
+            threshold,
+            self.reach,
+            n_steps,
+            momentum,
+            self.scales,
+        )
+
+    def _verdict(self, segment: Segment, stood: Position) -> Verdict | None:
+        height = float(segment.point.energy) * self.scales.energy
+        if not np.isfinite(self.recorder.largest + height):
+            return Verdict.NONFINITE
+        if bool(segment.resting):
+            return Verdict.CONVERGED
+        if self.recorder.n_descent >= self.settings.max_steps:
+            return Verdict.MAX_STEPS
+        stands = int(segment.steps) >= _STANDING and np.array_equal(self.position, stood)
+        if stands or self._watch.stalls(self.recorder.n_descent, height, self.recorder.largest):
+            known = float(force_rounding(self._state.moved(self.position, self._pairs)))
+            return Verdict.CONVERGED if self.recorder.largest <= known else Verdict.STALLED
+        return Verdict.RISING if self._watch.rises(height) else None
+
+    def _measure(self) -> None:
+        """Measure the curvature again where products with the Hessian show it, and keep what has hardly changed."""
+        if not len(self.scales.felt):
+            return
+        felt = hessian_rows(self._state.moved(self.position, self._pairs))
+        ratio = np.asarray(felt) / np.asarray(self.scales.felt)
+        if ratio.max() > _CHANGED or ratio.min() < 1 / _CHANGED:
+            self.scales = replaced(self.scales, {"felt": felt})
