@@ -1,9 +1,48 @@
-"""Exact, certified derivatives of relaxed configurations with respect to the parameters of their potential.
+"""Exact derivatives of relaxed particle systems in the parameters of their potential.
 
-The way through the package is a straight line: a configuration and a potential are relaxed, the relaxed state's linear
-response is built once, and every sensitivity comes from it with a certificate. Importing this package imports no room:
-name the room you need, as in ``from mdsens.relaxation import relax``. Numerical rooms need float64
-(``jax.config.update("jax_enable_x64", True)`` before the first array is made).
+    import mdsens as md
+
+    atoms = md.read("packing.extxyz")                      # or ASE's Atoms, or md.systems.bidisperse(n_particles=128)
+    law = md.potentials.SoftSphere({"A": 0.6, "B": 1.0})
+    found = md.relax(atoms, law)
+    dx = found.sensitivity("soft_sphere.sigma[A]")
+    table = found.observables(["pressure", "bulk_modulus"])
+    found.save("run.h5")
+
+Nothing is loaded before it is asked for.
 """
 
+import importlib as _importlib
+import os as _os
+import sys as _sys
+from typing import Any as _Any
+
 __version__ = "0.1.0"
+
+_ROOMS = {
+    "read": "mdsens.face",
+    "relax": "mdsens.face",
+    "load": "mdsens.face",
+    "Configuration": "mdsens.types",
+    "FreeBox": "mdsens.types",
+    "PeriodicBox": "mdsens.types",
+    "Sum": "mdsens.energy",
+}
+_PACKAGES = {"potentials": "potentials", "systems": "mdsens.face.systems"}
+__all__ = ["Configuration", "FreeBox", "PeriodicBox", "Sum", "load", "potentials", "read", "relax", "systems"]
+
+if "jax" not in _sys.modules:
+    _os.environ.setdefault("JAX_ENABLE_X64", "1")  # before anything is computed
+
+
+def __getattr__(name: str) -> _Any:
+    """Load what is asked for."""
+    if name in _PACKAGES:
+        return _importlib.import_module(_PACKAGES[name])
+    if name in _ROOMS:
+        return getattr(_importlib.import_module(_ROOMS[name]), name)
+    raise AttributeError(f"module 'mdsens' has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -18,6 +18,35 @@ from potentials import (
     uniform_field,
     wca,
 )
+from potentials.fene_bond import FENEBond
+from potentials.harmonic_angle import HarmonicAngle
+from potentials.harmonic_bond import HarmonicBond
+from potentials.harmonic_trap import HarmonicTrap
+from potentials.lennard_jones import LennardJones
+from potentials.morse import Morse
+from potentials.soft_sphere import SoftSphere
+from potentials.soft_wall import SoftWall
+from potentials.stillinger_weber import StillingerWeber
+from potentials.sutton_chen import SuttonChen
+from potentials.uniform_field import UniformField
+from potentials.wca import WCA
+
+__all__ = [
+    "LAWS",
+    "REGISTRY",
+    "WCA",
+    "FENEBond",
+    "HarmonicAngle",
+    "HarmonicBond",
+    "HarmonicTrap",
+    "LennardJones",
+    "Morse",
+    "SoftSphere",
+    "SoftWall",
+    "StillingerWeber",
+    "SuttonChen",
+    "UniformField",
+]
 
 REGISTRY = {
     "soft_sphere": soft_sphere,

@@ -212,15 +212,23 @@ def answered(stored: io.StoredRun, found: Found, workflow: str, config: Any) -> 
         partial = workflow == "observables" and "independence" not in stored.analyses
         answer: Answer = module.counts_alone(found) if partial else module.answer(found, config)
         return answer
-    known = [name for name in stored.observables if _is_known(name)]
-    paths = stored.positions.paths or next((record.paths for record in stored.observables.values()), ())
-    if not paths or found.verdict is not Verdict.CONVERGED:
+    asked: dict[tuple[str, ...], list[str]] = {}  # names of observables by the parameters that they were asked in
+    for name, record in stored.observables.items():
+        if _is_known(name):
+            asked.setdefault(record.paths, []).append(name)
+    if stored.positions.paths:
+        asked.setdefault(stored.positions.paths, [])
+    if not asked or found.verdict is not Verdict.CONVERGED:
         return nothing_asked(found, stored.analyses)
-    answer = differentiate(found, [path for path in paths if path != PRESSURE], known)
-    again = dict(stored.observables) | {record.name: record for record in answer.observables}
-    asked = bool(stored.positions.paths)
-    positions = answer.positions if asked else io.no_sensitivity(found.relaxation)
-    return Answer(positions, tuple(again.values()), answer.joint if asked else None, stored.analyses)
+    answers = {
+        paths: differentiate(found, [path for path in paths if path != PRESSURE], names)
+        for paths, names in asked.items()
+    }
+    again = dict(stored.observables)
+    again |= {record.name: record for one in answers.values() for record in one.observables}
+    whole = answers.get(stored.positions.paths) if stored.positions.paths else None
+    positions = io.no_sensitivity(found.relaxation) if whole is None else whole.positions
+    return Answer(positions, tuple(again.values()), None if whole is None else whole.joint, stored.analyses)
 
 
 def _is_known(name: str) -> bool:

@@ -39,9 +39,7 @@ def stack_arrays(
     """
     require_x64()
     if not isinstance(potential, PairPotential):
-        raise UserError(
-            f"{potential.name} is not a pair law: batches relax pair laws only; use mdsens.relaxation.relax."
-        )
+        raise UserError(f"{potential.name} is not a pair law: batches relax pair laws only; take mdsens.relaxation.")
     pairs = on_device(no_pairs(box.dimension))
 
     def one(x: Array, kinds: Array, space: Box, law: Potential) -> State:
@@ -81,9 +79,7 @@ def _alike(configurations: Sequence[Configuration]) -> Configuration:
         raise UserError("a batch needs at least one configuration.")
     first = configurations[0]
     if any(other.held is not None for other in configurations):
-        raise UserError(
-            "batches do not know held particles: relax such systems one at a time (mdsens.relaxation.relax)."
-        )
+        raise UserError("batches do not know held particles: relax such systems one at a time (mdsens.relaxation).")
     for k, other in enumerate(configurations):
         same = (
             other.position.shape == first.position.shape

@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from mdsens.energy.parameters import Mixing, Uniform, arithmetic_mean, is_entries
+from mdsens.energy.parameters import BySpecies, Mixing, Uniform, arithmetic_mean, is_entries
 from mdsens.given import float64_array, is_concrete, shown
 from mdsens.units import Powers, unit_text
 
@@ -84,7 +84,7 @@ def parameter(
     given: dict[str, Any] = {} if default is None else {"default": default}
 
     def converter(value: Any) -> Any:
-        return as_entries(value, about)
+        return as_entries(value, about, mixing)
 
     return eqx.field(converter=converter, metadata={_KEY: declared}, **given)
 
@@ -121,20 +121,23 @@ def setting(
     )
 
 
-def as_entries(value: Any, about: str = "a parameter") -> Any:
-    """Return a number as ``Uniform`` and entries as they are.
+def as_entries(value: Any, about: str = "a parameter", mixing: Mixing = arithmetic_mean) -> Any:
+    """Return a number as ``Uniform``, a dictionary as ``BySpecies`` and entries as they are.
 
     Args:
         value: What was given.
         about: What it means, for messages.
+        mixing: How two species' values make a pair's.
 
     Raises:
-        ValueError: For lists and dictionaries, which do not say whose values they are, and what is no number.
+        ValueError: For lists, which do not say whose values they are, and what is no number.
     """
+    if isinstance(value, dict) and value:
+        return BySpecies(value, mixing)
     if isinstance(value, bool | str | list | tuple | dict) or value is None:
         raise ValueError(
             f"a parameter ({about}) is given as {shown(value)}; give a number, or say whose values they are: "
-            "PerSpecies([...]), PerPair([...]) or PerParticle([...])."
+            '{"A": ..., "B": ...} by species, PerSpecies([...]), PerPair([...]) or PerParticle([...]).'
         )
     return value if is_entries(value) or np.ndim(value) else Uniform(float64_array(value, f"a parameter ({about})"))
 

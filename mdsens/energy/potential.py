@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import equinox as eqx
 import jax
@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from jaxtyping import Array, Float
 
 from mdsens.energy.declared import check_ranges, declared_fields
-from mdsens.energy.parameters import Entries, is_entries
+from mdsens.energy.parameters import BySpecies, Entries, Law, is_entries
 from mdsens.given import shown
 from mdsens.neighbors import PairList, neighbor_pairs
 from mdsens.types import Configuration, Position, Scalar, replaced
@@ -206,6 +206,15 @@ class Potential(eqx.Module):
                     f"the parameter {path} ({type(value).__name__}) has entries of shape {jnp.shape(value.values)}; "
                     f"it must be {needed} for {n_species} species and {n} particles."
                 )
+
+    def for_species(self: Law, names: tuple[str, ...]) -> Law:
+        """Return the potential with values that were given by names of species in the order of these names.
+
+        Raises:
+            ValueError: When a species has no value, or a name is none of these.
+        """
+        ordered = lambda node: node.ordered(names) if isinstance(node, BySpecies) else node  # noqa: E731
+        return cast(Law, jax.tree.map(ordered, self, is_leaf=is_entries))
 
     def energy_and_forces(self, configuration: Configuration, pairs: PairList) -> tuple[Scalar, Position]:
         """Return the energy and the forces -dU/dx, shape (n, d), units of energy per length."""

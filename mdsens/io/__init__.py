@@ -1,7 +1,7 @@
 """Results in HDF5 (H5MD), starts from files, and exports for viewers: the only room that knows file formats."""
 
 from mdsens.io.comparison import ROUNDING, Comparison, Expectation, compare, file_leaves, run_leaves, tables_leaves
-from mdsens.io.exports import export_extxyz, export_gsd
+from mdsens.io.exports import export_extxyz, export_gsd, to_atoms
 from mdsens.io.h5md import sensitivity_names
 from mdsens.io.hdf5 import kind_of
 from mdsens.io.pressure import StoredPressure
@@ -9,7 +9,7 @@ from mdsens.io.provenance import Provenance, collect
 from mdsens.io.reading import fitting_together
 from mdsens.io.replacing import write_plain
 from mdsens.io.run import KIND, Run, no_sensitivity, particle_diameters, write_run
-from mdsens.io.starts import read_configuration
+from mdsens.io.starts import from_atoms, read_configuration
 from mdsens.io.stored import StoredRun, read_run, restored_params
 from mdsens.io.summary import summary
 from mdsens.io.tables import Groups, Tables, member_path, read_tables, write_tables, write_virtual
@@ -31,6 +31,7 @@ __all__ = [
     "export_gsd",
     "file_leaves",
     "fitting_together",
+    "from_atoms",
     "kind_of",
     "member_path",
     "no_sensitivity",
@@ -43,6 +44,7 @@ __all__ = [
     "sensitivity_names",
     "summary",
     "tables_leaves",
+    "to_atoms",
     "write_plain",
     "write_run",
     "write_tables",

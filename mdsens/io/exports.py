@@ -12,6 +12,7 @@ from mdsens.errors import UserError
 from mdsens.io.h5md import sensitivity_names
 from mdsens.io.replacing import replacing
 from mdsens.io.stored import StoredRun, read_run
+from mdsens.types import Configuration, PeriodicBox
 
 _ARROWS = "disp"  # OVITO 3.17 reads it as its property Displacement; a column called Displacement it reads as zeros
 INSTALL = "install it with: pip install 'mdsens[formats]'"
@@ -83,6 +84,43 @@ def _cell(stored: StoredRun) -> list[str]:
     full[:d, :d] = stored.box_matrix
     periodic = " ".join("T" if repeats else "F" for repeats in (*stored.periodic, False)[:3])
     return [f'Lattice="{" ".join(map(repr, full.T.ravel().tolist()))}"', f'pbc="{periodic}"']
+
+
+def to_atoms(configuration: Configuration) -> Any:
+    """Return a configuration as ASE's ``Atoms``.
+
+    A plane gets z = 0 and the height of its longest edge, without period. Species whose names are no chemical symbols
+    become X with numbers from 1 in the array ``Z``, which the array ``species`` names.
+
+    Args:
+        configuration: The particles.
+
+    Raises:
+        UserError: When ASE is not installed.
+    """
+    try:
+        from ase import Atoms
+        from ase.constraints import FixCartesian
+        from ase.data import atomic_numbers
+    except ImportError as error:
+        raise UserError(f"ASE's Atoms need the package ase; {INSTALL}.") from error
+    box, d = configuration.box, configuration.dimension
+    names = [configuration.species_names[index] for index in np.asarray(configuration.species)]
+    symbols = names if set(names) <= atomic_numbers.keys() else ["X"] * len(names)
+    atoms = Atoms(symbols, positions=_padded(np.asarray(configuration.position)))
+    if isinstance(box, PeriodicBox):
+        cell = np.eye(3) * np.linalg.norm(np.asarray(box.matrix), axis=0).max()
+        cell[:d, :d] = np.asarray(box.matrix).T
+        atoms.set_cell(cell)
+        atoms.set_pbc((*box.periodic, False)[:3])
+    if symbols != names:
+        atoms.set_array("species", np.array(names))
+        atoms.set_array("Z", np.asarray(configuration.species) + 1)
+    if configuration.held is not None:
+        held = np.asarray(configuration.held)
+        for mask in np.unique(held[held.any(axis=1)], axis=0):
+            atoms.constraints.append(FixCartesian(np.flatnonzero((held == mask).all(axis=1)), (*mask, False)[:3]))
+    return atoms
 
 
 def export_gsd(path: Path, output: Path, *, overwrite: bool = False) -> None:

@@ -216,11 +216,29 @@ def _from_extxyz(path: Path) -> Start:
             atoms: Any = ase.io.read(io.StringIO("\n".join(frame)), format="extxyz")
     except Exception as error:  # ASE raises whatever its parser stumbles over
         raise UserError(f"{path} is not a readable extended XYZ file ({error}).") from error
+    species, names = _atoms_species(atoms, frame)
+    radius = atoms.arrays.get("radius")
+    return from_atoms(atoms, species, names), _diameters(None if radius is None else 2 * radius, len(atoms))
+
+
+def from_atoms(atoms: Any, species: np.ndarray | None = None, names: tuple[str, ...] | None = None) -> Configuration:
+    """Return the configuration that ASE's ``Atoms`` are.
+
+    Without period along z, and with z = 0 everywhere, they are two-dimensional. FixAtoms and FixCartesian hold.
+
+    Args:
+        atoms: The atoms.
+        species: Species index of every particle; by default elements in the order of their atomic numbers.
+        names: One name per species; by default chemical symbols.
+
+    Raises:
+        ValueError: When they make no configuration, or have other constraints.
+    """
+    if species is None or names is None:
+        species, names = _elements(atoms)
     dimension = _atoms_dimension(atoms)
     periodic = np.asarray(atoms.pbc)[:dimension]
     box = np.asarray(atoms.cell[:])[:dimension, :dimension].T if periodic.any() else None
-    species, names = _atoms_species(atoms, frame)
-    radius = atoms.arrays.get("radius")
     configuration = Configuration(
         jnp.asarray(atoms.positions[:, :dimension], dtype=float),
         jnp.asarray(species),
@@ -228,9 +246,7 @@ def _from_extxyz(path: Path) -> Start:
         names,
     )
     held = _held(atoms, dimension)
-    if held.any():
-        configuration = configuration.holding(held)
-    return configuration, _diameters(None if radius is None else 2 * radius, len(atoms))
+    return configuration.holding(held) if held.any() else configuration
 
 
 def _held(atoms: Any, dimension: int) -> np.ndarray:
@@ -252,9 +268,19 @@ def _atoms_dimension(atoms: Any) -> int:
 
 def _atoms_species(atoms: Any, frame: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Number the species as the column ``Z`` orders them; their names are those of the text file's species column."""
-    _, first, species = np.unique(atoms.numbers, return_index=True, return_inverse=True)
+    species, names = _elements(atoms)
     if "Properties=species:S:1:" in frame[1]:  # ASE replaces names that are no chemical symbols
+        first = np.unique(atoms.numbers, return_index=True)[1]
         return species, tuple(frame[2 + k].split()[0] for k in first)
+    return species, names
+
+
+def _elements(atoms: Any) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Number the species by their elements, or as ``to_atoms`` has named them."""
+    if {"species", "Z"} <= atoms.arrays.keys():
+        _, first, species = np.unique(atoms.arrays["Z"], return_index=True, return_inverse=True)
+        return species, tuple(map(str, atoms.arrays["species"][first]))
+    _, first, species = np.unique(atoms.numbers, return_index=True, return_inverse=True)
     return species, tuple(np.array(atoms.get_chemical_symbols())[first].tolist())
 
 

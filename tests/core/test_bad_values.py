@@ -14,6 +14,7 @@ import jax
 jax.config.update("jax_enable_x64", True)
 import jax.numpy as jnp
 import numpy as np
+import mdsens as md
 from mdsens.energy import Locality, State, Sum
 from mdsens.energy.foreign import EnergyFunction, from_jax_md_displacement
 from mdsens.energy.parameters import PerBond, PerKind, PerPair, PerParticle, PerSpecies, Uniform
@@ -119,7 +120,7 @@ REFUSED = {
     "text": ("SoftSphere('1.0')", "diameters", "given as '1.0'"),
     "nothing": ("SoftSphere(None)", "given as None"),
     "a list": ("SoftSphere([1.0, 1.2])", "PerSpecies([...])"),
-    "a dictionary": ("SoftSphere({'A': 1.0})", "PerSpecies([...])"),
+    "a dictionary": ("State.unlisted(START, SoftSphere({'A': 1.0}))", "say for which species"),
     "texts": ("PerSpecies(['1.0', '2.0'])", "it must be of real numbers"),
     "truth values": ("PerSpecies([True, False])", "it must be of real numbers"),
     "species by name in a dictionary": ("PerSpecies({'A': 1.0, 'C': 2.0})", "in the order of the configuration's"),
@@ -139,6 +140,20 @@ REFUSED = {
     "three of two species": ("State.unlisted(START, SoftSphere(PerSpecies([1.0] * 3)))", "it must be (2,)"),
     "two of three pairs": ("State.unlisted(START, SoftSphere(PerPair([1.0] * 2)))", "it must be (3,)"),
     "n + 1 particles": ("State.unlisted(START, SoftSphere(PerParticle(np.ones(5))))", "it must be (4,)"),
+    # the face
+    "a number as atoms": ("md.relax(3.0, LAW)", "atoms are given as 3.0"),
+    "a class as law": ("md.relax(START, SoftSphere)", "the law is the class SoftSphere; make one of it"),
+    "a dictionary as law": ("md.relax(START, {'sigma': 1.0})", "the law is {'sigma': 1.0}; give a potential"),
+    "a minimiser by name": ("md.relax(START, LAW, settings='fire')", "settings are 'fire'"),
+    "settings of a fixed box": (
+        "md.relax(START, LAW, pressure=0.1, settings=RelaxationSettings())",
+        "they must be PressureSettings(...)",
+    ),
+    "no pressure": ("md.relax(START, LAW, pressure=float('nan'))", "the pressure is nan"),
+    "text as pressure": ("md.relax(START, LAW, pressure='0.1')", "the pressure is '0.1'"),
+    "no file": ("md.read('nowhere.npz')", "does not exist"),
+    "a number as a file": ("md.read(3)", "a file is given as 3"),
+    "another file as results": ("md.load('README.md')", "README.md"),
     # sums
     "no term": ("Sum({})", "at least one term"),
     "two terms of one name": ("LAW + LAW", "two terms of a sum are named 'soft_sphere'"),

@@ -6,10 +6,10 @@ import pytest
 import scipy.sparse as sp
 from jaxtyping import TypeCheckError
 
-from mdsens import hessian as hessian_module
 from mdsens.energy.paths import select
 from mdsens.errors import NumericalError, UserError
 from mdsens.hessian import factorise, hessian, pair_blocks
+from mdsens.hessian import matrix as hessian_module
 from mdsens.linear import PairBlocks, SupernodalFactor, assemble, pardiso, upper_triangle
 from mdsens.linear.krylov import BlockKrylov, block_krylov
 from mdsens.relaxation import RelaxationSettings, relax

@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 
-from mdsens import verification
 from mdsens.energy import energy, pressure
 from mdsens.energy.paths import select
 from mdsens.relaxation import rerelaxed
@@ -14,6 +13,7 @@ from mdsens.sensitivity.core import observable_sensitivity
 from mdsens.verification import (
     compare_with_differences,
     dense_reference,
+    differences,
     scale_identities,
     step_size,
 )
@@ -85,15 +85,15 @@ def test_the_step_is_short_beside_the_parameter_even_where_that_is_zero(case):
 
 
 def test_a_network_that_changes_within_the_step_proves_nothing(planar, monkeypatch):
-    monkeypatch.setattr(verification, "step_size", lambda *arguments: np.full(1, 3e-2))
-    monkeypatch.setattr(verification, "_TRIES", 1)
+    monkeypatch.setattr(differences, "step_size", lambda *arguments: np.full(1, 3e-2))
+    monkeypatch.setattr(differences, "_TRIES", 1)
     found = compare_with_differences(planar.response, planar.relaxation, planar.sensitivity, planar.selection)
     assert not found[0].same_network
     assert not found[0].agrees(np.inf)
 
 
 def test_a_step_across_a_change_of_the_network_is_shortened(planar, monkeypatch):
-    monkeypatch.setattr(verification, "step_size", lambda *arguments: np.full(1, 3e-2))
+    monkeypatch.setattr(differences, "step_size", lambda *arguments: np.full(1, 3e-2))
     found = compare_with_differences(planar.response, planar.relaxation, planar.sensitivity, planar.selection)[0]
     assert found.same_network
     assert found.step < 3e-2

@@ -1,0 +1,243 @@
+"""`md.relax` and what it returns: a state that answers questions."""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mdsens.energy import Potential
+from mdsens.energy.paths import select
+from mdsens.errors import UserError
+from mdsens.face.starts import configuration_of, law_for
+from mdsens.face.stored import drawn
+from mdsens.face.tables import Sensitivity, Table
+from mdsens.given import is_number, shown
+from mdsens.io import Run, collect, no_sensitivity, read_run, to_atoms, write_run
+from mdsens.io.stored import StoredRun
+from mdsens.observables import Workbench, check_names, made
+from mdsens.pressure import (
+    JointSensitivity,
+    PressureRelaxation,
+    PressureSettings,
+    joint_sensitivity,
+    observables_at_pressure,
+    pressure_response,
+    relax_at_pressure,
+)
+from mdsens.relaxation import Relaxation, RelaxationSettings
+from mdsens.relaxation import relax as relax_at_fixed_box
+from mdsens.response import LinearResponse, linear_response
+from mdsens.response.bordered import BorderedResponse
+from mdsens.results import Verdict, check
+from mdsens.sensitivity import (
+    ObservableSensitivity,
+    PositionSensitivity,
+    observable_sensitivities,
+    position_sensitivity,
+)
+from mdsens.types import Configuration
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def relax(
+    atoms: Any,
+    law: Potential,
+    *,
+    pressure: float | None = None,
+    settings: RelaxationSettings | PressureSettings | None = None,
+) -> Relaxed:
+    """Return the energy minimum below a start.
+
+    Args:
+        atoms: A ``Configuration``, the path of a file, ASE's ``Atoms``, or a system such as
+            ``md.systems.bidisperse(n_particles=128)``.
+        law: The potential; its values may be given by names of species, ``{"A": 0.6, "B": 1.0}``.
+        pressure: Pressure at which the box is relaxed, too, units of energy per volume; None: the box stays.
+        settings: How to relax: ``RelaxationSettings``, at constant pressure ``PressureSettings``.
+
+    Returns:
+        The state, whatever became of it: its ``verdict`` says so. What asks for derivatives of a state that is no
+        minimum is refused with the reason.
+
+    Raises:
+        UserError: When an argument is of another kind, or the energy would be wrong in so small a cell.
+    """
+    configuration = configuration_of(atoms)
+    potential = law_for(law, configuration)
+    wanted = RelaxationSettings if pressure is None else PressureSettings
+    if settings is not None and not isinstance(settings, wanted):
+        raise UserError(f"settings are {shown(settings)}; they must be {wanted.__name__}(...).")
+    if pressure is None:
+        assert not isinstance(settings, PressureSettings)
+        return Relaxed(relax_at_fixed_box(potential, configuration, settings))
+    if not is_number(pressure) or not np.isfinite(pressure):
+        raise UserError(f"the pressure is {shown(pressure)}; it must be a finite number, units of energy per volume.")
+    assert not isinstance(settings, RelaxationSettings)
+    found = relax_at_pressure(potential, configuration, float(pressure), settings or PressureSettings())
+    return Relaxed(found.relaxation, found)
+
+
+class Relaxed:
+    """A relaxed state. What has been asked of it is kept, and saved with it.
+
+    Attributes:
+        relaxation: The plain record of the state in its box.
+        at_pressure: The plain record of how the box came about; None at fixed box.
+    """
+
+    def __init__(self, relaxation: Relaxation, at_pressure: PressureRelaxation | None = None) -> None:
+        """Take the records."""
+        self.relaxation, self.at_pressure = relaxation, at_pressure
+        self._positions: PositionSensitivity | None = None
+        self._joint: JointSensitivity | None = None
+        self._observables: dict[str, ObservableSensitivity] = {}
+
+    @property
+    def verdict(self) -> Verdict:
+        """What became of it."""
+        return self.relaxation.verdict if self.at_pressure is None else self.at_pressure.verdict
+
+    @property
+    def energy(self) -> float:
+        """Potential energy, units of energy."""
+        return self.relaxation.energy
+
+    @property
+    def pressure(self) -> float:
+        """Pressure, units of energy per volume; NaN where there is none."""
+        return self.relaxation.pressure
+
+    @property
+    def configuration(self) -> Configuration:
+        """The relaxed particles."""
+        return self.relaxation.state.configuration
+
+    @property
+    def position(self) -> np.ndarray:
+        """Their positions, shape (n, d), units of length."""
+        return np.asarray(self.relaxation.state.position)
+
+    @property
+    def rattlers(self) -> np.ndarray:
+        """Numbers of the particles that nothing holds in place."""
+        return np.flatnonzero(~self.relaxation.network.backbone)
+
+    def sensitivity(self, parameters: str | Sequence[str] | None = None) -> Sensitivity:
+        """Return dx/dp, and at constant pressure what the box adds to it.
+
+        Args:
+            parameters: Names of parameter entries, such as ``"soft_sphere.sigma[A]"``; a term's or field's name stands
+                for all its entries. By default all of the potential's.
+
+        Raises:
+            UserError: When there is no such parameter; the message names the nearest.
+            NumericalError: When the state is no minimum, or a derivative cannot be found as well as it should.
+        """
+        names = self._parameters(parameters)
+        self._check()
+        if self.at_pressure is None:
+            self._positions = position_sensitivity(self._response, select(self._response.state, names))
+        else:
+            self._joint = joint_sensitivity(self._joint_response, select(self._joint_response.state, names))
+            self._positions = self._joint.as_positions
+        return Sensitivity(self._positions, lambda k: drawn(self._stored(), k))
+
+    def observables(self, names: str | Sequence[str], parameters: str | Sequence[str] | None = None) -> Table:
+        """Return observables with their total derivatives.
+
+        Args:
+            names: Names of observables: "pressure", "bulk_modulus", "C44", "eigenvalue[0]", ...
+            parameters: As for ``sensitivity``.
+
+        Raises:
+            UserError: When there is no such observable or parameter; the message names the nearest.
+            NumericalError: As for ``sensitivity``.
+        """
+        wanted, chosen = [names] if isinstance(names, str) else list(names), self._parameters(parameters)
+        check_names(wanted)
+        self._check()
+        if self.at_pressure is None:
+            selection, bench = select(self._response.state, chosen), Workbench.at(self._response)
+            made_of = {name: made(name, bench) for name in wanted}
+            found = observable_sensitivities(self._response, made_of, selection)
+        else:
+            both = self._joint_response
+            selection, bench = select(both.state, chosen), Workbench.at(both.fixed, self.at_pressure.pressure)
+            found = observables_at_pressure(both, {name: made(name, bench) for name in wanted}, selection)
+        self._observables |= {record.name: record for record in found}
+        return Table(found)
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the state, and all that has been asked of it, to HDF5.
+
+        Args:
+            path: The file.
+            overwrite: Whether a file of that name may be replaced.
+
+        Raises:
+            UserError: When it cannot be written, or exists and must not be replaced.
+        """
+        provenance = collect("", "", 0, {"relaxation": self.relaxation.seconds})
+        positions = self._positions if self._positions is not None else no_sensitivity(self.relaxation)
+        observables = tuple(self._observables.values())
+        run = Run(self.relaxation, positions, observables, provenance, self.at_pressure, self._joint)
+        write_run(Path(path), run, overwrite=overwrite)
+
+    def plot(self) -> Figure:
+        """Draw the packing."""
+        return drawn(self._stored(), None)
+
+    def to_ase(self) -> Any:
+        """Return ASE's ``Atoms``.
+
+        Raises:
+            UserError: When ASE is missing.
+        """
+        return to_atoms(self.configuration)
+
+    def __repr__(self) -> str:
+        """Return what became of it, its numbers and its rattlers."""
+        relaxation = self.relaxation
+        n, d = self.position.shape
+        box, seconds = "", relaxation.seconds
+        if self.at_pressure is not None:
+            box, seconds = f"{len(self.at_pressure.volumes)} boxes, ", self.at_pressure.seconds
+        steps = f"{box}{len(relaxation.history.energy)} steps, {seconds:.2g} s"
+        numbers = f"energy {self.energy:.10g}, pressure {self.pressure:.6g}, largest force {relaxation.max_force:.1e}"
+        why = f"\n{relaxation.reason}" if relaxation.reason else ""
+        held = f"{len(self.rattlers)} rattlers, {relaxation.network.n_contacts} contacts"
+        return f"{n} particles in {d} dimensions: {self.verdict.sentence} ({steps})\n{numbers}\n{held}{why}"
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{self!r}</pre>"
+
+    @functools.cached_property
+    def _response(self) -> LinearResponse:
+        return linear_response(self.relaxation)
+
+    @functools.cached_property
+    def _joint_response(self) -> BorderedResponse:
+        assert self.at_pressure is not None
+        return pressure_response(self.at_pressure)
+
+    def _check(self) -> None:
+        check(self.verdict, reason=self.relaxation.reason)
+
+    def _parameters(self, given: str | Sequence[str] | None) -> list[str]:
+        if given is None:
+            return [name for name, _ in self.relaxation.state.potential.terms()]
+        return [given] if isinstance(given, str) else list(given)
+
+    def _stored(self) -> StoredRun:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "run.h5"
+            self.save(path)
+            return read_run(path)
