@@ -47,7 +47,8 @@ def scale_identities(response: LinearResponse) -> list[ScaleIdentity]:
     :math:`x - \bar x` without its part along rotations and floppy modes, which dx/dp leaves out.
 
     Returns:
-        The identities that apply (none for a potential whose lengths and energies are not all parameters).
+        The identities that apply: none for a potential whose lengths and energies are not all parameters, none of a
+        pressure that is zero within its error.
     """
     state = response.state
     if not state.potential.scales:
@@ -67,6 +68,8 @@ def scale_identities(response: LinearResponse) -> list[ScaleIdentity]:
         selection = Selection(("lengths", "energies"), np.ones(2), ("length", "energy"), both, state.parameters)
         found = observable_sensitivity(response, pressure, selection, name="pressure")
         d, value = state.configuration.dimension, found.value
+        if not abs(value) > found.certificate.error.max():  # nothing says that nothing scales
+            return identities
         identities += [
             ScaleIdentity(
                 "sum sigma dP/dsigma + L dP/dL = -d P", float(abs(found.values[0] + d * value) / abs(d * value))
