@@ -8,11 +8,10 @@ import scipy.sparse as sp
 from jax_md import energy as jax_md_energy
 from jax_md import partition, space
 
-from mdsens import generic
 from mdsens.energy import Locality, State, energy, energy_at, forces
 from mdsens.energy.foreign import EnergyFunction, NeighborEnergyFunction, from_jax_md, from_jax_md_neighbors
 from mdsens.errors import UserError
-from mdsens.hessian import directional_norm, factorise, hessian
+from mdsens.hessian import any_energy, directional_norm, factorise, hessian
 from mdsens.hessian.any_energy import coloured_hessian, coupling_pattern, hessian_colouring
 from mdsens.hessian.colouring import assemble_blocks, coloured_blocks, full_colouring, star_colouring
 from mdsens.hessian.matrix_free import MatrixFree, matrix_free
@@ -209,7 +208,7 @@ def test_some_particles_can_be_left_out_of_a_larger_matrix(monkeypatch):
 
 def test_a_matrix_too_large_is_refused_and_only_multiplied(monkeypatch):
     state = lennard_jones(crystal(SIMPLE, 1.1, (5, 4, 4), 0.05))
-    monkeypatch.setattr(generic, "MOST_ENTRIES", 1000)
+    monkeypatch.setattr(any_energy, "MOST_ENTRIES", 1000)
     with pytest.raises(UserError, match="declare the energy's Locality"):
         hessian(state)
     assert isinstance(factorise(state), MatrixFree)

@@ -7,10 +7,10 @@ import pytest
 from jax_md import energy as jax_md_energy
 from jax_md import partition, space
 
-from mdsens import generic
 from mdsens.energy import Locality, energy
 from mdsens.energy.foreign import EnergyFunction, from_jax_md, from_jax_md_neighbors
 from mdsens.energy.paths import select
+from mdsens.hessian import any_energy
 from mdsens.hessian.derivatives import drifts
 from mdsens.hessian.matrix_free import MatrixFree
 from mdsens.relaxation import RelaxationSettings, relax
@@ -95,7 +95,7 @@ def response(request, relaxation):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mdsens.hessian.matrix.SMALL", 0)
         if request.param == "matrix-free":
-            patch.setattr(generic, "MOST_ENTRIES", 0)
+            patch.setattr(any_energy, "MOST_ENTRIES", 0)
         again = relax(relaxation.state.potential, relaxation.state.configuration)
         response = linear_response(again)
     assert isinstance(response.factor, MatrixFree) == (request.param == "matrix-free")
