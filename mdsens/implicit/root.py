@@ -12,7 +12,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree
 
-from mdsens.implicit.arguments import call_of
+from mdsens.implicit.arguments import call_of, passed_on
 from mdsens.implicit.choice import chosen_solver
 from mdsens.implicit.guard import refuse_nan
 from mdsens.implicit.linear import LinearSolver
@@ -64,8 +64,9 @@ def root(
         has_aux: Whether the solver returns (x, aux). aux is any pytree and carries no derivative.
 
     Returns:
-        A decorator: solver(x0, *p) -> x, or (x, aux), becomes a function with the same arguments. What is
-        given by position goes to F by position, what is given by name under that name, in any order.
+        A decorator: solver(x0, *p) -> x, or (x, aux), becomes a function with the same arguments. Where F has
+        parameters of all their names, F gets them by name, in any order, defaults of the solver among them. Otherwise
+        what is given by position goes to F by position, what is given by name under that name.
 
     Raises:
         ValueError: When differentiated: F does not return a pytree like x, x is not made of float64, the null space has
@@ -145,6 +146,7 @@ def _call(
 ) -> Any:
     """Run the solver inside a `jax.custom_jvp` over the array leaves of its arguments."""
     require_x64()
+    kwargs = passed_on(F, solver, len(args), kwargs) | kwargs
     call = call_of(F, solver, len(args), tuple(kwargs))
     F = call.as_called(F)
     if null_space is not None and not isinstance(null_space, NullSpace):
