@@ -9,6 +9,7 @@ import jax
 import lineax as lx
 from jaxtyping import PyTree
 
+from mdsens.errors import UserError
 from mdsens.implicit.dense import DenseLU
 from mdsens.implicit.krylov import Iterative, Minres
 from mdsens.implicit.linear import LinearSolver
@@ -23,9 +24,17 @@ def chosen_solver(linear_solver: LinearSolver | None, F: Callable[..., Any], x: 
     Up to 3000 unknowns LU, which assumes nothing; beyond, MINRES for a condition that says it is `symmetric` (see
     `mdsens.implicit.conditions`) and GMRES otherwise. Nothing is assumed positive definite: whoever knows a minimum
     names `DenseCholesky` or CG, and whoever has the sparse matrix names `SparseDirect`.
+
+    Raises:
+        UserError: When what was named is no `LinearSolver`.
     """
-    if linear_solver is not None:
+    if isinstance(linear_solver, LinearSolver):
         return linear_solver
+    if linear_solver is not None:
+        raise UserError(
+            f"linear_solver = {linear_solver!r} must be a LinearSolver of mdsens.implicit, such as DenseLU(): give one "
+            "of lineax's as Iterative(...)."
+        )
     size = sum(leaf.size for leaf in jax.tree.leaves(floating(x)))
     if size <= LARGEST_DENSE:
         return DenseLU()

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
-from jaxtyping import Array, PyTree
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PyTree
 
 
 class Split(NamedTuple):
@@ -61,6 +62,41 @@ def require_like(value: PyTree, x: PyTree, *, name: str) -> PyTree:
             "container that holds the unknown (leaves of x that are not floating-point arrays may be anything)."
         )
     return found
+
+
+def flat_like(direction: PyTree, like: PyTree, *, name: str) -> Float[Array, " _"]:
+    """Return a direction in the space of the floating part of `like`, flat.
+
+    Args:
+        direction: A pytree like `like`, or like its floating part; None in place of what does not move.
+        like: What moves along it.
+        name: How the error calls the direction.
+
+    Raises:
+        ValueError: If their floating-point leaves differ in number or shape; both are named.
+    """
+    given, wanted = floating(_filled(with_float_arrays(direction), like)), floating(like)
+    if [leaf.shape for leaf in jax.tree.leaves(given)] != [leaf.shape for leaf in jax.tree.leaves(wanted)]:
+        raise ValueError(
+            f"{name} must have one floating-point leaf for each of {eqx.tree_pformat(wanted)} (None for what does not "
+            f"move), got {eqx.tree_pformat(direction)}. Integers stand still: a parameter is written 5.0, not 5."
+        )
+    return ravel_pytree(given)[0]
+
+
+def _filled(direction: PyTree, like: PyTree) -> PyTree:
+    """Return a direction with zeros in place of None, and floats in place of integers where `like` has floats."""
+
+    def moving(number: Any, part: PyTree) -> PyTree:
+        if number is None:
+            return jax.tree.map(jnp.zeros_like, floating(part))
+        real = eqx.is_array_like(number) and not jnp.iscomplexobj(number)
+        return jnp.asarray(number, part.dtype) if real and eqx.is_inexact_array(part) else number
+
+    try:
+        return jax.tree.map(moving, direction, like, is_leaf=lambda leaf: leaf is None)
+    except ValueError:  # of another structure, which may hold the same numbers
+        return direction
 
 
 def require_double_precision(x: PyTree) -> None:

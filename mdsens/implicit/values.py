@@ -8,6 +8,7 @@ nothing can be refused: the value is NaN where it would be, and the certificate 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -25,10 +26,18 @@ from mdsens.implicit.linear import LinearSolver
 from mdsens.implicit.null_space import NullSpace
 from mdsens.implicit.reasons import reason_at
 from mdsens.implicit.system import LinearizedCondition, NullSpaceFn, Optimality, linearize
-from mdsens.implicit.trees import floating, require_double_precision, require_like, require_x64, with_float_arrays
+from mdsens.implicit.trees import (
+    flat_like,
+    floating,
+    require_double_precision,
+    require_like,
+    require_x64,
+    with_float_arrays,
+)
 
 STATIONARITY = 1e-6
 Flat = Float[Array, " _"]  # unknowns or parameters, flat
+Solved = tuple[Array, Array, Array]  # answers, residuals, iterations
 
 
 class Certificate(eqx.Module):
@@ -90,7 +99,8 @@ def jvp(
         F: Optimality function, as for `root`.
         x: The solution, by whatever means it was found.
         p: The parameters, a tuple: F is called as F(x, \*p).
-        tangents: Directions dp, a tuple like p (its floating-point leaves; None or anything where p has none).
+        tangents: Directions dp, a tuple like p, of numbers of any kind: None in place of what does not move, or
+            anything where p has no floating-point leaf. A Python float is a parameter, an integer stands still.
         linear_solver: As for `root`.
         null_space: As for `root`.
         stationarity: Largest entry of F that still counts as zero, in F's own unit.
@@ -110,8 +120,8 @@ def jvp(
         Blondel et al., NeurIPS 2022, arXiv:2105.15183, eq. 2 and Theorem 1.
     """
     problem = _problem(F, x, p, linear_solver, null_space, stationarity, tangents, at_any_point=at_any_point)
-    direction = _flat_like(tangents, problem.p, "the tangents")[None]
-    value, certificate = _certified(problem, _forward(problem, direction), "forward")
+    direction = flat_like(tangents, problem.p, name="the tangents")[None]
+    value, certificate = _certified(problem, _forward, direction)
     return _unknowns(problem)[1](value[0]), certificate
 
 
@@ -146,8 +156,8 @@ def vjp(
         ValueError: As for `jvp`.
     """
     problem = _problem(F, x, p, linear_solver, null_space, stationarity, cotangent, at_any_point=at_any_point)
-    v = _flat_like(cotangent, problem.x, "the cotangent")[None]
-    value, certificate = _certified(problem, _adjoint(problem, v), "adjoint")
+    v = flat_like(cotangent, problem.x, name="the cotangent")[None]
+    value, certificate = _certified(problem, _adjoint, v)
     return ravel_pytree(floating(problem.p))[1](value[0]), certificate
 
 
@@ -213,9 +223,9 @@ def flat_jacobian(
 def _matrix(problem: _Problem) -> tuple[Any, Certificate]:
     unknowns, parameters = _unknowns(problem)[0], ravel_pytree(floating(problem.p))[0]
     if parameters.size <= unknowns.size:
-        columns, certificate = _certified(problem, _forward(problem, jnp.eye(parameters.size)), "forward")
+        columns, certificate = _certified(problem, _forward, jnp.eye(parameters.size))
         return columns.T, certificate
-    return _certified(problem, _adjoint(problem, jnp.eye(unknowns.size)), "adjoint")
+    return _certified(problem, _adjoint, jnp.eye(unknowns.size))
 
 
 def _problem(
@@ -234,25 +244,17 @@ def _problem(
         raise ValueError(f"p must be the tuple of F's parameters, F(x, *p), got a {type(p).__name__}: write (p,).")
     x, p = with_float_arrays(x), with_float_arrays(p)
     require_double_precision(x)
-    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((x, p, direction)))
     solver = chosen_solver(linear_solver, F, x)
+    traced = _is_traced((x, p, direction))
     return _Problem(F, x, p, solver, null_space, stationarity, at_any_point, traced)
+
+
+def _is_traced(tree: PyTree) -> bool:
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
 def _unknowns(problem: _Problem) -> tuple[Flat, Callable[[Flat], PyTree]]:
     return ravel_pytree(floating(problem.x))
-
-
-def _flat_like(tree: PyTree, like: PyTree, name: str) -> Flat:
-    given = floating(with_float_arrays(tree))
-    wanted = floating(like)
-    shapes = [[leaf.shape for leaf in jax.tree.leaves(part)] for part in (given, wanted)]
-    if shapes[0] != shapes[1]:
-        raise ValueError(
-            f"{name} must have one floating-point leaf for each of {eqx.tree_pformat(wanted)}, got "
-            f"{eqx.tree_pformat(tree)}."
-        )
-    return ravel_pytree(given)[0]
 
 
 def _flat_condition(problem: _Problem) -> Callable[[Flat, Flat], Flat]:
@@ -293,6 +295,11 @@ def _system(problem: _Problem) -> LinearizedCondition:
     return linearize(problem.F, problem.x, problem.p, linear_solver=problem.solver, null_space=problem.null_space)
 
 
+def _held(solve: Callable[[Array], Solved]) -> Callable[[Array], Solved]:
+    """Return a solve that is not differentiated (a host's cannot be)."""
+    return lambda right_hand_side: solve(jax.lax.stop_gradient(right_hand_side))
+
+
 @eqx.filter_jit
 def _forward(problem: _Problem, directions: Float[Array, "k m"]) -> _Raw:
     condition, system = _flat_condition(problem), _system(problem)
@@ -305,11 +312,11 @@ def _forward(problem: _Problem, directions: Float[Array, "k m"]) -> _Raw:
         along = lambda y: jax.jvp(lambda z: condition(z, p), (y,), (dx,))[1] + slope(y, dp)  # noqa: E731
         return jax.jvp(along, (x,), (step,))[1]
 
-    solve = jax.vmap(system.certified)
+    solve = _held(jax.vmap(system.certified))
     slopes = -jax.vmap(lambda dp: slope(x, dp))(directions)
     value, residual, n_steps = solve(slopes)
     here = condition(x, p)
-    step, _, _ = system.certified(-here)
+    step, _, _ = _held(system.certified)(-here)
     change, _, _ = solve(-jax.vmap(drift)(value, directions))
     if problem.traced:  # it may be differentiated
         value = jax.vmap(system.solve)(slopes)
@@ -328,10 +335,10 @@ def _adjoint(problem: _Problem, cotangents: Float[Array, "k n"]) -> _Raw:
         back = lambda y: jax.grad(lambda z: jnp.vdot(w, condition(z, p)))(y)  # noqa: E731
         return jax.jvp(back, (x,), (step,))[1]
 
-    solve = jax.vmap(functools.partial(system.certified, transposed=True))
+    solve = _held(jax.vmap(functools.partial(system.certified, transposed=True)))
     weights, residual, n_steps = solve(cotangents)
     here = condition(x, p)
-    step, _, _ = system.certified(-here)
+    step, _, _ = _held(system.certified)(-here)
     weight_change, _, _ = solve(-jax.vmap(drift)(weights))
     if problem.traced:  # it may be differentiated
         weights = jax.vmap(lambda v: jax.linear_transpose(system.solve, v)(v)[0])(cotangents)
@@ -340,7 +347,13 @@ def _adjoint(problem: _Problem, cotangents: Float[Array, "k n"]) -> _Raw:
     return _judged(system, here, value, residual, n_steps, change)
 
 
-def _certified(problem: _Problem, raw: _Raw, way: str) -> tuple[Any, Certificate]:
+def _certified(
+    problem: _Problem, compute: Callable[[_Problem, Array], _Raw], directions: Float[Array, "k _"]
+) -> tuple[Any, Certificate]:
+    way, raw = "forward" if compute is _forward else "adjoint", compute(problem, directions)
+    if not problem.traced and _is_traced(raw):  # F closes over what is traced
+        problem = dataclasses.replace(problem, traced=True)
+        raw = compute(problem, directions)
     if problem.traced:
         return _traced(problem, raw, way)
     found = jax.device_get(raw)

@@ -4,18 +4,14 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import lineax as lx
 import numpy as np
-import optimistix as optx
 import pytest
 
 from mdsens.errors import NumericalError
 from mdsens.implicit import (
-    Adjoint,
     DenseCholesky,
-    DenseLU,
-    Iterative,
     NullSpace,
+    SparseDirect,
     fixed_point,
     jvp,
     root,
@@ -42,6 +38,10 @@ optimality = jax.grad(loss)
 
 def closed(lam, X, y):
     return jnp.linalg.solve(X.T @ X + lam * jnp.eye(M), X.T @ y)
+
+
+def condition_in_another_order(x, X, y, lam):
+    return optimality(x, lam, X, y)
 
 
 def ridge(init, lam, X, y):
@@ -117,15 +117,47 @@ def test_keywords_in_any_order(data, slope, decorate, names):
 
 
 def test_keywords_of_a_solver_in_another_order_and_with_its_start_by_name(data, slope):
-    def other(init, y, lam, X):
-        return closed(lam, X, y)
+    X, y = data
+    solver = root(condition_in_another_order)(opaque(lambda init, y, lam, X: closed(lam, X, y)))
+    np.testing.assert_allclose(jax.jacrev(lambda lam: solver(init=None, lam=lam, y=y, X=X))(LAM), slope, rtol=1e-12)
 
-    def condition(x, X, y, lam):
+
+@pytest.mark.parametrize(
+    "call",
+    [lambda f, lam, X, y: f(None, lam, X, y), lambda f, lam, X, y: f(None, lam, y=y, X=X)],
+    ids=["by position", "mixed"],
+)
+def test_names_decide_where_the_condition_has_them_in_another_order(data, slope, call):
+    solver = root(condition_in_another_order)(opaque(ridge))
+    np.testing.assert_allclose(jax.jit(jax.jacrev(lambda lam: call(solver, lam, *data)))(LAM), slope, rtol=1e-12)
+
+
+@pytest.mark.parametrize("names", [("lam", "X", "y"), ("X", "lam", "y")])
+def test_a_solver_of_keywords_alone_with_numpy_data_under_jit(data, slope, names):
+    solver = root(optimality)(opaque(lambda init, **p: closed(**p)))
+    given = {"lam": LAM, "X": np.asarray(data[0]), "y": np.asarray(data[1])}
+
+    def solution(lam):
+        return solver(None, **{name: {**given, "lam": lam}[name] for name in names})
+
+    np.testing.assert_allclose(jax.jit(solver)(None, **given), closed(**given), rtol=1e-12)
+    first = jax.grad(lambda lam: solution(lam)[0])
+    np.testing.assert_allclose([first(LAM), jax.jit(first)(LAM)], [slope[0]] * 2, rtol=1e-12)
+
+
+def test_the_condition_gets_the_defaults_of_the_solver_that_it_knows(data, slope):
+    X, y = data
+
+    def other(init=None, lam=0.0, X=X, y=y, tolerance=1e-12):
+        del tolerance
+        return ridge(init, lam, X, y)
+
+    def condition(x, lam, X, y=None):
         return optimality(x, lam, X, y)
 
-    X, y = data
-    solver = root(condition)(opaque(other))
-    np.testing.assert_allclose(jax.jacrev(lambda lam: solver(init=None, lam=lam, y=y, X=X))(LAM), slope, rtol=1e-12)
+    whole, bound = root(condition)(opaque(other)), root(condition)(functools.partial(opaque(ridge), X=X, y=y))
+    for solution in (lambda lam: whole(None, lam), lambda lam: whole(lam=lam), lambda lam: bound(None, lam)):
+        np.testing.assert_allclose(jax.jacrev(solution)(LAM), slope, rtol=1e-12)
 
 
 def test_some_by_position_and_the_rest_by_name(data):
@@ -151,7 +183,13 @@ def test_a_fixed_point_by_name(data, slope):
     def step(x, lam, X, y):
         return x - 0.01 * optimality(x, lam, X, y)
 
+    def nameless(x, *p):
+        return step(x, *p)
+
     X, y = data
+    for T in (nameless, functools.wraps(step)(nameless)):
+        found = jax.jacrev(fixed_point(T)(opaque(ridge)), argnums=1)(None, LAM, y=y, X=X)
+        np.testing.assert_allclose(found, slope, rtol=1e-10)
     solver = fixed_point(step)(opaque(ridge))
     np.testing.assert_allclose(jax.jacrev(lambda lam: solver(None, y=y, X=X, lam=lam))(LAM), slope, rtol=1e-10)
     np.testing.assert_allclose(jax.jacfwd(solver, argnums=1)(None, LAM, X, y), slope, rtol=1e-10)
@@ -172,9 +210,46 @@ def test_values_are_differentiated_once_more_and_batched(data):
     step = 1e-5
     for value in (along, back):
         difference = (value(LAM + step) - value(LAM - step)) / (2 * step)
-        np.testing.assert_allclose(jax.grad(value)(LAM), difference, rtol=1e-8)
+        np.testing.assert_allclose(jax.jit(jax.grad(value))(LAM), difference, rtol=1e-8)
     several = jnp.array([LAM, 2 * LAM])
     np.testing.assert_allclose(jax.vmap(along)(several), [along(lam) for lam in several], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "linear_solver", [DenseCholesky(), SparseDirect(lambda x, lam, X, y: np.asarray(X.T @ X + lam * jnp.eye(M)))]
+)
+def test_gradients_of_values_at_the_solution_are_its_second_derivatives(data, linear_solver):
+    solver = root(optimality, linear_solver=linear_solver)(opaque(ridge))
+    options = {"linear_solver": linear_solver}
+
+    def along(lam):
+        p = (lam, *data)
+        return jvp(optimality, solver(None, *p), p, (1, None, None), **options)[0].sum()
+
+    def back(lam):
+        p = (lam, *data)
+        return vjp(optimality, solver(None, *p), p, jnp.ones(M), **options)[0][0]
+
+    second = jax.hessian(lambda lam: closed(lam, *data).sum())(LAM)
+    for value in (along, back):
+        np.testing.assert_allclose(jax.jit(jax.grad(value))(LAM), second, rtol=1e-10)
+    np.testing.assert_allclose(jax.vmap(jax.grad(along))(jnp.array([LAM, LAM])), [second] * 2, rtol=1e-10)
+
+
+def test_values_of_a_condition_that_closes_over_a_batch(data, slope):
+    X, y = data
+
+    def along(X):
+        return jvp(lambda x, lam: optimality(x, lam, X, y), closed(LAM, *data), (LAM,), (1.0,))[0]
+
+    found = jax.jit(jax.vmap(along))(jnp.stack([X, 2 * X]))
+    np.testing.assert_allclose(found[0], slope, rtol=1e-12)
+    assert np.isnan(found[1]).all()
+
+
+def test_an_integer_is_no_parameter(data):
+    with pytest.raises(ValueError, match=r"Integers stand still: a parameter is written 5.0"):
+        jvp(optimality, closed(3, *data), (3, *data), (1.0, None, None))
 
 
 def test_a_refusal_is_nan_in_its_own_lane_and_a_sentence_outside(data):
@@ -208,56 +283,3 @@ def test_names_that_the_condition_does_not_know_are_refused(names, sentence):
 def test_a_missing_start_is_named():
     with pytest.raises(TypeError, match="without its first argument, the starting point init"):
         root(optimality)(ridge)(lam=1.0)
-
-
-# -- optimistix
-
-
-def residuals(x, p):
-    lam, X, y = p
-    return X @ x - y, jnp.sqrt(lam) * x
-
-
-def objective(x, p):
-    return loss(x, *p)
-
-
-def slopes(x, p):
-    return optimality(x, *p)
-
-
-def stepped(x, p):
-    return x - 0.01 * optimality(x, *p)
-
-
-TIGHT = {"rtol": 1e-12, "atol": 1e-12}
-CALLS = {
-    "root_find": lambda p, a: optx.root_find(slopes, optx.Newton(**TIGHT), jnp.zeros(M), p, adjoint=a),
-    "minimise": lambda p, a: optx.minimise(objective, optx.BFGS(**TIGHT), jnp.zeros(M), p, adjoint=a),
-    "least_squares": lambda p, a: optx.least_squares(
-        residuals, optx.LevenbergMarquardt(**TIGHT), jnp.zeros(M), p, adjoint=a
-    ),
-    "fixed_point": lambda p, a: optx.fixed_point(
-        stepped, optx.FixedPointIteration(**TIGHT), jnp.zeros(M), p, adjoint=a, max_steps=10_000
-    ),
-}
-
-
-@pytest.mark.parametrize("name", CALLS)
-def test_optimistix_takes_our_adjoint(data, slope, name):
-    adjoint = Adjoint(DenseLU() if name == "fixed_point" else DenseCholesky())
-
-    def solution(lam):
-        return CALLS[name]((lam, *data), adjoint).value
-
-    np.testing.assert_allclose(jax.jacfwd(solution)(LAM), slope, rtol=1e-9)
-    np.testing.assert_allclose(jax.jit(jax.jacrev(solution))(LAM), slope, rtol=1e-9)
-
-
-def test_what_our_solver_cannot_solve_is_no_derivative_in_optimistix(data):
-    hasty = Adjoint(Iterative(lx.CG(rtol=1e-1, atol=1e-1, max_steps=1), symmetric=True))
-
-    def solution(lam):
-        return CALLS["root_find"]((lam, *data), hasty).value
-
-    assert np.isnan(jax.jit(jax.jacfwd(solution))(LAM)).all()
