@@ -13,16 +13,18 @@ No step of the solver is differentiated: memory does not grow with its iteration
 error, and refuse with the cause. `second_derivative` and `energy_hessian` go one order further.
 
 With optimistix, `Adjoint` is the third: `optimistix.root_find(F, solver, x0, p, adjoint=Adjoint(DenseCholesky()))`.
+optimistix compiles its own calls, so that a refusal there is always NaN.
 
 **The contract.** `root(F)(solver)` has the solver's signature, solver(x0, *p) -> x. F(x, *p) returns a pytree like x.
-Parameters may be given by name, in any order, where F has parameters of these names: solver(x0, lam=1.0, X=X, y=y).
-Everything that is differentiated is an argument p of both: neither may close over it. jvp, vjp, jacfwd, jacrev, grad,
-hessian, any nesting of these, vmap and jit work; x0 has no influence on derivatives; aux outputs carry none. The error
-of the derivative is proportional to that of x*: converge the solver well; `root` assumes F = 0, the values check it. A
-linear solve whose relative residual exceeds the solver's tolerance, a matrix that is singular to working precision, a
-claimed symmetry or a claimed zero mode that is none: outside jit each raises `NumericalError` with the cause, inside
-jit the derivative is NaN. It is never silently a wrong number. `jvp` and `vjp` work under jit and vmap, too: what they
-would refuse is NaN there, and the certificate is batched.
+Where F has parameters of the same names, these may be given by name, in any order, solver(x0, lam=1.0, X=X, y=y), and F
+may have them in another order than the solver; a default of the solver is F's, too. Numbers are parameters, integers
+are not. Everything that is differentiated is an argument p of both: neither may close over it. jvp, vjp, jacfwd,
+jacrev, grad, hessian, any nesting of these, vmap and jit work; x0 has no influence on derivatives; aux outputs carry
+none. The error of the derivative is proportional to that of x*: converge the solver well; `root` assumes F = 0, the
+values check it. A linear solve whose relative residual exceeds the solver's tolerance, a matrix that is singular to
+working precision, a claimed symmetry or a claimed zero mode that is none: outside jit each raises `NumericalError` with
+the cause, inside jit the derivative is NaN. It is never silently a wrong number. `jvp` and `vjp` work under jit and
+vmap, too: what they would refuse is NaN there, and the certificate is batched.
 
 **Conditions.** F is any function; these are ready-made (`mdsens.implicit.conditions`):
 
