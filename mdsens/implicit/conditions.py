@@ -38,9 +38,9 @@ class Condition(eqx.Module):
     symmetric: bool = eqx.field(static=True, default=False)
     reference: Callable[..., object] | None = eqx.field(static=True, default=None)
 
-    def __call__(self, x: PyTree, *p: PyTree) -> PyTree:
-        """Return F(x, *p), a pytree like x."""
-        return self.function(x, *p)
+    def __call__(self, x: PyTree, *p: PyTree, **named: PyTree) -> PyTree:
+        """Return F(x, *p), a pytree like x; parameters by name are those of the reference."""
+        return self.function(x, *p, **named)
 
 
 def stationary(objective: Objective) -> Condition:
@@ -54,9 +54,9 @@ def stationary(objective: Objective) -> Condition:
         `DenseCholesky` or CG to profit from it.
     """
 
-    def gradient(x: PyTree, *p: PyTree) -> PyTree:
+    def gradient(x: PyTree, *p: PyTree, **named: PyTree) -> PyTree:
         rest = eqx.filter(x, eqx.is_inexact_array, inverse=True)
-        return jax.grad(lambda y: objective(eqx.combine(y, rest), *p))(floating(x))
+        return jax.grad(lambda y: objective(eqx.combine(y, rest), *p, **named))(floating(x))
 
     return Condition(gradient, symmetric=True, reference=objective)
 
@@ -88,9 +88,9 @@ def projected_gradient(objective: Objective, bounds: Bounds, *, step: float = 1.
         raise ValueError(f"step = {step} must be greater than 0; about one over the curvature of the objective.")
     gradient = stationary(objective)
 
-    def condition(x: PyTree, *p: PyTree) -> PyTree:
-        lower, upper = (_spread(bound, floating(x)) for bound in bounds(*p))
-        slope = gradient(x, *p)
+    def condition(x: PyTree, *p: PyTree, **named: PyTree) -> PyTree:
+        lower, upper = (_spread(bound, floating(x)) for bound in bounds(*p, **named))
+        slope = gradient(x, *p, **named)
         return jax.tree.map(lambda y, g, low, up: y - jnp.clip(y - step * g, low, up), floating(x), slope, lower, upper)
 
     return Condition(condition, reference=objective)
@@ -111,10 +111,10 @@ def kkt(objective: Objective, equality: Callable[..., PyTree]) -> Condition:
         `DenseLU` or `Minres`.
     """
 
-    def lagrangian(state: tuple[PyTree, PyTree], *p: PyTree) -> Float[Array, ""]:
+    def lagrangian(state: tuple[PyTree, PyTree], *p: PyTree, **named: PyTree) -> Float[Array, ""]:
         x, multipliers = state
-        products = jax.tree.map(jnp.vdot, floating(multipliers), equality(x, *p))
-        return objective(x, *p) + jax.tree.reduce(jnp.add, products)
+        products = jax.tree.map(jnp.vdot, floating(multipliers), equality(x, *p, **named))
+        return objective(x, *p, **named) + jax.tree.reduce(jnp.add, products)
 
     return Condition(stationary(lagrangian), symmetric=True, reference=objective)
 
@@ -130,11 +130,12 @@ def joint(*conditions: Callable[..., PyTree]) -> Condition:
         would not.
     """
 
-    def condition(state: tuple[PyTree, ...], *p: PyTree) -> tuple[PyTree, ...]:
+    def condition(state: tuple[PyTree, ...], *p: PyTree, **named: PyTree) -> tuple[PyTree, ...]:
         if len(state) != len(conditions):
             raise ValueError(f"the state has {len(state)} parts but there are {len(conditions)} conditions.")
         parts = zip(conditions, state, strict=True)
-        return tuple(require_like(F(state, *p), part, name=f"condition {k}") for k, (F, part) in enumerate(parts))
+        values = ((F(state, *p, **named), part) for F, part in parts)
+        return tuple(require_like(value, part, name=f"condition {k}") for k, (value, part) in enumerate(values))
 
     return Condition(condition, reference=conditions[0] if conditions else None)
 

@@ -129,8 +129,8 @@ class _Difference:
 
     reference: Callable[..., PyTree]
 
-    def __call__(self, x: PyTree, *p: PyTree) -> PyTree:
-        image = require_like(self.reference(x, *p), x, name="the fixed-point iteration")
+    def __call__(self, x: PyTree, *p: PyTree, **named: PyTree) -> PyTree:
+        image = require_like(self.reference(x, *p, **named), x, name="the fixed-point iteration")
         return jax.tree.map(jnp.subtract, floating(x), image)
 
 

@@ -13,7 +13,10 @@ from mdsens.implicit import (
     NullSpace,
     SparseDirect,
     fixed_point,
+    joint,
     jvp,
+    kkt,
+    projected_gradient,
     root,
     stationary,
     vjp,
@@ -177,6 +180,38 @@ def test_keyword_only_parameters_and_a_null_space_that_takes_them(data, slope):
     X, y = data
     solver = root(condition, null_space=none)(opaque(lambda init, **p: closed(**p)))
     np.testing.assert_allclose(jax.jacfwd(lambda lam: solver(None, y=y, lam=lam, X=X))(LAM), slope, rtol=1e-12)
+
+
+def loss_by_name(x, *, lam, X, y):
+    return loss(x, lam, X, y)
+
+
+LOOSE = {
+    "root": root(jax.grad(loss_by_name)),
+    "stationary": root(stationary(loss_by_name)),
+    "projected_gradient": root(projected_gradient(loss_by_name, lambda lam, **_: (-10.0 * lam, 10.0 * lam), step=0.01)),
+    "joint": root(joint(lambda state, *, lam, X, y: optimality(state[0], lam, X, y))),
+    "kkt": root(kkt(loss_by_name, lambda x, **_: x[:1])),
+    "fixed_point": fixed_point(lambda x, *, lam, X, y: x - 0.01 * optimality(x, lam, X, y)),
+}
+
+
+@pytest.mark.parametrize("name", LOOSE)
+def test_every_condition_takes_parameters_that_have_only_names(data, slope, name):
+    X, y = data
+
+    def solver(init, **p):
+        if name == "kkt":  # the first component held at zero
+            x = jnp.zeros(M).at[1:].set(held(p["lam"]))
+            return x, -optimality(x, **p)[:1]
+        return (closed(**p),) if name == "joint" else closed(**p)
+
+    def held(lam):
+        return jnp.linalg.solve(X[:, 1:].T @ X[:, 1:] + lam * jnp.eye(M - 1), X[:, 1:].T @ y)
+
+    found = jax.jacfwd(lambda lam: LOOSE[name](opaque(solver))(None, y=y, lam=lam, X=X))(LAM)
+    expected = jnp.zeros(M).at[1:].set(jax.jacfwd(held)(LAM)) if name == "kkt" else slope
+    np.testing.assert_allclose(found[0] if name in ("kkt", "joint") else found, expected, rtol=1e-10, atol=1e-15)
 
 
 def test_a_fixed_point_by_name(data, slope):
