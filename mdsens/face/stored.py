@@ -5,16 +5,13 @@ from __future__ import annotations
 import functools
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from mdsens.face.starts import require_x64
 from mdsens.face.tables import Sensitivity, Table
 from mdsens.io.stored import StoredRun
 from mdsens.results import Verdict
 from mdsens.types import Configuration
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 class Stored:
@@ -53,8 +50,8 @@ class Stored:
         """Every observable with its derivatives."""
         return Table(tuple(self.record.observables.values()))
 
-    def plot(self) -> Figure:
-        """Draw the packing."""
+    def plot(self) -> Any:
+        """Draw the packing; return matplotlib's figure."""
         return drawn(self.record, None)
 
     def __repr__(self) -> str:
@@ -76,7 +73,7 @@ def load(path: str | os.PathLike[str]) -> Stored:
     return Stored(read_run(Path(path)))
 
 
-def drawn(run: StoredRun, k: int | None) -> Figure:
+def drawn(run: StoredRun, k: int | None) -> Any:
     """Draw a packing, with the arrows of its k-th parameter if there is one."""
     from mdsens.plotting.files import arrows_of, packing_of
     from mdsens.plotting.packing import draw_packing

@@ -5,15 +5,12 @@ from __future__ import annotations
 import html
 import importlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from mdsens.errors import UserError
 from mdsens.sensitivity import ObservableSensitivity, PositionSensitivity
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _SHOWN = 12  # rows of a table on the screen
 _AXES = "xyz"
@@ -30,7 +27,7 @@ class Sensitivity:
         error: Its estimated error in the 2-norm, a number or shape (k,).
     """
 
-    def __init__(self, record: PositionSensitivity, draw: Callable[[int], Figure]) -> None:
+    def __init__(self, record: PositionSensitivity, draw: Callable[[int], Any]) -> None:
         """Take the record, and what draws one of its entries."""
         self.record, self._draw = record, draw
         self.parameters = record.paths
@@ -38,8 +35,8 @@ class Sensitivity:
         self.values = record.values[0] if single else record.values
         self.error = float(record.certificate.error[0]) if single else record.certificate.error
 
-    def plot(self, parameter: str | None = None) -> Figure:
-        """Draw the packing with the arrows of dx/dp.
+    def plot(self, parameter: str | None = None) -> Any:
+        """Draw the packing with the arrows of dx/dp; return matplotlib's figure.
 
         Args:
             parameter: The entry; the first one by default.
