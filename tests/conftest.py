@@ -15,8 +15,6 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command does
 # Nearly all time goes into compiling: what one process has compiled, the others and the next run take from here.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-# Programs that run for milliseconds are not worth optimising: a third of the time.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 
 import jax
 from jaxtyping import install_import_hook
