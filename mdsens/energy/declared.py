@@ -10,7 +10,8 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from mdsens.energy.parameters import BySpecies, Mixing, Uniform, arithmetic_mean, is_entries
+from mdsens.energy.by_species import BySpecies
+from mdsens.energy.parameters import Mixing, Uniform, arithmetic_mean, is_entries
 from mdsens.given import float64_array, is_concrete, shown
 from mdsens.units import Powers, unit_text
 

@@ -14,8 +14,9 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Array, Float
 
+from mdsens.energy.by_species import BySpecies
 from mdsens.energy.declared import check_ranges, declared_fields
-from mdsens.energy.parameters import BySpecies, Entries, Law, is_entries
+from mdsens.energy.parameters import Entries, Law, is_entries
 from mdsens.given import shown
 from mdsens.neighbors import PairList, neighbor_pairs
 from mdsens.types import Configuration, Position, Scalar, replaced
