@@ -12,6 +12,7 @@ Each takes any pytree x. Parameters that E or g depend on must be arguments p.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import equinox as eqx
@@ -25,7 +26,8 @@ Objective = Callable[..., Float[Array, ""]]
 Bounds = Callable[..., tuple[PyTree, PyTree]]
 
 
-class Condition(eqx.Module):
+@dataclasses.dataclass(frozen=True)
+class Condition:
     """An optimality function that knows its structure.
 
     Attributes:
@@ -34,9 +36,9 @@ class Condition(eqx.Module):
         reference: The function whose parameters it takes, by the same names, where it knows one.
     """
 
-    function: Callable[..., PyTree] = eqx.field(static=True)
-    symmetric: bool = eqx.field(static=True, default=False)
-    reference: Callable[..., object] | None = eqx.field(static=True, default=None)
+    function: Callable[..., PyTree]
+    symmetric: bool = False
+    reference: Callable[..., object] | None = dataclasses.field(default=None, compare=False)
 
     def __call__(self, x: PyTree, *p: PyTree, **named: PyTree) -> PyTree:
         """Return F(x, *p), a pytree like x; parameters by name are those of the reference."""

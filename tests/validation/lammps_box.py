@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.large.lammps import load
+from benchmarks.processes import environment
 
 _ROUNDS = 4
 _MOST_STEPS = 20_000
@@ -78,7 +78,7 @@ def relaxed_at(start: Start, pressures: Sequence[float]) -> list[Minimum]:
             [sys.executable, __file__, folder],
             capture_output=True,
             text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            env=environment(OMP_NUM_THREADS="1"),
             check=False,
         )
         if done.returncode != 0:
