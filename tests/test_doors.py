@@ -18,9 +18,9 @@ ROOMS = {
 SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 # A distribution that only some files may import, and those files.
 KEEPERS = {
-    "jax_md.partition": "mdsens/neighbors/dense.py",
-    "h5py": "mdsens/io/",
-    "matplotlib": "mdsens/plotting/",
+    "jax_md": ("mdsens/neighbors/dense.py", "mdsens/jax_md.py"),
+    "h5py": ("mdsens/io/",),
+    "matplotlib": ("mdsens/plotting/",),
 }
 
 

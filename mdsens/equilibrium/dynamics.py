@@ -20,6 +20,7 @@ from mdsens.energy import PairPotential, State, energy, energy_and_forces
 from mdsens.energy.parameters import Parameters
 from mdsens.equilibrium.observables import Observable, sampled_energy, value_and_slopes
 from mdsens.equilibrium.records import Integrator
+from mdsens.jax_md import part
 from mdsens.neighbors import Grid, PairList, compiled_pairs, on_device, padded_pairs
 from mdsens.types import Position, Scalar, replaced
 
@@ -214,7 +215,7 @@ def _integrator(
     plan: Plan, conditions: Conditions, force: Callable[[Position], Position]
 ) -> tuple[Callable[..., Walker], Step]:
     """Return jax-md's functions that begin and take a step, in positions that are not wrapped."""
-    from jax_md import simulate
+    simulate = part("simulate")
 
     def force_fn(position: Position) -> Position:
         return force(position)

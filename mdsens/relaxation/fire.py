@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import importlib
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from mdsens.jax_md import part
 from mdsens.relaxation.minimizer import Minimizer, Point, Surface, largest_norm, refuse_outside, shortened
 from mdsens.types import Position, Scalar
 
@@ -59,7 +57,7 @@ class Fire(Minimizer):
     def _functions(self, surface: Surface) -> tuple[Any, Any]:
         # jax-md sees scaled coordinates, units of length: its norms compare with absolute numbers
         factor = surface.length * _root(surface)
-        return _jax_md_minimize().fire_descent(
+        return part("minimize").fire_descent(
             lambda position: factor * surface.evaluate(position)[1],
             lambda position, step: position + shortened(factor * step, surface.longest),
             dt_start=self.dt_start,
@@ -74,17 +72,6 @@ class _Memory(NamedTuple):
 
 def _root(surface: Surface) -> Array:
     return jnp.sqrt(jnp.asarray(surface.lightness))
-
-
-@functools.cache
-def _jax_md_minimize() -> Any:
-    """Import jax-md, which takes seconds, when it is first needed, in a thread of its own.
-
-    It computes constants while it is imported, and we may be inside a trace, which would turn them into tracers that
-    stay behind; traces belong to threads.
-    """
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(importlib.import_module, "jax_md.minimize").result()
 
 
 def _point(surface: Surface, memory: _Memory) -> Point:

@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -146,15 +144,6 @@ def test_startup_is_told_stage_by_stage(capsys, monkeypatch):
     seconds = {f"{run}_{name}": k + 0.5 for run in ("first", "later") for k, name in enumerate(marks)}
     (line,) = startup.remarks([{"n_particles": 128, **seconds}])
     assert "our modules 1.50 / 1.50" in line
-
-
-def test_jax_md_holds_no_tracer_after_it_was_first_needed_inside_a_trace():
-    words = (
-        "import jax; jax.config.update('jax_enable_x64', True); from mdsens.relaxation import fire;"
-        "jax.jit(lambda x: fire._jax_md_minimize() and x)(1.0); import jax_md.rigid_body as body;"
-        "assert not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(body.square))"
-    )
-    subprocess.run([sys.executable, "-c", words], check=True)
 
 
 def test_an_unknown_suite_is_refused_with_the_nearest_one(benchmarks, tiny):
