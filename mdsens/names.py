@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-OF_STATE = ("box", "held")  # what paths of parameters begin with that are no law's
+OF_STATE = ("box", "held", "pressure")  # what paths of parameters begin with that are no law's
 TERM_RULE = (
-    "a name has at most 50 letters, digits and underscores, begins with none of the digits, and is neither "
-    + " nor ".join(f'"{name}"' for name in OF_STATE)
+    "a name has at most 50 letters, digits and underscores, begins with none of the digits, and is none of "
+    + ", ".join(f'"{name}"' for name in OF_STATE)
 )
 _TERM = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,49}")
 

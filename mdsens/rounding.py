@@ -33,11 +33,12 @@ def _unit_with_signs(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def rounded_parameters(parameters: Parameters, times: float) -> Parameters:
-    """Return parameters smaller and a box larger by so many times the rounding of a number."""
+    """Return parameters smaller and a box larger by so many times the rounding of a number, the pressure as it is."""
 
     def times_factor(factor: float) -> Callable[[Any], Any]:
         return lambda leaf: leaf * factor if eqx.is_inexact_array(leaf) else leaf
 
     smaller = jax.tree.map(times_factor(1.0 - _OFTEN * times * UNIT), parameters.potential)
     larger = times_factor(1.0 + _OFTEN * times * UNIT)
-    return Parameters(smaller, jax.tree.map(larger, parameters.box), jax.tree.map(larger, parameters.anchors))
+    box, anchors = (jax.tree.map(larger, part) for part in (parameters.box, parameters.anchors))
+    return Parameters(smaller, box, anchors, parameters.pressure)

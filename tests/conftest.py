@@ -16,9 +16,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command does
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
-# Systems are small and programs run a few times: not optimising them saves three quarters of the time they take to
-# compile. What users' programs take is measured in benchmarks/.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false")
+# Systems are small and programs run a few times: compiling them lightly saves a third of its time. What users' programs
+# take is measured in benchmarks/. (Without optimisation, level 0, the old emitters make programs that are wrong.)
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false")
 
 import jax
 from jaxtyping import install_import_hook

@@ -28,13 +28,13 @@ from mdsens.observables import (
     overlap_distribution,
     rattler_fraction,
 )
-from mdsens.pressure import observables_at_pressure, pressure_response
+from mdsens.relaxation import Relaxation
 from mdsens.response import linear_response
 from mdsens.results import Verdict, check
 from mdsens.sensitivity import ObservableSensitivity, observable_sensitivities
 from mdsens.types import Configuration
 from workflows.output import announce, draw, prepare_output
-from workflows.state import Answer, Found, StateSections, deformed_problem, nothing_asked, relaxed
+from workflows.state import Answer, StateSections, deformed_problem, nothing_asked, relaxed
 
 
 class ObservablesOptions(Section):
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         io.write_run(path, found_out.run(found, provenance), overwrite=True)
 
     save(counts_alone(found), 0.0)
-    check(found.verdict, reason=found.relaxation.reason)
+    check(found.verdict, reason=found.reason)
     begun = time.perf_counter()
     found_out = answer(found, config)
     save(found_out, time.perf_counter() - begun)
@@ -79,12 +79,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def counts_alone(found: Found) -> Answer:
+def counts_alone(found: Relaxation) -> Answer:
     """Return what is known before anything is differentiated."""
     return nothing_asked(found, {"counts": counted(found)})
 
 
-def answer(found: Found, config: Config) -> Answer:
+def answer(found: Relaxation, config: Config) -> Answer:
     """Return the derivatives, how independent they are, and counts; only the latter when the verdict is bad."""
     counts = counts_alone(found)
     if found.verdict is not Verdict.CONVERGED:
@@ -99,23 +99,17 @@ def read_target(options: ObservablesOptions) -> Configuration | None:
     return None if options.target is None else io.read_configuration(Path(options.target))[0]
 
 
-def differentiate(found: Found, options: ObservablesOptions) -> tuple[ObservableSensitivity, ...]:
+def differentiate(found: Relaxation, options: ObservablesOptions) -> tuple[ObservableSensitivity, ...]:
     """Return dO/dp of everything asked for, at fixed box or at constant pressure."""
-    target = read_target(options)
-    if found.pressure is None:
-        response = linear_response(found.relaxation)
-        bench = Workbench.at(response, target=target)
-        wanted = {name: made(name, bench) for name in options.names}
-        return observable_sensitivities(response, wanted, select(response.state, options.parameters))
-    both = pressure_response(found.pressure)
-    bench = Workbench.at(both.fixed, found.pressure.pressure, target)
+    response = linear_response(found)
+    bench = Workbench.at(response, read_target(options))
     wanted = {name: made(name, bench) for name in options.names}
-    return observables_at_pressure(both, wanted, select(both.state, options.parameters))
+    return observable_sensitivities(response, wanted, select(response.state, options.parameters))
 
 
-def counted(found: Found) -> dict[str, np.ndarray]:
+def counted(found: Relaxation) -> dict[str, np.ndarray]:
     """Return what is counted and has no derivative."""
-    state, network = found.relaxation.loaded, found.relaxation.network
+    state, network = found.loaded, found.network
     numbers: dict[str, np.ndarray] = {name: np.array(value) for name, value in _counts(network, state).items()}
     if isinstance(state.potential, PairPotential) and state.potential.contact and network.n_contacts:
         density, edges = overlap_distribution(state)

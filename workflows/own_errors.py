@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mdsens import io
-from mdsens.pressure import JointSensitivity
+from mdsens.sensitivity import BoxResponse, PositionSensitivity
 from workflows.state import Answer
 
 Errors = dict[str, np.ndarray | float]
@@ -28,8 +28,8 @@ def own_errors(answer: Answer) -> Errors:
         errors[f"particles/trajectory/{name}/value"] = float(error)
     if positions.paths:
         errors["sensitivity/jacobian"] = np.asarray(positions.certificate.error)[:, None, None]
-    if answer.joint is not None:
-        errors |= _joint_errors(answer.joint)
+    if positions.box is not None:
+        errors |= _box_errors(positions, positions.box)
     for record in answer.observables:
         for path, error in zip(record.paths, record.certificate.error, strict=True):
             errors[f"sensitivity/{record.name}/{path.replace('/', '|')}"] = float(error)
@@ -60,15 +60,15 @@ def _gap(spectrum: Mapping[str, Any]) -> tuple[float, float]:
     return float(values[1] - values[0]), float(np.abs(values[:-1]).max())
 
 
-def _joint_errors(joint: JointSensitivity) -> Errors:
+def _box_errors(positions: PositionSensitivity, box: BoxResponse) -> Errors:
     """Return the errors of displacements, strains and volumes from those of the positions."""
-    error = np.asarray(joint.certificate.error)
-    size = np.maximum(np.linalg.norm(joint.positions.reshape(len(error), -1), axis=1), np.finfo(float).tiny)
+    error = np.asarray(positions.certificate.error)
+    size = np.maximum(np.linalg.norm(positions.values.reshape(len(error), -1), axis=1), np.finfo(float).tiny)
     relative = (error / size)[:, None, None]
     return {
         "pressure/displacements": error[:, None, None],
-        "pressure/strain_rates": relative * np.abs(joint.strains).max(axis=(1, 2), keepdims=True),
-        "pressure/volume_rates": relative[:, 0, 0] * np.abs(joint.volumes),
+        "pressure/strain_rates": relative * np.abs(box.strains).max(axis=(1, 2), keepdims=True),
+        "pressure/volume_rates": relative[:, 0, 0] * np.abs(box.volumes),
     }
 
 

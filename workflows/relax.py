@@ -6,9 +6,10 @@ import argparse
 
 from mdsens import io
 from mdsens.config import OutputOptions, load
+from mdsens.relaxation import Relaxation
 from mdsens.results import check
 from workflows.output import announce, draw, prepare_output
-from workflows.state import Answer, Found, StateSections, deformed_problem, nothing_asked, relaxed
+from workflows.state import Answer, StateSections, deformed_problem, nothing_asked, relaxed
 
 
 class Config(StateSections):
@@ -26,10 +27,10 @@ def run(arguments: argparse.Namespace) -> int:
     path = folder / f"{loaded.config.output.name}.h5"
     io.write_run(path, answer(found, loaded.config).run(found, provenance), overwrite=True)
     announce(path, draw(path, folder, loaded.config.output))
-    check(found.verdict, reason=found.relaxation.reason)
+    check(found.verdict, reason=found.reason)
     return 0
 
 
-def answer(found: Found, config: Config) -> Answer:
+def answer(found: Relaxation, config: Config) -> Answer:
     """Return that nothing beside the state was asked for."""
     return nothing_asked(found)

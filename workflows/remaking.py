@@ -14,18 +14,18 @@ import numpy as np
 
 from mdsens import io
 from mdsens.config import load_text
+from mdsens.energy import Barostat
 from mdsens.errors import UserError
 from mdsens.observables import check_names
-from mdsens.pressure import PressureSettings, taken_as_relaxed_at_pressure
-from mdsens.pressure.sensitivity import PRESSURE
-from mdsens.relaxation import History, Relaxation, RelaxationSettings, taken_as_relaxed
+from mdsens.pressure import taken_as_relaxed_at_pressure
+from mdsens.relaxation import History, PressureSettings, Relaxation, RelaxationSettings, taken_as_relaxed
 from mdsens.results import Verdict
 from mdsens.types import PeriodicBox, replaced
 from workflows.checks import Check, same
 from workflows.own_errors import SOFTEST, own_errors, without_direction
 from workflows.problem import Problem, stored_problem
 from workflows.sensitivity import differentiate
-from workflows.state import Answer, Found, StateSections, deformed_problem, nothing_asked, pressure_settings
+from workflows.state import Answer, StateSections, deformed_problem, nothing_asked, pressure_settings
 
 WORKFLOWS = ("sensitivity", "observables", "validity", "spectrum")  # each by the section that only it has
 _WAY = r"relaxation/(energy|max_force|newton)|pressure/(volumes|stress_errors)|particles/path/position/value"
@@ -55,7 +55,7 @@ class StoredState:
     stored: io.StoredRun
     workflow: str
     config: Any
-    found: Found
+    found: Relaxation
     checks: list[Check]
 
 
@@ -104,12 +104,12 @@ def judged_at(problem: Problem, position: np.ndarray) -> Relaxation:
     return taken_as_relaxed(problem.potential, configuration, with_rounding(problem))
 
 
-def taken(stored: io.StoredRun, problem: Problem, config: StateSections | None) -> tuple[Found, list[Check]]:
+def taken(stored: io.StoredRun, problem: Problem, config: StateSections | None) -> tuple[Relaxation, list[Check]]:
     """Judge the stored state as it is, and check that it is at rest."""
     relaxation = dataclasses.replace(
         judged_at(problem, stored.position), settings=problem.settings, history=_ended(stored)
     )
-    found = Found(relaxation, None, PressureSettings())
+    found = relaxation
     if stored.constant_pressure is not None:
         found = _at_pressure(stored.constant_pressure, relaxation, problem, config)
     checks = [*_force_checks(stored, relaxation, problem), *_pressure_checks(stored, found)]
@@ -121,7 +121,7 @@ def taken(stored: io.StoredRun, problem: Problem, config: StateSections | None) 
     stopped = not stored.verdict.stationary and found.verdict is not Verdict.CONVERGED
     words = f"{stored.verdict.value}, and {found.verdict.value} at the stored positions"
     checks.append(same("verdict", found.verdict is stored.verdict or stopped, words))
-    return _with_verdict(found, stored.verdict), checks
+    return dataclasses.replace(found, verdict=stored.verdict), checks
 
 
 def _force_checks(stored: io.StoredRun, relaxation: Relaxation, problem: Problem) -> list[Check]:
@@ -134,12 +134,12 @@ def _force_checks(stored: io.StoredRun, relaxation: Relaxation, problem: Problem
     return checks
 
 
-def _pressure_checks(stored: io.StoredRun, found: Found) -> list[Check]:
-    held, now = stored.constant_pressure, found.pressure
+def _pressure_checks(stored: io.StoredRun, found: Relaxation) -> list[Check]:
+    held, now = stored.constant_pressure, found.box
     if held is None or now is None:
         return []
     distance = abs(now.stress_error - held.stress_error)
-    allowed = 1e-6 * now.stress_error + 1e-12 * found.relaxation.force_unit
+    allowed = 1e-6 * now.stress_error + 1e-12 * found.force_unit
     end = len(held.volumes) > 0 and bool(np.isclose(held.volumes[-1], now.volumes[-1], rtol=1e-12, atol=0))
     return [
         Check("stored stress error against that of the state", distance, allowed),
@@ -155,21 +155,18 @@ def _ended(stored: io.StoredRun) -> History:
 
 def _at_pressure(
     held: io.StoredPressure, relaxation: Relaxation, problem: Problem, config: StateSections | None
-) -> Found:
+) -> Relaxation:
     options = None if config is None else config.pressure
     settings, pressure, tolerance = PressureSettings(relaxation=problem.settings), held.value, held.stress_error
     if options is not None:
         settings, pressure = pressure_settings(options, problem.settings), options.value
         tolerance = settings.stress_error
-    found = taken_as_relaxed_at_pressure(relaxation, pressure, held.strains, 2.0 * max(tolerance, 1e-12))
-    volumes = np.append(held.volumes[:-1], found.volumes)
-    return Found(relaxation, dataclasses.replace(found, volumes=volumes, stress_errors=held.stress_errors), settings)
-
-
-def _with_verdict(found: Found, verdict: Verdict) -> Found:
-    if found.pressure is None:
-        return dataclasses.replace(found, relaxation=dataclasses.replace(found.relaxation, verdict=verdict))
-    return dataclasses.replace(found, pressure=dataclasses.replace(found.pressure, verdict=verdict))
+    barostat = Barostat(pressure, held.strains)
+    found = taken_as_relaxed_at_pressure(relaxation, barostat, settings, 2.0 * max(tolerance, 1e-12))
+    assert found.box is not None
+    volumes = np.append(held.volumes[:-1], found.box.volumes)
+    box = dataclasses.replace(found.box, volumes=volumes, stress_errors=held.stress_errors)
+    return dataclasses.replace(found, box=box)
 
 
 def against_configuration(stored: io.StoredRun, problem: Problem, config: StateSections) -> list[Check]:
@@ -204,7 +201,7 @@ def _same_box(box: Any, matrix: np.ndarray | None) -> bool:
     return matrix is not None and np.array_equal(np.asarray(box.matrix), matrix)
 
 
-def answered(stored: io.StoredRun, found: Found, workflow: str, config: Any) -> Answer:
+def answered(stored: io.StoredRun, found: Relaxation, workflow: str, config: Any) -> Answer:
     """Let the workflow that made the file answer again; for one saved from Python, the same derivatives."""
     if workflow:
         module = importlib.import_module(f"workflows.{workflow}")
@@ -220,15 +217,12 @@ def answered(stored: io.StoredRun, found: Found, workflow: str, config: Any) -> 
         asked.setdefault(stored.positions.paths, [])
     if not asked or found.verdict is not Verdict.CONVERGED:
         return nothing_asked(found, stored.analyses)
-    answers = {
-        paths: differentiate(found, [path for path in paths if path != PRESSURE], names)
-        for paths, names in asked.items()
-    }
+    answers = {paths: differentiate(found, paths, names) for paths, names in asked.items()}
     again = dict(stored.observables)
     again |= {record.name: record for one in answers.values() for record in one.observables}
     whole = answers.get(stored.positions.paths) if stored.positions.paths else None
-    positions = io.no_sensitivity(found.relaxation) if whole is None else whole.positions
-    return Answer(positions, tuple(again.values()), None if whole is None else whole.joint, stored.analyses)
+    positions = io.no_sensitivity(found) if whole is None else whole.positions
+    return Answer(positions, tuple(again.values()), stored.analyses)
 
 
 def _is_known(name: str) -> bool:

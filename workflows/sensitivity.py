@@ -11,12 +11,12 @@ from mdsens.config import OutputOptions, SensitivityOptions, load
 from mdsens.energy import State
 from mdsens.energy.paths import select
 from mdsens.observables import Workbench, check_names, made
-from mdsens.pressure import joint_sensitivity, observables_at_pressure, pressure_response
+from mdsens.relaxation import Relaxation
 from mdsens.response import linear_response
 from mdsens.results import Verdict, check
 from mdsens.sensitivity import observable_sensitivities, position_sensitivity
 from workflows.output import announce, draw, prepare_output
-from workflows.state import Answer, Found, StateSections, deformed_problem, nothing_asked, relaxed
+from workflows.state import Answer, StateSections, deformed_problem, nothing_asked, relaxed
 
 
 class Config(StateSections):
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     io.write_run(path, found_out.run(found, provenance), overwrite=True)
     print(io.summary(path))
     announce(path, draw(path, folder, config.output))
-    check(found.verdict, reason=found.relaxation.reason)
+    check(found.verdict, reason=found.reason)
     return 0
 
 
@@ -52,23 +52,17 @@ def refuse_unknown_names(state: State, options: SensitivityOptions) -> None:
     check_names(options.observables)
 
 
-def answer(found: Found, config: Config) -> Answer:
-    """Return dx/dp, dO/dp and, at constant pressure, the joint sensitivity; nothing when the verdict is bad."""
+def answer(found: Relaxation, config: Config) -> Answer:
+    """Return dx/dp and dO/dp; nothing when the verdict is bad."""
     if found.verdict is not Verdict.CONVERGED:
         return nothing_asked(found)
     return differentiate(found, config.sensitivity.parameters, config.sensitivity.observables)
 
 
-def differentiate(found: Found, parameters: Sequence[str], observables: Sequence[str]) -> Answer:
+def differentiate(found: Relaxation, parameters: Sequence[str], observables: Sequence[str]) -> Answer:
     """Return the derivatives of positions and observables, by name, in the parameters of these paths."""
-    if found.pressure is None:
-        response = linear_response(found.relaxation)
-        selection, bench = select(response.state, parameters), Workbench.at(response)
-        wanted = {name: made(name, bench) for name in observables}
-        positions = position_sensitivity(response, selection)
-        return Answer(positions, observable_sensitivities(response, wanted, selection, positions=positions))
-    both = pressure_response(found.pressure)
-    selection, bench = select(both.state, parameters), Workbench.at(both.fixed, found.pressure.pressure)
+    response = linear_response(found)
+    selection, bench = select(response.state, parameters), Workbench.at(response)
     wanted = {name: made(name, bench) for name in observables}
-    joint = joint_sensitivity(both, selection)
-    return Answer(joint.as_positions, observables_at_pressure(both, wanted, selection, joint=joint), joint)
+    positions = position_sensitivity(response, selection)
+    return Answer(positions, observable_sensitivities(response, wanted, selection, positions=positions))

@@ -15,12 +15,12 @@ from mdsens.config import Names, OutputOptions, Section, load
 from mdsens.energy import State
 from mdsens.energy.paths import select
 from mdsens.observables import Vibrations, eigenvalue, vibrations
-from mdsens.pressure import observables_at_pressure, pressure_response
-from mdsens.response import LinearResponse, linear_response
+from mdsens.relaxation import Relaxation
+from mdsens.response import linear_response
 from mdsens.results import check
 from mdsens.sensitivity import ObservableSensitivity, observable_sensitivities
 from workflows.output import announce, draw, prepare_output
-from workflows.state import Answer, Found, StateSections, deformed_problem, relaxed
+from workflows.state import Answer, StateSections, deformed_problem, relaxed
 
 
 class SpectrumOptions(Section):
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     if options.parameters is not None:
         select(State.unlisted(problem.configuration, problem.potential), options.parameters)
     found = relaxed(problem, config)
-    check(found.verdict, reason=found.relaxation.reason)
+    check(found.verdict, reason=found.reason)
     found_out = answer(found, config)
     provenance = io.collect(loaded.text, loaded.resolved, config.seed, {"relaxation": found.seconds})
     path = folder / f"{config.output.name}.h5"
@@ -57,26 +57,21 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def answer(found: Found, config: Config) -> Answer:
+def answer(found: Relaxation, config: Config) -> Answer:
     """Return the modes and the derivatives of the softest."""
-    response = linear_response(found.relaxation)
-    modes = vibrations(response, config.spectrum.n_modes)
-    derivatives = differentiate(found, response, modes, config.spectrum)
-    return Answer(io.no_sensitivity(found.relaxation), derivatives, analyses={"spectrum": tables(modes)})
+    modes = vibrations(linear_response(found.fixed), config.spectrum.n_modes)
+    derivatives = differentiate(found, modes, config.spectrum)
+    return Answer(io.no_sensitivity(found), derivatives, analyses={"spectrum": tables(modes)})
 
 
-def differentiate(
-    found: Found, response: LinearResponse, modes: Vibrations, options: SpectrumOptions
-) -> tuple[ObservableSensitivity, ...]:
+def differentiate(found: Relaxation, modes: Vibrations, options: SpectrumOptions) -> tuple[ObservableSensitivity, ...]:
     """Return the derivatives of the softest eigenvalues; of degenerate ones that of their mean, once."""
     if options.parameters is None:
         return ()
     first = sorted({int(modes.cluster(k)[0]) for k in range(min(options.n_derivatives, len(modes.eigenvalues)))})
     wanted = {f"eigenvalue[{k}]": eigenvalue(modes, k) for k in first}
-    selection = select(response.state, options.parameters)
-    if found.pressure is None:
-        return observable_sensitivities(response, wanted, selection)
-    return observables_at_pressure(pressure_response(found.pressure), wanted, selection)
+    response = linear_response(found)
+    return observable_sensitivities(response, wanted, select(response.state, options.parameters))
 
 
 def tables(modes: Vibrations) -> dict[str, np.ndarray]:

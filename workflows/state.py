@@ -13,9 +13,8 @@ from mdsens.config import Section
 from mdsens.energy import State
 from mdsens.energy.strain import strained
 from mdsens.errors import UserError
-from mdsens.pressure import JointSensitivity, PressureRelaxation, PressureSettings, relax_at_pressure
-from mdsens.relaxation import Relaxation, RelaxationSettings, relax
-from mdsens.results import Verdict
+from mdsens.pressure import relax_at_pressure
+from mdsens.relaxation import PressureSettings, Relaxation, RelaxationSettings, relax
 from mdsens.sensitivity import ObservableSensitivity, PositionSensitivity
 from workflows.problem import Problem, ProblemSections, build_problem
 from workflows.progress import box_progress, relaxation_progress
@@ -53,56 +52,27 @@ class StateSections(ProblemSections):
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
-    """A relaxed state and how it was asked for.
-
-    Attributes:
-        relaxation: The state in its box.
-        pressure: How the box came about; None at fixed box.
-        settings: What was asked for at constant pressure.
-    """
-
-    relaxation: Relaxation
-    pressure: PressureRelaxation | None
-    settings: PressureSettings
-
-    @property
-    def verdict(self) -> Verdict:
-        """What became of it."""
-        return self.relaxation.verdict if self.pressure is None else self.pressure.verdict
-
-    @property
-    def seconds(self) -> float:
-        """Wall time of the relaxation."""
-        return self.relaxation.seconds if self.pressure is None else self.pressure.seconds
-
-
-@dataclasses.dataclass(frozen=True)
 class Answer:
     """What a workflow finds out about a relaxed state, beside the state.
 
     Attributes:
         positions: dx/dp; without entries where none was asked for.
         observables: dO/dp of every observable.
-        joint: The joint sensitivity at constant pressure; None where there is none.
         analyses: Further arrays by group and name.
     """
 
     positions: PositionSensitivity
     observables: tuple[ObservableSensitivity, ...] = ()
-    joint: JointSensitivity | None = None
     analyses: io.Groups = dataclasses.field(default_factory=dict)
 
-    def run(self, found: Found, provenance: io.Provenance) -> io.Run:
+    def run(self, relaxation: Relaxation, provenance: io.Provenance) -> io.Run:
         """Return what a results file of it holds."""
-        return io.Run(
-            found.relaxation, self.positions, self.observables, provenance, found.pressure, self.joint, self.analyses
-        )
+        return io.Run(relaxation, self.positions, self.observables, provenance, self.analyses)
 
 
-def nothing_asked(found: Found, analyses: io.Groups | None = None) -> Answer:
+def nothing_asked(relaxation: Relaxation, analyses: io.Groups | None = None) -> Answer:
     """Return the answer without derivatives."""
-    return Answer(io.no_sensitivity(found.relaxation), analyses=analyses or {})
+    return Answer(io.no_sensitivity(relaxation), analyses=analyses or {})
 
 
 def deformed_problem(sections: StateSections) -> Problem:
@@ -123,16 +93,15 @@ def deformed_problem(sections: StateSections) -> Problem:
     return dataclasses.replace(problem, configuration=strained(state, np.array(gradient)).configuration)
 
 
-def relaxed(problem: Problem, sections: StateSections) -> Found:
+def relaxed(problem: Problem, sections: StateSections) -> Relaxation:
     """Relax at fixed box, or at constant pressure where the configuration has one, with progress."""
     law = (problem.potential, problem.configuration)
     if sections.pressure is None:
         with relaxation_progress() as progress:
-            return Found(relax(*law, problem.settings, progress=progress), None, PressureSettings())
+            return relax(*law, problem.settings, progress=progress)
     settings = pressure_settings(sections.pressure, problem.settings)
     with box_progress() as progress:
-        found = relax_at_pressure(*law, sections.pressure.value, settings, progress=progress)
-    return Found(found.relaxation, found, settings)
+        return relax_at_pressure(*law, sections.pressure.value, settings, progress=progress)
 
 
 def pressure_settings(options: PressureOptions, relaxation: RelaxationSettings) -> PressureSettings:

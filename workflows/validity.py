@@ -12,29 +12,25 @@ from rich.table import Table
 from mdsens import io
 from mdsens.config import OutputOptions, Section, load
 from mdsens.energy import State
-from mdsens.energy.paths import Selection, select
+from mdsens.energy.paths import PRESSURE, Selection, select
 from mdsens.errors import UserError
-from mdsens.pressure import joint_sensitivity, pressure_response
-from mdsens.pressure.sensitivity import PRESSURE
+from mdsens.relaxation import Relaxation
 from mdsens.response import linear_response
 from mdsens.results import check
 from mdsens.sensitivity import position_sensitivity
 from mdsens.validity import (
     Comparison,
-    Follower,
     ObservedChange,
     Prediction,
     compare,
     follower,
-    follower_at_pressure,
     observed_change,
     predict,
-    predict_at_pressure,
     steps_around,
 )
 from workflows.output import announce, draw, prepare_output
 from workflows.progress import counting_progress
-from workflows.state import Answer, Found, StateSections, deformed_problem, nothing_asked, relaxed
+from workflows.state import Answer, StateSections, deformed_problem, nothing_asked, relaxed
 
 
 class ValidityOptions(Section):
@@ -67,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     unrelaxed = State.unlisted(problem.configuration, problem.potential)
     chosen(unrelaxed, config)
     found = relaxed(problem, config)
-    check(found.verdict, reason=found.relaxation.reason)
+    check(found.verdict, reason=found.reason)
     stepped = step_along(found, config)
     provenance = io.collect(loaded.text, loaded.resolved, config.seed, {"relaxation": found.seconds})
     path = folder / f"{config.output.name}.h5"
@@ -78,58 +74,45 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def answer(found: Found, config: Config) -> Answer:
+def answer(found: Relaxation, config: Config) -> Answer:
     """Return what is predicted along the parameter, and what relaxing again there shows."""
     return nothing_asked(found, {"validity": tables(*step_along(found, config))})
 
 
-def step_along(found: Found, config: Config) -> tuple[Prediction, Comparison, tuple[ObservedChange, ...]]:
+def step_along(found: Relaxation, config: Config) -> tuple[Prediction, Comparison, tuple[ObservedChange, ...]]:
     """Predict along the parameter, step there, and look for the first changes of contacts."""
-    options, relaxation = config.validity, found.relaxation
-    selection = chosen(relaxation.state, config)
-    prediction, at = predicted(found, selection.paths, options.parameter)
+    options, response = config.validity, linear_response(found)
+    selection = chosen(found.state, config)
+    k = selection.paths.index(options.parameter) if options.parameter in selection.paths else 0
+    positions = position_sensitivity(response, selection)
+    prediction = predict(found.state, response, selection, positions)[k]
+    at = follower(found, selection.combined(np.eye(len(selection.paths))[k]), prediction)
     steps = steps_around(prediction, options.n_steps, options.nearest, options.farthest, options.step)
     with counting_progress("relaxing again", len(steps)) as done:
-        comparison = compare(prediction, relaxation.network, at, steps, done=done)
+        comparison = compare(prediction, found.network, at, steps, done=done)
     observed = tuple(
-        observed_change(relaxation.network, at, sign * (change.step if np.isfinite(change.step) else steps.max()))
+        observed_change(found.network, at, sign * (change.step if np.isfinite(change.step) else steps.max()))
         for sign, change in ((-1, prediction.changes.down), (1, prediction.changes.up))
     )
     return prediction, comparison, observed
 
 
 def chosen(state: State, config: Config) -> Selection:
-    """Return the selection to respond to: the parameter's, or any one where it is the pressure.
+    """Return the selection to respond to: the parameter, and at constant pressure the pressure besides.
 
     Raises:
         UserError: When the parameter is not a single entry, or is the pressure of a fixed box.
     """
     parameter = config.validity.parameter
+    if parameter == PRESSURE and config.pressure is None:
+        raise UserError('validity.parameter is "pressure", which needs a [pressure] section.')
     if parameter == PRESSURE:
-        if config.pressure is None:
-            raise UserError('validity.parameter is "pressure", which needs a [pressure] section.')
         return select(state, select(state).paths[:1])
     selection = select(state, [parameter])
-    if len(selection.paths) != 1:
-        raise UserError(f"validity.parameter is {parameter}; name a single entry, such as {selection.paths[0]}.")
+    named = [path for path in selection.paths if path != PRESSURE]
+    if len(named) != 1:
+        raise UserError(f"validity.parameter is {parameter}; name a single entry, such as {named[0]}.")
     return selection
-
-
-def predicted(found: Found, paths: tuple[str, ...], parameter: str) -> tuple[Prediction, Follower]:
-    """Return what is predicted along the parameter, and how to relax again there."""
-    relaxation = found.relaxation
-    selection = select(relaxation.state, paths)
-    if found.pressure is None:
-        response = linear_response(relaxation)
-        positions = position_sensitivity(response, selection)
-        ahead = predict(relaxation.state, response, selection, positions)[0]
-        return ahead, follower(relaxation, selection.combined(np.ones(1)), ahead)
-    both = pressure_response(found.pressure)
-    joint = joint_sensitivity(both, selection)
-    k = int(parameter == PRESSURE)
-    direction = selection.combined(np.array([1.0 - k]))
-    prediction = predict_at_pressure(relaxation.state, both, selection, joint)[k]
-    return prediction, follower_at_pressure(found.pressure, found.settings, direction, float(k), prediction)
 
 
 def tables(

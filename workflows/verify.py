@@ -16,22 +16,14 @@ from mdsens import io
 from mdsens.config import load, load_text
 from mdsens.energy.paths import select
 from mdsens.errors import UserError
-from mdsens.pressure import joint_sensitivity, pressure_response
-from mdsens.pressure.sensitivity import PRESSURE
+from mdsens.relaxation import Relaxation
 from mdsens.response import linear_response
 from mdsens.results import Verdict, check
-from mdsens.verification import (
-    Difference,
-    ScaleIdentity,
-    compare_at_pressure,
-    compare_with_differences,
-    scale_identities,
-    scale_identities_at_pressure,
-)
+from mdsens.verification import Difference, compare_with_differences, scale_identities
 from workflows.checks import Check
 from workflows.remaking import expected, stored_state
 from workflows.sensitivity import Config, answer
-from workflows.state import Answer, Found, deformed_problem, relaxed
+from workflows.state import Answer, deformed_problem, relaxed
 
 DIFFERENCE_TOLERANCE = 1e-5
 IDENTITY_TOLERANCE = 1e-9
@@ -45,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     if path.suffix == ".toml":
         config = load(path, schema=Config, overrides=arguments.overrides).config
         found = relaxed(deformed_problem(config), config)
-        check(found.verdict, reason=found.relaxation.reason)
+        check(found.verdict, reason=found.reason)
         agree = report(witnesses(found, answer(found, config), config.sensitivity.parameters))
     else:
         if arguments.overrides:
@@ -65,8 +57,7 @@ def verify_run(path: Path) -> bool:
     found_out, expectation = expected(state)
     agree = compare(path, expectation)
     if state.found.verdict is Verdict.CONVERGED and found_out.positions.paths:
-        names = [name for name in found_out.positions.paths if name != PRESSURE]
-        agree &= report(witnesses(state.found, found_out, names))
+        agree &= report(witnesses(state.found, found_out, found_out.positions.paths))
     return agree
 
 
@@ -95,23 +86,15 @@ def compare(path: Path, expectation: io.Expectation) -> bool:
     return not found.differences
 
 
-def witnesses(found: Found, found_out: Answer, parameters: tuple[str, ...] | list[str]) -> Iterator[Check]:
+def witnesses(found: Relaxation, found_out: Answer, parameters: tuple[str, ...] | list[str]) -> Iterator[Check]:
     """Yield the checks of derivatives against differences of re-relaxed states, and of scale identities."""
-    selection = select(found.relaxation.state, parameters)
-    differences: list[Difference]
-    identities: list[ScaleIdentity]
-    if found.pressure is None:
-        response = linear_response(found.relaxation)
-        differences = compare_with_differences(response, found.relaxation, found_out.positions, selection)
-        identities = scale_identities(response)
-    else:
-        joint = found_out.joint or joint_sensitivity(pressure_response(found.pressure), selection)
-        differences = compare_at_pressure(found.pressure, found.settings, joint, selection)
-        identities = scale_identities_at_pressure(found.pressure)
+    response = linear_response(found)
+    selection = select(response.state, parameters)
+    differences = compare_with_differences(response, found, found_out.positions, selection)
     slopes = {record.name: dict(zip(record.paths, record.values, strict=True)) for record in found_out.observables}
     for difference in differences:
         yield from _difference_checks(difference, slopes)
-    for identity in identities:
+    for identity in scale_identities(response):
         yield Check(identity.statement, identity.violation, IDENTITY_TOLERANCE)
 
 

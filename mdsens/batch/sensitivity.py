@@ -352,7 +352,8 @@ def _adjoint(observable: Observable, loaded: _Loaded, response: Response, tangen
     """Return dO/dp along every direction, with what its certificate is made of."""
     state = loaded.with_pairs
     x, here = state.position.T, state.parameters
-    value, by_position, partial = observable_slopes(observable, state)
+    still = jnp.zeros(0)
+    value, by_position, _, partial = observable_slopes(observable, state, still)
     slope = by_position.T.ravel()
     force = loaded.forces(x, here)
     solutions, residual = response.solve(jnp.stack([slope, force], axis=1))
@@ -362,7 +363,7 @@ def _adjoint(observable: Observable, loaded: _Loaded, response: Response, tangen
     terms = contract(partial), -contract(_pulled(state, adjoint))
     values = terms[0] + terms[1]
     blurred, times = rounded(state)
-    vague = contract(observable_slopes(observable, blurred)[2]), -contract(_pulled(blurred, adjoint))
+    vague = contract(observable_slopes(observable, blurred, still)[3]), -contract(_pulled(blurred, adjoint))
     blur = sum(jnp.abs(b - a) / times + UNIT * jnp.abs(a) for a, b in zip(terms, vague, strict=True))
     bent = adjoint_residual_drift(observable, state, adjoint, step).T.ravel()
     change = response.shifted_inverse(bent[:, None])[:, 0].reshape(x.shape).T
@@ -379,7 +380,8 @@ def _adjoint(observable: Observable, loaded: _Loaded, response: Response, tangen
 
 
 def _pulled(state: State, adjoint: Array) -> Parameters:
-    return jax.tree.map(lambda leaf: leaf[0], pulled_parameters(state, adjoint[None]))
+    pulled = pulled_parameters(state, jnp.zeros(0), adjoint[None], jnp.zeros((1, 0)))
+    return jax.tree.map(lambda leaf: leaf[0], pulled)
 
 
 def _contract(tangents: Parameters, gradient: Parameters) -> Float[Array, " k"]:

@@ -12,6 +12,7 @@ from mdsens.energy.one_body import OneBodyPotential, along
 from mdsens.energy.pairs import PairPotential, harmless, largest_reach
 from mdsens.energy.potential import Locality, Node, Potential
 from mdsens.energy.state import (
+    Barostat,
     State,
     check_box_followed,
     check_system,
@@ -29,6 +30,7 @@ from mdsens.energy.state import (
 from mdsens.energy.sums import Sum, term_energies
 
 __all__ = [
+    "Barostat",
     "BondPotential",
     "BondedPotential",
     "Declared",

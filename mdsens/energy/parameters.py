@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from mdsens.given import float64_array, is_concrete, shown
-from mdsens.types import LARGEST, Box, Species
+from mdsens.types import LARGEST, Box, Scalar, Species
 
 Index = Int[Array | np.ndarray, " m"]
 Mixing = Callable[[Array, Array], Array]
@@ -371,18 +371,20 @@ class PerKind(GroupParameter):
 
 
 class Parameters(eqx.Module):
-    """Everything a relaxed structure depends on: the potential, the box, and where particles are held.
+    """Everything a relaxed structure depends on: the potential, the box, where particles are held, the pressure.
 
     Attributes:
         potential: The potential, a pytree of its own parameters.
         box: The box; its matrix is a parameter like any other.
         anchors: Where held particles are, in coordinates that follow the box, shape (n, d) (free components count
             nothing); None where all are free, or where positions say it.
+        pressure: The pressure that the box is relaxed at, units of energy per volume; None at fixed box.
     """
 
     potential: PyTree
     box: Box
     anchors: Float[Array, "n d"] | None = None
+    pressure: Scalar | None = None
 
 
 def is_entries(node: object) -> bool:

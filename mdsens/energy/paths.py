@@ -24,6 +24,8 @@ from mdsens.names import OF_STATE
 from mdsens.types import PeriodicBox
 from mdsens.units import unit_powers
 
+PRESSURE = "pressure"  # the path of the pressure among parameters
+
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
@@ -93,7 +95,7 @@ def select(state: State, patterns: Sequence[str] | None = None) -> Selection:
             potential.
 
     Returns:
-        The selection, in the order of the patterns.
+        The selection, in the order of the patterns; at constant pressure the pressure comes last, named or not.
 
     Raises:
         UserError: When a name matches nothing (the message names the nearest ones), or an entry is chosen twice.
@@ -104,6 +106,8 @@ def select(state: State, patterns: Sequence[str] | None = None) -> Selection:
     else:
         named = {alias: entry for entry in known for alias in _aliases(entry)}
         chosen = [entry for pattern in patterns for entry in _matching(known, named, pattern)]
+    if state.barostat is not None:
+        chosen = [entry for entry in chosen if entry.path != PRESSURE] + [known[-1]]
     counts = collections.Counter(entry.path for entry in chosen)
     repeated = [path for path, count in counts.items() if count > 1]
     if repeated:
@@ -139,6 +143,7 @@ def scaling_direction(state: State, unit: str) -> Parameters:
         jax.tree.unflatten(structure, scaled),
         box if unit == "length" else jax.tree.map(jnp.zeros_like, box),
         anchors if unit == "length" and not isinstance(box, PeriodicBox) else nothing,  # else they follow the box
+        jax.tree.map(jnp.zeros_like, state.parameters.pressure),
     )
 
 
@@ -169,12 +174,12 @@ def _aliases(entry: Entry) -> Iterator[str]:
 
 
 def entries(state: State) -> Iterator[Entry]:
-    """Yield every entry of a state's parameters: the potential's, in the order of their leaves, the box's, held ones.
+    """Yield every entry of a state's parameters: the potential's, in the order of their leaves, and the state's.
 
     The box has the overall ``box.length`` (scaling all lattice vectors), its single components ``box.matrix[i,j]``, and
     the symmetric strains ``box.strain[i,j]`` from where it is (engineering shears); a free system has none, nor has an
     energy that does not follow the box. Where some axes are not periodic, those along the others are left. Positions
-    that are held are ``held.position[i,a]``.
+    that are held are ``held.position[i,a]``; at constant pressure the last one is ``pressure``.
     """
     names, before = state.configuration.species_names, 0
     for path, unit, node in state.potential.nodes():
@@ -186,6 +191,9 @@ def entries(state: State) -> Iterator[Entry]:
         before += values.size
     yield from _box_entries(state, before)
     yield from _held_entries(state, before + sum(leaf.size for leaf in jax.tree.leaves(state.configuration.box)))
+    if state.barostat is not None:
+        last = sum(leaf.size for leaf in jax.tree.leaves(state.parameters)) - 1
+        yield Entry(PRESSURE, float(state.barostat.pressure), "none", np.array([last]), np.ones(1))
 
 
 def _box_entries(state: State, before: int) -> Iterator[Entry]:

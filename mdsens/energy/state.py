@@ -11,6 +11,8 @@ from functools import partial
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
 
 from mdsens.energy.parameters import Parameters
 from mdsens.energy.potential import Potential, check_potential
@@ -22,6 +24,21 @@ from mdsens.types import Configuration, PeriodicBox, Position, Scalar, replaced
 _compiled = partial(jax.jit, inline=True)
 
 
+class Barostat(eqx.Module):
+    """What the box of a state may do, and the pressure it does it at.
+
+    Attributes:
+        pressure: Pressure P, units of energy per volume.
+        strains: The free strains of the box, shape (s, d, d).
+    """
+
+    pressure: Scalar
+    strains: Float[Array, "s d d"]
+
+    def __init__(self, pressure: float | Scalar, strains: Float[Array | np.ndarray, "s d d"]) -> None:
+        self.pressure, self.strains = jnp.asarray(pressure, float), jnp.asarray(strains)
+
+
 class State(eqx.Module):
     """A configuration with everything that determines its energy.
 
@@ -29,6 +46,7 @@ class State(eqx.Module):
         configuration: Positions, species, box.
         potential: What the particles feel, with its parameters.
         pairs: The pairs that interact; must hold every pair within range.
+        barostat: What the box may do and the pressure it does it at; None at fixed box.
 
     Raises:
         ValueError: When the potential is none, a floating-point parameter is not a float64 JAX array, or one has a
@@ -38,6 +56,7 @@ class State(eqx.Module):
     configuration: Configuration
     potential: Potential
     pairs: PairList
+    barostat: Barostat | None = None
 
     def __check_init__(self) -> None:
         check_system(self.potential, self.configuration)
@@ -51,8 +70,9 @@ class State(eqx.Module):
 
     @property
     def parameters(self) -> Parameters:
-        """The potential, the box and what is held: the things to differentiate in."""
-        return Parameters(self.potential, self.configuration.box, self.configuration.anchors)
+        """The potential, the box, what is held and the pressure: the things to differentiate in."""
+        pressure = None if self.barostat is None else self.barostat.pressure
+        return Parameters(self.potential, self.configuration.box, self.configuration.anchors, pressure)
 
     @property
     def position(self) -> Position:
@@ -64,7 +84,11 @@ class State(eqx.Module):
         if self.configuration.held is not None and parameters.anchors is not None:
             position = jnp.where(self.configuration.held, parameters.box.real(parameters.anchors), position)
         configuration = replaced(self.configuration, {"position": position, "box": parameters.box})
-        return replaced(self, {"configuration": configuration, "potential": parameters.potential})
+        barostat = self.barostat
+        if barostat is not None and parameters.pressure is not None:
+            barostat = Barostat(parameters.pressure, barostat.strains)
+        changes = {"configuration": configuration, "potential": parameters.potential, "barostat": barostat}
+        return replaced(self, changes)
 
     def moved(self, position: Position, pairs: PairList) -> State:
         """Return the state at other positions, with the pairs listed there."""
@@ -74,6 +98,10 @@ class State(eqx.Module):
     def with_every_pair(self, layers: int = 0) -> State:
         """Return the state with all n (n - 1)/2 pairs listed, and layers of further images: for a few particles."""
         return self.with_pairs(every_pair(self.position, self.configuration.box, layers))
+
+    def under(self, barostat: Barostat | None) -> State:
+        """Return the state with a box that may do something, or nothing."""
+        return replaced(self, {"barostat": barostat})
 
     def with_pairs(self, pairs: PairList) -> State:
         """Return the state with another pair list."""

@@ -12,6 +12,8 @@ from mdsens.energy.parameters import Parameters
 from mdsens.errors import UserError
 from mdsens.types import PeriodicBox, Position, Scalar, replaced
 
+Components = Float[Array, " s"]
+
 
 def strained(state: State, strain: Float[Array | np.ndarray, "d d"]) -> State:
     r"""Return the state deformed by :math:`F = 1 + \varepsilon`: positions F x, box F B, image counts held.
@@ -28,8 +30,8 @@ def strained(state: State, strain: Float[Array | np.ndarray, "d d"]) -> State:
         raise UserError("a free system has no box: it cannot be deformed.")
     check_box_followed(state)
     gradient = jnp.eye(box.dimension) + strain
-    deformed = Parameters(state.potential, replaced(box, {"matrix": gradient @ box.matrix}))
-    return state.at(state.position @ gradient.T, deformed)
+    changed = Parameters(state.potential, replaced(box, {"matrix": gradient @ box.matrix}))
+    return state.at(state.position @ gradient.T, changed)
 
 
 def periodic_box(state: State) -> PeriodicBox:
@@ -60,36 +62,58 @@ def strain_energy(state: State, position: Position, strain: Float[Array, "d d"])
     return energy(strained(state.at(position, state.parameters), strain))
 
 
-def enthalpy(
-    state: State, position: Position, strain: Float[Array, "d d"], parameters: Parameters, pressure: Scalar | float
-) -> Scalar:
-    """Return U + P V of the state with other positions and parameters, then deformed."""
-    deformed = strained(state.at(position, parameters), strain)
-    return energy(deformed) + pressure * periodic_box(deformed).volume
+def n_strains(state: State) -> int:
+    """Return the number s of free strains: 0 at fixed box."""
+    return 0 if state.barostat is None else len(state.barostat.strains)
 
 
-@jax.jit
-def enthalpy_gradient(
-    state: State, strains: Float[Array | np.ndarray, "s d d"], pressure: Scalar | float
-) -> tuple[Position, Float[Array, " s"]]:
-    """Return the derivatives of the enthalpy in positions, shape (n, d), and in the strain components, shape (s,)."""
-    return gradient_of(state, jnp.asarray(strains), state.position, jnp.zeros(len(strains)), state.parameters, pressure)
+def deformed(state: State, position: Position, components: Components, parameters: Parameters) -> State:
+    """Return the state with other positions and parameters, then deformed by components of its free strains."""
+    moved = state.at(position, parameters)
+    if state.barostat is None:
+        return moved
+    return strained(moved, jnp.tensordot(components, state.barostat.strains, axes=1))
+
+
+def enthalpy(state: State) -> Scalar:
+    """Return U + P V, units of energy; at fixed box U."""
+    if state.barostat is None:
+        return energy(state)
+    return energy(state) + state.barostat.pressure * periodic_box(state).volume
 
 
 def gradient_of(
-    state: State,
-    strains: Float[Array, "s d d"],
-    position: Position,
-    components: Float[Array, " s"],
-    parameters: Parameters,
-    pressure: Scalar | float,
-) -> tuple[Position, Float[Array, " s"]]:
-    """Return both derivatives at any positions, strain components, parameters and pressure."""
+    state: State, position: Position, components: Components, parameters: Parameters
+) -> tuple[Position, Components]:
+    """Return the derivatives of the enthalpy in positions and strain components: what vanishes in a relaxed state.
 
-    def total(x: Position, e: Float[Array, " s"]) -> Scalar:
-        return enthalpy(state, x, jnp.tensordot(e, strains, axes=1), parameters, pressure)
+    At fixed box the second one has no entries; the first is zero where particles are held.
 
-    return jax.grad(total, argnums=(0, 1))(position, components)
+    Args:
+        state: The state, which says what its box may do.
+        position: Positions, shape (n, d).
+        components: Components of the free strains, shape (s,).
+        parameters: The parameters.
+    """
+
+    def total(x: Position, e: Components) -> Scalar:
+        return enthalpy(deformed(state, x, e, parameters))
+
+    by_position, by_strain = jax.grad(total, argnums=(0, 1))(position, components)
+    return state.configuration.on_free(by_position), by_strain
+
+
+@jax.jit
+def enthalpy_gradient(state: State) -> tuple[Position, Components]:
+    """Return ``gradient_of`` at the state itself."""
+    return gradient_of(state, state.position, jnp.zeros(n_strains(state)), state.parameters)
+
+
+def stress_deviation(state: State) -> float:
+    """Return the largest deviation of the stress from the pressure along a free strain, units of energy per volume."""
+    assert state.barostat is not None
+    gradient, strains = np.asarray(enthalpy_gradient(state)[1]), np.asarray(state.barostat.strains)
+    return float(np.max(np.abs(gradient) / np.sum(strains**2, axis=(1, 2)))) / float(periodic_box(state).volume)
 
 
 def strain_basis(dimension: int) -> np.ndarray:

@@ -21,19 +21,10 @@ from mdsens.given import is_number, shown
 from mdsens.io import Run, collect, no_sensitivity, read_run, to_atoms, write_run
 from mdsens.io.stored import StoredRun
 from mdsens.observables import Workbench, check_names, made
-from mdsens.pressure import (
-    JointSensitivity,
-    PressureRelaxation,
-    PressureSettings,
-    joint_sensitivity,
-    observables_at_pressure,
-    pressure_response,
-    relax_at_pressure,
-)
-from mdsens.relaxation import Relaxation, RelaxationSettings
+from mdsens.pressure import relax_at_pressure
+from mdsens.relaxation import PressureSettings, Relaxation, RelaxationSettings
 from mdsens.relaxation import relax as relax_at_fixed_box
 from mdsens.response import LinearResponse, linear_response
-from mdsens.response.bordered import BorderedResponse
 from mdsens.results import Verdict, check
 from mdsens.sensitivity import (
     ObservableSensitivity,
@@ -79,28 +70,26 @@ def relax(
         raise UserError(f"the pressure is {shown(pressure)}; it must be a finite number, units of energy per volume.")
     assert not isinstance(settings, RelaxationSettings)
     found = relax_at_pressure(potential, configuration, float(pressure), settings or PressureSettings())
-    return Relaxed(found.relaxation, found)
+    return Relaxed(found)
 
 
 class Relaxed:
     """A relaxed state. What has been asked of it is kept, and saved with it.
 
     Attributes:
-        relaxation: The plain record of the state in its box.
-        at_pressure: The plain record of how the box came about; None at fixed box.
+        relaxation: The plain record of it.
     """
 
-    def __init__(self, relaxation: Relaxation, at_pressure: PressureRelaxation | None = None) -> None:
-        """Take the records."""
-        self.relaxation, self.at_pressure = relaxation, at_pressure
+    def __init__(self, relaxation: Relaxation) -> None:
+        """Take the record."""
+        self.relaxation = relaxation
         self._positions: PositionSensitivity | None = None
-        self._joint: JointSensitivity | None = None
         self._observables: dict[str, ObservableSensitivity] = {}
 
     @property
     def verdict(self) -> Verdict:
         """What became of it."""
-        return self.relaxation.verdict if self.at_pressure is None else self.at_pressure.verdict
+        return self.relaxation.verdict
 
     @property
     def energy(self) -> float:
@@ -140,11 +129,7 @@ class Relaxed:
         """
         names = self._parameters(parameters)
         self._check()
-        if self.at_pressure is None:
-            self._positions = position_sensitivity(self._response, select(self._response.state, names))
-        else:
-            self._joint = joint_sensitivity(self._joint_response, select(self._joint_response.state, names))
-            self._positions = self._joint.as_positions
+        self._positions = position_sensitivity(self._response, select(self._response.state, names))
         return Sensitivity(self._positions, lambda k: drawn(self._stored(), k))
 
     def observables(self, names: str | Sequence[str], parameters: str | Sequence[str] | None = None) -> Table:
@@ -161,14 +146,8 @@ class Relaxed:
         wanted, chosen = [names] if isinstance(names, str) else list(names), self._parameters(parameters)
         check_names(wanted)
         self._check()
-        if self.at_pressure is None:
-            selection, bench = select(self._response.state, chosen), Workbench.at(self._response)
-            made_of = {name: made(name, bench) for name in wanted}
-            found = observable_sensitivities(self._response, made_of, selection)
-        else:
-            both = self._joint_response
-            selection, bench = select(both.state, chosen), Workbench.at(both.fixed, self.at_pressure.pressure)
-            found = observables_at_pressure(both, {name: made(name, bench) for name in wanted}, selection)
+        selection, bench = select(self._response.state, chosen), Workbench.at(self._response)
+        found = observable_sensitivities(self._response, {name: made(name, bench) for name in wanted}, selection)
         self._observables |= {record.name: record for record in found}
         return Table(found)
 
@@ -185,7 +164,7 @@ class Relaxed:
         provenance = collect("", "", 0, {"relaxation": self.relaxation.seconds})
         positions = self._positions if self._positions is not None else no_sensitivity(self.relaxation)
         observables = tuple(self._observables.values())
-        run = Run(self.relaxation, positions, observables, provenance, self.at_pressure, self._joint)
+        run = Run(self.relaxation, positions, observables, provenance)
         write_run(Path(path), run, overwrite=overwrite)
 
     def plot(self) -> Any:
@@ -204,10 +183,8 @@ class Relaxed:
         """Return what became of it, its numbers and its rattlers."""
         relaxation = self.relaxation
         n, d = self.position.shape
-        box, seconds = "", relaxation.seconds
-        if self.at_pressure is not None:
-            box, seconds = f"{len(self.at_pressure.volumes)} boxes, ", self.at_pressure.seconds
-        steps = f"{box}{len(relaxation.history.energy)} steps, {seconds:.2g} s"
+        box = "" if relaxation.box is None else f"{len(relaxation.box.volumes)} boxes, "
+        steps = f"{box}{len(relaxation.history.energy)} steps, {relaxation.seconds:.2g} s"
         numbers = f"energy {self.energy:.10g}, pressure {self.pressure:.6g}, largest force {relaxation.max_force:.1e}"
         why = f"\n{relaxation.reason}" if relaxation.reason else ""
         held = f"{len(self.rattlers)} rattlers, {relaxation.network.n_contacts} contacts"
@@ -219,11 +196,6 @@ class Relaxed:
     @functools.cached_property
     def _response(self) -> LinearResponse:
         return linear_response(self.relaxation)
-
-    @functools.cached_property
-    def _joint_response(self) -> BorderedResponse:
-        assert self.at_pressure is not None
-        return pressure_response(self.at_pressure)
 
     def _check(self) -> None:
         check(self.verdict, reason=self.relaxation.reason)

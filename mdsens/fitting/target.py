@@ -190,7 +190,7 @@ def linearised_at_target(target: Target, logarithms: np.ndarray) -> Linearised:
     the positions do not determine: with H held, a smaller energy scale would seem to shrink r.
     """
     response = response_at(target.listed(target.parameters_at(logarithms)))
-    tangents, step = target.selection.tangents, newton_step(response)
+    tangents, step = target.selection.tangents, newton_step(response)[0]
     still = jnp.zeros((len(target.selection.paths), *step.shape))
     slopes, drift = mixed(response.state, tangents), mixed_drift(response.state, tangents, still, step)[1]
     held, moving = (response.solve(-np.asarray(rhs))[0] for rhs in (slopes, slopes + drift))

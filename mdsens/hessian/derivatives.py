@@ -1,4 +1,7 @@
-"""Compiled derivatives of the energy that linear response needs: mixed derivatives and how they change along a step."""
+"""Compiled derivatives that linear response needs: mixed ones, the border of strains, and how they change on a step.
+
+W is the enthalpy, the energy at fixed box; q is made of positions and components of the free strains, none there.
+"""
 
 from __future__ import annotations
 
@@ -7,35 +10,41 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from mdsens.energy import State, free_forces
+from mdsens.energy import State
 from mdsens.energy.parameters import Parameters
+from mdsens.energy.strain import Components, enthalpy_gradient, gradient_of, n_strains
 from mdsens.hessian.any_energy import hessian_products
 from mdsens.hessian.matrix import directional_row_sum
 from mdsens.rounding import position_rounding
 from mdsens.types import Position, Scalar
 
+Fields = Float[Array | np.ndarray, "k n d"]
+Loads = Float[Array | np.ndarray, "k s"]
 NEARBY = 1e-8  # of the spacing of particles
 
 
-def _gradient(state: State, position: Position, parameters: Parameters) -> Position:
-    return -free_forces(state.at(position, parameters))
+@jax.jit
+def mixed(state: State, tangents: Parameters) -> Fields:
+    """Return d2U/dx dp along every direction dp (leading axis of ``tangents``), shape (k, n, d)."""
+    return mixed_slopes(state, tangents)[0]
 
 
 @jax.jit
-def mixed(state: State, tangents: Parameters) -> Float[Array, "k n d"]:
-    """Return d2U/dx dp along every direction dp (leading axis of ``tangents``), shape (k, n, d)."""
+def mixed_slopes(state: State, tangents: Parameters) -> tuple[Fields, Loads]:
+    """Return d2W/dx dp, shape (k, n, d), and the same of the free strains, shape (k, s); W is U at fixed box."""
+    here = (state.position, jnp.zeros(n_strains(state)))
 
-    def one(tangent: Parameters) -> Position:
-        along = lambda p: _gradient(state, state.position, p)  # noqa: E731
-        return jax.jvp(along, (state.parameters,), (tangent,))[1]
+    def one(tangent: Parameters) -> tuple[Position, Components]:
+        return jax.jvp(lambda p: gradient_of(state, *here, p), (state.parameters,), (tangent,))[1]
 
     return jax.vmap(one)(tangents)
 
 
 @jax.jit
-def slopes_and_forces(state: State, tangents: Parameters) -> tuple[Float[Array, "k n d"], Position]:
-    """Return ``mixed`` and the forces on what is free in one compiled call."""
-    return mixed(state, tangents), free_forces(state)
+def slopes_and_forces(state: State, tangents: Parameters) -> tuple[Fields, Loads, Position, Components]:
+    """Return ``mixed_slopes``, and what drives positions and strains on, in one compiled call."""
+    by_position, by_strain = enthalpy_gradient(state)
+    return *mixed_slopes(state, tangents), -by_position, -by_strain
 
 
 @jax.jit
@@ -47,14 +56,27 @@ def carried(state: State, tangents: Parameters) -> Float[Array, "k n d"]:
 
 @jax.jit
 def drifts(
-    state: State, tangents: Parameters, responses: Float[Array, "k n d"], step: Position
-) -> tuple[Float[Array, "k n d"], Float[Array, "k n d"], Scalar]:
-    """Return H J + U_xp after a step, the change of U_xp and the bound of the Hessian's change along it in one call.
+    state: State, tangents: Parameters, moved: Fields, components: Loads, step: Position, strain_step: Components
+) -> tuple[Fields, Loads, Fields, Loads, Scalar]:
+    """Return K J + W_qp after a step, the change of W_qp and the bound of the Hessian's change along it in one call.
 
-    The first is what J lacks there, to first order: what its solve left and what the step adds.
+    The first is what J lacks there, to first order: what its solve left and what the step adds. q is made of positions
+    and strains.
+
+    Args:
+        state: The state.
+        tangents: Directions dp, leading axis k.
+        moved: What particles do for each (J of the positions), shape (k, n, d).
+        components: What the strains do for each, shape (k, s).
+        step: Displacement of the particles, shape (n, d).
+        strain_step: Components of the strain, shape (s,).
+
+    Returns:
+        For positions and strains, shapes (k, n, d) and (k, s): what J lacks; the change of W_qp; and the bound.
     """
-    left, (change, slope_change) = _left_and_changes(state, tangents, responses, step)
-    return left + change, slope_change, directional_row_sum(state, step)
+    left, (change, slope_change) = _left_and_changes(state, tangents, (moved, components), (step, strain_step))
+    lacking = (part + more for part, more in zip(left, change, strict=True))
+    return *lacking, *slope_change, directional_row_sum(state, step, strain_step)
 
 
 @jax.jit
@@ -70,7 +92,7 @@ def dense_forward(
 ]:
     """Return the response to every direction dp and all that its certificate is made of, in one compiled call.
 
-    For systems so small that a call costs more than what it computes.
+    For systems at fixed box, so small that a call costs more than what it computes.
 
     Args:
         state: The state.
@@ -95,44 +117,94 @@ def dense_forward(
         whole = jnp.zeros((len(found), size)).at[:, jnp.asarray(unknowns)].set(found)
         return whole.reshape(-1, *shape), left / jnp.where(norm > 0, norm, 1.0)
 
-    slopes, force = slopes_and_forces(state, tangents)
+    slopes, loads, force, still = slopes_and_forces(state, tangents)
     solutions, residuals = solve(jnp.concatenate([-slopes, force[None]]))
     step = solutions[-1] + position_rounding(state.position)
-    drift, slope_drift, hessian_drift = drifts(state, tangents, solutions[:-1], step)
+    drift, _, slope_drift, _, hessian_drift = drifts(state, tangents, solutions[:-1], loads, step, still)
     norms = [jnp.linalg.norm(field.reshape(-1, size), axis=1) for field in (slopes, solve(drift)[0], slope_drift)]
     return solutions[:-1], residuals[:-1], *norms, hessian_drift
 
 
 @jax.jit
-def mixed_drift(
-    state: State, tangents: Parameters, responses: Float[Array, "k n d"], step: Position
-) -> tuple[Float[Array, "k n d"], Float[Array, "k n d"]]:
-    r"""Return the changes of :math:`H J + U_{xp}` and of :math:`U_{xp}` alone under a step, J and dp held.
+def mixed_drift(state: State, tangents: Parameters, responses: Fields, step: Position) -> tuple[Fields, Fields]:
+    r"""Return the changes of :math:`H J + U_{xp}` and of :math:`U_{xp}` alone under a step at fixed box.
 
     Args:
         state: The state.
         tangents: Directions dp, leading axis k.
-        responses: J = dx/dp for each, shape (k, n, d).
+        responses: J = dx/dp for each, shape (k, n, d); held, as dp is.
         step: Displacement of the particles, shape (n, d).
     """
-    return _left_and_changes(state, tangents, responses, step)[1]
+    at_rest = state.under(None)
+    nothing = jnp.zeros((len(responses), 0)), jnp.zeros(0)
+    _, (change, slope_change) = _left_and_changes(at_rest, tangents, (responses, nothing[0]), (step, nothing[1]))
+    return change[0], slope_change[0]
+
+
+@jax.jit
+def joint_drift(
+    state: State, tangent: Parameters, moved: Position | np.ndarray, components: Components | np.ndarray
+) -> tuple[Fields, Loads]:
+    r"""Return the change of :math:`K J + W_{qp}` along J itself, for one direction dp (leading axis 1), J held."""
+    response = jnp.asarray(moved), jnp.asarray(components)
+    stacked = jax.tree.map(lambda part: part[None], response)
+    return _left_and_changes(state, tangent, stacked, response)[1][0]
+
+
+Both = tuple[Position, Components]
 
 
 def _left_and_changes(
-    state: State, tangents: Parameters, responses: Float[Array, "k n d"], step: Position
-) -> tuple[Float[Array, "k n d"], tuple[Float[Array, "k n d"], Float[Array, "k n d"]]]:
-    """Return what a solve for J left at the state, H J + U_xp, besides what ``mixed_drift`` returns."""
+    state: State, tangents: Parameters, responses: tuple[Fields, Loads], step: Both
+) -> tuple[tuple[Fields, Loads], tuple[tuple[Fields, Loads], tuple[Fields, Loads]]]:
+    """Return what a solve for J left at the state, K J + W_qp; its change along a step, J held, and that of W_qp."""
+    here = (state.position, jnp.zeros(n_strains(state)))
 
-    def one(tangent: Parameters, response: Position) -> tuple[Position, tuple[Position, Position]]:
-        def both(x: Position) -> tuple[Position, Position]:
-            parameter_part = jax.jvp(lambda p: _gradient(state, x, p), (state.parameters,), (tangent,))[1]
-            position_part = jax.jvp(lambda y: _gradient(state, y, state.parameters), (x,), (response,))[1]
-            return position_part + parameter_part, parameter_part
+    def one(tangent: Parameters, response: Both) -> tuple[Both, tuple[Both, Both]]:
+        def both(x: Position, e: Components) -> tuple[Both, Both]:
+            parameter_part = jax.jvp(lambda p: gradient_of(state, x, e, p), (state.parameters,), (tangent,))[1]
+            own_part = jax.jvp(lambda y, f: gradient_of(state, y, f, state.parameters), (x, e), response)[1]
+            return jax.tree.map(jnp.add, own_part, parameter_part), parameter_part
 
-        (left, _), changes = jax.jvp(both, (state.position,), (step,))
+        (left, _), changes = jax.jvp(both, here, step)
         return left, changes
 
-    return jax.vmap(one)(tangents, responses)
+    return jax.vmap(one)(tangents, jax.tree.map(jnp.asarray, responses))
+
+
+@jax.jit
+def border(state: State) -> tuple[Float[Array, "s n d"], Float[Array, "s s"]]:
+    """Return the second derivatives of the enthalpy in positions and strains, and in strains alone."""
+    return _border(state, state.position, jnp.zeros(n_strains(state)))
+
+
+@jax.jit
+def border_drift(
+    state: State, step: Position, strain_step: Components
+) -> tuple[Float[Array, "s n d"], Float[Array, "s s"]]:
+    """Return the change of ``border`` along a step."""
+    here = (state.position, jnp.zeros(n_strains(state)))
+    return jax.jvp(lambda *q: _border(state, *q), here, (step, strain_step))[1]
+
+
+def _border(
+    state: State, position: Position, components: Components
+) -> tuple[Float[Array, "s n d"], Float[Array, "s s"]]:
+    def one(direction: Components) -> Both:
+        return jax.jvp(lambda e: gradient_of(state, position, e, state.parameters), (components,), (direction,))[1]
+
+    return jax.vmap(one)(jnp.eye(n_strains(state)))
+
+
+@jax.jit
+def products(state: State, components: Components, fields: Fields, loads: Loads) -> tuple[Fields, Loads]:
+    """Return the products of the enthalpy's Hessian, at other strains, with fields of positions and strains."""
+
+    def one(field: Position, load: Components) -> Both:
+        along = lambda x, e: gradient_of(state, x, e, state.parameters)  # noqa: E731
+        return jax.jvp(along, (state.position, components), (field, load))[1]
+
+    return jax.vmap(one)(jnp.asarray(fields), jnp.asarray(loads))
 
 
 @jax.jit

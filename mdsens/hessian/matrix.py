@@ -23,6 +23,7 @@ from jaxtyping import Array, Bool, Float
 
 from mdsens.energy import PairPotential, State, energy_at, harmless
 from mdsens.energy.parameters import at_pairs
+from mdsens.energy.strain import Components, deformed, n_strains
 from mdsens.errors import UserError
 from mdsens.hessian.any_energy import MOST_ENTRIES, coloured_hessian, hessian_products, is_assembled, unknowns_of
 from mdsens.hessian.matrix_free import matrix_free
@@ -231,22 +232,20 @@ def directional_norm(state: State, step: Float[Array, "n d"]) -> float:
 
 
 @jax.jit
-def directional_row_sum(state: State, step: Float[Array, "n d"]) -> Scalar:
-    """Return the bound of ``directional_norm`` as a traced scalar."""
+def directional_row_sum(state: State, step: Float[Array, "n d"], strain_step: Components | None = None) -> Scalar:
+    """Return the bound of ``directional_norm`` as a traced scalar; the box may be strained, too."""
+    along_strains = jnp.zeros(n_strains(state)) if strain_step is None else strain_step
+    here, directions = (state.position, jnp.zeros(n_strains(state))), (step, along_strains)
+    at = lambda x, e: deformed(state, x, e, state.parameters)  # noqa: E731
     if not isinstance(state.potential, PairPotential):
         probes = jax.random.rademacher(jax.random.key(0), (_PROBES, *state.position.shape), float)
-        along = lambda x: hessian_products(state.at(x, state.parameters), probes)  # noqa: E731
-        images = jax.jvp(along, (state.position,), (step,))[1]
+        images = jax.jvp(lambda *q: hessian_products(at(*q), probes), here, directions)[1]
         return 2.0 * jnp.sqrt(jnp.sum(images**2) / _PROBES)
-    norms = jnp.sqrt(jnp.sum(_stiffness_drift(state, step) ** 2, axis=(1, 2)))
+    change = jax.jvp(lambda *q: pair_stiffness(at(*q)), here, directions)[1]
+    norms = jnp.sqrt(jnp.sum(change**2, axis=(1, 2)))
     norms = jnp.where(jnp.asarray(state.pairs.i) != state.pairs.j, norms, 0.0)
     rows = jnp.zeros(state.configuration.n_particles).at[state.pairs.i].add(norms).at[state.pairs.j].add(norms)
     return 2.0 * jnp.max(rows)
-
-
-@jax.jit
-def _stiffness_drift(state: State, step: Float[Array, "n d"]) -> Float[Array, "m d d"]:
-    return jax.jvp(lambda x: pair_stiffness(state.at(x, state.parameters)), (state.position,), (step,))[1]
 
 
 def _assemble_dense(matrix: np.ndarray) -> sp.csc_array:

@@ -9,7 +9,8 @@ import numpy as np
 
 from mdsens.io.hdf5 import write_attributes
 from mdsens.io.reading import attributes, child, numbers
-from mdsens.pressure import JointSensitivity, PressureRelaxation
+from mdsens.relaxation import BoxRelaxation
+from mdsens.sensitivity import BoxResponse
 
 _GROUP = "pressure"
 
@@ -41,15 +42,17 @@ class StoredPressure:
     displacements: np.ndarray
 
 
-def write_pressure(file: Any, found: PressureRelaxation, joint: JointSensitivity | None) -> None:
+def write_pressure(
+    file: Any, pressure: float, strains: np.ndarray, found: BoxRelaxation, box: BoxResponse | None
+) -> None:
     """Store the group ``/pressure``."""
     group = file.create_group(_GROUP)
-    write_attributes(group, {"value": found.pressure, "stress_error": found.stress_error, "enthalpy": found.enthalpy})
-    for name in ("strains", "volumes", "stress_errors"):
-        group[name] = getattr(found, name)
-    if joint is not None:
-        group["strain_rates"], group["volume_rates"] = joint.strains, joint.volumes
-        group["displacements"] = joint.displacements
+    write_attributes(group, {"value": pressure, "stress_error": found.stress_error, "enthalpy": found.enthalpy})
+    group["strains"] = strains
+    group["volumes"], group["stress_errors"] = found.volumes, found.stress_errors
+    if box is not None:
+        group["strain_rates"], group["volume_rates"] = box.strains, box.volumes
+        group["displacements"] = box.displacements
 
 
 def read_pressure(file: Any, shape: tuple[int, int]) -> StoredPressure | None:

@@ -19,9 +19,7 @@ from mdsens.io.pressure import write_pressure
 from mdsens.io.provenance import Provenance, write_provenance
 from mdsens.io.tables import Groups, write_groups
 from mdsens.neighbors import numbered_pairs
-from mdsens.pressure import JointSensitivity, PressureRelaxation
 from mdsens.relaxation import Relaxation
-from mdsens.results import Verdict
 from mdsens.sensitivity.records import ObservableSensitivity, PositionSensitivity
 from mdsens.types import PeriodicBox
 
@@ -39,8 +37,6 @@ class Run:
         positions: dx/dp; ``no_sensitivity(relaxation)`` when none was asked for.
         observables: dO/dp of every observable.
         provenance: Where it comes from.
-        pressure: How box and positions were relaxed together; None at fixed box.
-        joint: The joint sensitivity at constant pressure; None where there is none.
         analyses: Further arrays, numbers and texts by group and name, such as a comparison or a spectrum.
     """
 
@@ -48,14 +44,7 @@ class Run:
     positions: PositionSensitivity
     observables: tuple[ObservableSensitivity, ...]
     provenance: Provenance
-    pressure: PressureRelaxation | None = None
-    joint: JointSensitivity | None = None
     analyses: Groups = dataclasses.field(default_factory=dict)
-
-    @property
-    def verdict(self) -> Verdict:
-        """What became of the state."""
-        return self.relaxation.verdict if self.pressure is None else self.pressure.verdict
 
 
 def no_sensitivity(relaxation: Relaxation) -> PositionSensitivity:
@@ -88,7 +77,7 @@ def fill(file: Any, run: Run) -> None:
     box = configuration.box
     box_matrix, periodic = (np.asarray(box.matrix), box.periodic) if isinstance(box, PeriodicBox) else (None, ())
     diameters = particle_diameters(relaxation.state)
-    results = {"relaxation": run.verdict.value, **run.provenance.results}
+    results = {"relaxation": relaxation.verdict.value, **run.provenance.results}
     h5md.write_trajectory(
         file,
         position,
@@ -105,9 +94,10 @@ def fill(file: Any, run: Run) -> None:
         certified.write_observable(file, observable)
     h5md.write_path(file, relaxation.history.path_step, relaxation.history.path)
     h5md.write_amber(file, diameters / 2, names)
-    _write_relaxation(file, relaxation, run.verdict)
-    if run.pressure is not None:
-        write_pressure(file, run.pressure, run.joint)
+    _write_relaxation(file, relaxation)
+    if relaxation.state.barostat is not None and relaxation.box is not None:
+        asked, strains = float(relaxation.state.barostat.pressure), np.asarray(relaxation.state.barostat.strains)
+        write_pressure(file, asked, strains, relaxation.box, run.positions.box)
     write_groups(file.create_group(ANALYSES), run.analyses)
     _write_parameters(file, relaxation.state, diameters)
     write_provenance(file, dataclasses.replace(run.provenance, results=results))
@@ -124,7 +114,7 @@ def particle_diameters(state: State) -> np.ndarray:
     return np.asarray(law.reach(state.configuration, like)) / law.cutoff
 
 
-def _write_relaxation(file: Any, relaxation: Relaxation, verdict: Verdict) -> None:
+def _write_relaxation(file: Any, relaxation: Relaxation) -> None:
     """Store the verdict, the numbers of the state, its network and the minimiser's history as ``/relaxation``."""
     group = file.create_group("relaxation")
     network, history = relaxation.network, relaxation.history
@@ -136,7 +126,7 @@ def _write_relaxation(file: Any, relaxation: Relaxation, verdict: Verdict) -> No
     group["contacts"] = np.stack([network.i, network.j], axis=1)
     group["contact_images"] = network.shift.T
     scalars = {name: getattr(relaxation, name) for name in ("energy", "max_force", "force_unit", "pressure", "seconds")}
-    labels = {"verdict": verdict.value, "sentence": verdict.sentence}
+    labels = {"verdict": relaxation.verdict.value, "sentence": relaxation.verdict.sentence}
     write_attributes(group, {**labels, **scalars, "one_sided": network.one_sided})
     rule = relaxation.settings.rule(relaxation.state.configuration.n_particles)
     settings = dataclasses.asdict(dataclasses.replace(relaxation.settings, minimizer=rule))
@@ -148,7 +138,7 @@ def _write_relaxation(file: Any, relaxation: Relaxation, verdict: Verdict) -> No
 def _write_parameters(file: Any, state: State, diameters: np.ndarray) -> None:
     """Store the potential's terms, every parameter entry and the diameters as ``/parameters``."""
     group = file.create_group("parameters")
-    known = list(entries(state))
+    known = list(entries(state.under(None)))
     write_texts(group, "paths", [entry.path for entry in known])
     write_texts(group, "units", [entry.unit for entry in known])
     group["values"] = np.array([entry.value for entry in known])

@@ -7,18 +7,12 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from mdsens.energy import PairPotential, Potential
+from mdsens.energy import Barostat, PairPotential, Potential
 from mdsens.energy.strain import periodic_box
 from mdsens.errors import NumericalError, UserError
 from mdsens.observables import elastic_tensor, packing_fraction
-from mdsens.pressure import (
-    PressureRelaxation,
-    PressureSettings,
-    free_strains,
-    relax_at_pressure,
-    taken_as_relaxed_at_pressure,
-)
-from mdsens.relaxation import RelaxationSettings, taken_as_relaxed
+from mdsens.pressure import relax_at_pressure, taken_as_relaxed_at_pressure
+from mdsens.relaxation import PressureSettings, Relaxation, RelaxationSettings, free_strains, taken_as_relaxed
 from mdsens.response import linear_response
 from mdsens.results import Verdict
 from mdsens.sweep import Record
@@ -73,10 +67,10 @@ def followed(
         rows.append(numbers)
         verdicts.append(verdict)
         seconds.append(found.seconds)
-        places.append(found.relaxation.state.configuration)
-        boxes.append(periodic_box(found.relaxation.state))
+        places.append(found.state.configuration)
+        boxes.append(periodic_box(found.state))
         if found.verdict is Verdict.CONVERGED:
-            here = found.relaxation.state.configuration
+            here = found.state.configuration
     columns = dict(zip(_NUMBERS, np.array(rows).T, strict=True))
     way = {"pressure": np.array(pressures, dtype=float), "verdict": np.array(verdicts)}
     structures = {
@@ -102,8 +96,9 @@ def followed_again(
         position, box = jnp.asarray(record["position"][k]), PeriodicBox(np.asarray(record["box"][k]))
         place = Configuration(position, configuration.species, box, configuration.species_names)
         state = taken_as_relaxed(potential, place, settings)
-        strains = free_strains(place.dimension, "isotropic", ())
-        verdict, numbers = _answer(taken_as_relaxed_at_pressure(state, float(pressure), strains, 2e-12))
+        barostat = Barostat(float(pressure), free_strains(place.dimension, "isotropic"))
+        settled = PressureSettings(relaxation=settings, stress_error=2e-12)
+        verdict, numbers = _answer(taken_as_relaxed_at_pressure(state, barostat, settled))
         stopped = verdict != Verdict.CONVERGED.value and str(record["verdict"][k]) != Verdict.CONVERGED.value
         verdicts.append(str(record["verdict"][k]) if stopped else verdict)  # why it stopped, only the way says
         rows.append(numbers)
@@ -138,17 +133,16 @@ def check_way(potential: Potential, configuration: Configuration, pressures: Seq
         raise UserError("pressures must rise or fall from each entry to the next: sort them.")
 
 
-def _answer(found: PressureRelaxation) -> tuple[str, list[float]]:
+def _answer(found: Relaxation) -> tuple[str, list[float]]:
     """Return what became of a state and its numbers, NaN where it has none."""
     nothing = [np.nan] * len(_NUMBERS)
     if found.verdict is not Verdict.CONVERGED:
         return found.verdict.value, nothing
-    relaxation = found.relaxation
     try:
-        moduli = elastic_tensor(linear_response(relaxation))
+        moduli = elastic_tensor(linear_response(found.fixed))
     except NumericalError:
         return SINGULAR, nothing
-    fraction, network = float(packing_fraction(relaxation.state)), relaxation.network
+    fraction, network = float(packing_fraction(found.state)), found.network
     return found.verdict.value, [
         fraction,
         float(network.n_contacts),

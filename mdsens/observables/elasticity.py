@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mdsens.energy import State
+from mdsens.energy import Barostat, State
 from mdsens.energy.strain import periodic_box, strain_basis, strain_energy, voigt_places
 from mdsens.errors import NumericalError
 from mdsens.observables.stress import stress_tensor
@@ -137,7 +137,8 @@ def elastic_tensor(response: LinearResponse) -> ElasticTensor:
         NumericalError: When a solve misses a relative residual of 1e-6.
     """
     box = periodic_box(response.state)
-    found, volume = bordered(response, 0.0, strain_basis(box.dimension)), float(box.volume)
+    barostat, volume = Barostat(0.0, strain_basis(box.dimension)), float(box.volume)
+    found = bordered(response.fixed, barostat).border
     return ElasticTensor(
         curvature=out_of_voigt(found.stiffness / volume),
         affine=out_of_voigt(found.affine / volume),

@@ -32,7 +32,8 @@ class Enthalpy(eqx.Module):
     """The enthalpy U + P V at a pressure.
 
     Attributes:
-        pressure: P, units of energy per volume: a parameter, and not the pressure of the state.
+        pressure: P, units of energy per volume: a parameter, and not the pressure of the state. Where the state's box
+            relaxes at a pressure, that one is taken, and differentiated in.
     """
 
     pressure: Scalar
@@ -46,4 +47,5 @@ class Enthalpy(eqx.Module):
         Raises:
             UserError: For a free system.
         """
-        return energy(state) + self.pressure * volume(state)
+        asked = self.pressure if state.barostat is None else state.barostat.pressure
+        return energy(state) + asked * volume(state)

@@ -42,22 +42,18 @@ class Workbench:
 
     Attributes:
         state: The state.
-        response: Its factored Hessian, for moduli and vibrations; None where the state is not relaxed.
-        pressure: Pressure of the enthalpy, units of energy per volume; the state's own by default.
+        response: Its factored Hessian at fixed box, for moduli and vibrations; None where the state is not relaxed.
         target: The configuration from which ``distance`` is measured; None when there is none.
     """
 
     state: State
     response: LinearResponse | None = None
-    pressure: float | None = None
     target: Configuration | None = None
 
     @classmethod
-    def at(
-        cls, response: LinearResponse, pressure: float | None = None, target: Configuration | None = None
-    ) -> Workbench:
+    def at(cls, response: LinearResponse, target: Configuration | None = None) -> Workbench:
         """Return the workbench of a relaxed state."""
-        return cls(response.state, response, pressure, target)
+        return cls(response.state, response.fixed, target)
 
     @functools.cached_property
     def tensor(self) -> ElasticTensor:
@@ -113,7 +109,7 @@ def _stress(bench: Workbench, i: str, j: str) -> Observable:
 
 
 def _enthalpy(bench: Workbench) -> Observable:
-    return Enthalpy(float(pressure(bench.state)) if bench.pressure is None else bench.pressure)
+    return Enthalpy(float(pressure(bench.state)))  # that of the barostat, where there is one
 
 
 def _shear(bench: Workbench, i: str = "0", j: str = "1") -> Observable:

@@ -1,12 +1,12 @@
 """Minimisers at fixed box: a first-order one to the right basin, a Newton polish to machine precision."""
 
-from mdsens.relaxation.again import rerelaxed
 from mdsens.relaxation.conjugate_gradient import ConjugateGradient
 from mdsens.relaxation.fire import Fire
+from mdsens.relaxation.freedom import free_strains
 from mdsens.relaxation.lbfgs import LBFGS
 from mdsens.relaxation.minimizer import Minimizer
 from mdsens.relaxation.minimum import relax, taken_as_relaxed
-from mdsens.relaxation.records import History, Relaxation, RelaxationSettings
+from mdsens.relaxation.records import BoxRelaxation, History, PressureSettings, Relaxation, RelaxationSettings
 from mdsens.relaxation.truncated_newton import TruncatedNewton
 
 #: Every rule with its default settings, by the name that configurations use.
@@ -20,14 +20,16 @@ MINIMIZERS: dict[str, Minimizer] = {
 __all__ = [
     "LBFGS",
     "MINIMIZERS",
+    "BoxRelaxation",
     "ConjugateGradient",
     "Fire",
     "History",
     "Minimizer",
+    "PressureSettings",
     "Relaxation",
     "RelaxationSettings",
     "TruncatedNewton",
+    "free_strains",
     "relax",
-    "rerelaxed",
     "taken_as_relaxed",
 ]

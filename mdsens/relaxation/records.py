@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+from collections.abc import Sequence
 from typing import get_args
 
 import numpy as np
@@ -17,6 +18,7 @@ from mdsens.neighbors import SMALL
 from mdsens.neighbors.backbone import Network
 from mdsens.relaxation.conjugate_gradient import ConjugateGradient
 from mdsens.relaxation.fire import Fire
+from mdsens.relaxation.freedom import BoxKind
 from mdsens.relaxation.lbfgs import LBFGS
 from mdsens.relaxation.minimizer import Minimizer
 from mdsens.relaxation.truncated_newton import TruncatedNewton
@@ -105,11 +107,62 @@ class History:
 
 
 @dataclasses.dataclass(frozen=True)
+class PressureSettings:
+    """How to relax at constant pressure.
+
+    Attributes:
+        box: Which deformations are free: "isotropic", "orthorhombic" or "triclinic".
+        fixed: Components of the box that keep their value, such as ``("xx",)``.
+        stress_error: Largest deviation of the stress from the pressure, units of epsilon/sigma^d, > 0.
+        max_box_steps: Most steps of the box, >= 1.
+        max_strain: Largest strain component of a step, in (0, 0.2].
+        relaxation: How positions are relaxed in every box.
+
+    Raises:
+        UserError: When a value is out of its range.
+    """
+
+    box: BoxKind = "isotropic"
+    fixed: Sequence[str] = ()
+    stress_error: float = 1e-12
+    max_box_steps: int = 500
+    max_strain: float = 0.02
+    relaxation: RelaxationSettings = dataclasses.field(default_factory=RelaxationSettings)
+
+    def __post_init__(self) -> None:
+        if not (is_number(self.stress_error) and np.isfinite(self.stress_error) and self.stress_error > 0):
+            raise UserError(f"stress_error is {shown(self.stress_error)}; it must be finite and greater than 0.")
+        if not (is_number(self.max_box_steps) and self.max_box_steps >= 1):
+            raise UserError(f"max_box_steps is {shown(self.max_box_steps)}; it must be at least 1.")
+        if not (is_number(self.max_strain) and 0 < self.max_strain <= 0.2):
+            raise UserError(f"max_strain is {shown(self.max_strain)}; it must be greater than 0 and at most 0.2.")
+
+
+@dataclasses.dataclass(frozen=True)
+class BoxRelaxation:
+    """How the box of a state at constant pressure came about, and how good it is.
+
+    Attributes:
+        stress_error: Largest deviation of the stress from the pressure along a free strain, units of energy per volume.
+        enthalpy: U + P V, units of energy.
+        volumes: Volume after every step of the box, the start first, shape (k,).
+        stress_errors: ``stress_error`` at the same states, shape (k,).
+        settings: What was asked for.
+    """
+
+    stress_error: float
+    enthalpy: float
+    volumes: np.ndarray
+    stress_errors: np.ndarray
+    settings: PressureSettings
+
+
+@dataclasses.dataclass(frozen=True)
 class Relaxation:
     """A relaxed state and how good it is.
 
     Attributes:
-        state: The state, its pairs listed with a skin.
+        state: The state, its pairs listed with a skin; its barostat says at which pressure the box was relaxed.
         verdict: What became of it.
         network: Its contacts, backbone and rattlers.
         energy: Potential energy, units of energy.
@@ -117,12 +170,13 @@ class Relaxation:
         pressure: Pressure, units of energy per volume; NaN for a free system.
         force_unit: The unit epsilon/sigma in which force tolerances are given.
         settings: What was asked for.
-        history: The way there.
+        history: The way there, in all boxes.
         seconds: Wall time.
         loaded: The same state, its pairs restricted to the backbone's contacts.
         factor: The factored Hessian of ``loaded`` by which the state was judged; None where nothing was judged (an
-            unjammed or unconverged state). Linear response goes on from both.
+            unjammed or unconverged state). Linear response goes on from both, at fixed box.
         reason: Where the forces do not vanish, which particle feels the largest one and what is about it; else empty.
+        box: How the box was relaxed; None at fixed box.
     """
 
     state: State
@@ -138,3 +192,9 @@ class Relaxation:
     loaded: State
     factor: Factor | None
     reason: str = ""
+    box: BoxRelaxation | None = None
+
+    @property
+    def fixed(self) -> Relaxation:
+        """The same relaxed state in a box that is held."""
+        return dataclasses.replace(self, state=self.state.under(None), box=None)

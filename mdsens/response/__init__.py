@@ -1,12 +1,13 @@
 """Linear response of a relaxed state: its Hessian, the null space of it, and certified solves."""
 
-from mdsens.response.bordered import BorderedResponse, bordered
+from mdsens.response.border import Border
+from mdsens.response.bordered import bordered
 from mdsens.response.build import linear_response, response_at
 from mdsens.response.linear import Forward, LinearResponse
 from mdsens.response.null_space import known_zero_modes
 
 __all__ = [
-    "BorderedResponse",
+    "Border",
     "Forward",
     "LinearResponse",
     "bordered",

@@ -15,9 +15,11 @@ from mdsens.hessian.any_energy import unknowns_of
 from mdsens.linear import Factor
 from mdsens.neighbors.backbone import Network, changes_within, contact_network, is_kinked, with_contacts
 from mdsens.relaxation import Relaxation
+from mdsens.response.border import Border
+from mdsens.response.bordered import bordered, refuse_soft_box
 from mdsens.response.linear import LinearResponse
 from mdsens.response.null_space import ZeroModes, known_zero_modes, project_out, spectrum_edge
-from mdsens.results import Verdict
+from mdsens.results import Verdict, check
 from mdsens.types import FreeBox, PeriodicBox
 
 STATIONARITY = 1e-6  # epsilon/sigma: the largest force that still counts as a relaxed state
@@ -33,6 +35,8 @@ def linear_response(
 ) -> LinearResponse:
     """Return the response of a relaxed state, from the factor by which it was judged a minimum.
 
+    A state relaxed at constant pressure responds with its box; ``fixed`` of the response is that of its particles.
+
     Args:
         relaxation: The relaxed state with its verdict.
         stationarity: Largest force that still counts as relaxed, units of epsilon/sigma.
@@ -43,9 +47,13 @@ def linear_response(
         The response.
 
     Raises:
-        NumericalError: When the state did not relax, is a saddle, or is unjammed: the verdict's sentence.
+        NumericalError: When the state did not relax, is a saddle, or is unjammed: the verdict's sentence; when the box
+            is floppy along a free strain.
     """
+    barostat = relaxation.state.barostat
     if not at_any_point:
+        if barostat is not None:
+            check(relaxation.verdict, what="no sensitivity at constant pressure")
         _refuse(relaxation, stationarity)
     response = _response(
         relaxation.loaded,
@@ -55,7 +63,12 @@ def linear_response(
         at_any_point=at_any_point,
         solver=relaxation.settings.linear_solver,
     )
-    return response if at_any_point else _flagged(response, relaxation.state)
+    if not at_any_point:
+        response = _flagged(response, relaxation.state)
+    if barostat is not None:
+        response = bordered(response, barostat)
+        refuse_soft_box(response)
+    return response
 
 
 def _flagged(response: LinearResponse, listed: State) -> LinearResponse:
@@ -114,6 +127,7 @@ def _response(
         factor=factor,
         unknowns=unknowns_of(loaded, network.backbone)[factor.order],
         modes=np.hstack([known, rotations, floppy]),
+        border=Border.none(*loaded.position.shape),
     )
 
 

@@ -16,15 +16,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
+from jaxtyping import Array
 
 from mdsens.energy import PairPotential, State, free_forces
 from mdsens.energy.parameters import Parameters
 from mdsens.energy.paths import Selection
 from mdsens.errors import NumericalError
-from mdsens.hessian.derivatives import dense_forward, drifts, drifts_by_differences, mixed, slopes_and_forces
+from mdsens.hessian.derivatives import (
+    border_drift,
+    dense_forward,
+    drifts,
+    drifts_by_differences,
+    mixed,
+    slopes_and_forces,
+)
 from mdsens.hessian.mixed import mixed_matrix, sparse_drifts
 from mdsens.linear import ZERO, Factor, Spectrum
 from mdsens.neighbors.backbone import Network
+from mdsens.response.border import Border
 from mdsens.response.null_space import ZeroModes, project_out
 from mdsens.rounding import UNIT, position_rounding
 
@@ -42,31 +51,33 @@ class Forward:
     """The response to k parameter directions, and what its certificate is made of.
 
     Attributes:
-        values: dx/dp, shape (k, n, d).
+        values: What particles move beyond following the box (dx/dp at fixed box), shape (k, n, d).
+        components: Components of the free strains, shape (k, s).
         residual: Relative residual of every solve, shape (k,).
         slope: Norm of U_xp, shape (k,).
-        change: Norm of the first-order change of dx/dp under the remaining Newton step and the rounding of positions,
-            and of what the solve left, shape (k,).
+        change: Norm of the first-order change of real positions under the remaining Newton step and the rounding of
+            positions, and of what the solve left, shape (k,).
         slope_drift: Norm of the change of U_xp along that step, shape (k,).
-        hessian_drift: Bound of the norm of the change of the Hessian along that step.
+        bound: Upper bound of that change, from norms alone, shape (k,).
         load: Norm of U_xp's part along floppy modes, shape (k,).
     """
 
     values: np.ndarray
+    components: np.ndarray
     residual: np.ndarray
     slope: np.ndarray
     change: np.ndarray
     slope_drift: np.ndarray
-    hessian_drift: float
+    bound: np.ndarray
     load: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
 class LinearResponse:
-    """A factored Hessian with its null space.
+    """A factored Hessian with its null space and the border of the free strains.
 
     Attributes:
-        state: The state, its pairs restricted to the backbone's contacts.
+        state: The state, its pairs restricted to the backbone's contacts; it knows what its box may do.
         network: Contacts, backbone, rattlers.
         max_force: Largest force of the state, units of energy per length.
         zero_modes: Number and kind of the zero modes left out.
@@ -75,6 +86,7 @@ class LinearResponse:
         factor: The backbone Hessian, shape (m, m), and its factor.
         unknowns: Numbers of the degrees of freedom that respond, in the factor's order, shape (m,).
         modes: All zero modes in the same order, orthonormal columns, shape (m, k).
+        border: What the free strains add; no entries at fixed box.
     """
 
     state: State
@@ -86,6 +98,13 @@ class LinearResponse:
     factor: Factor
     unknowns: np.ndarray
     modes: np.ndarray
+    border: Border
+
+    @property
+    def fixed(self) -> LinearResponse:
+        """The response of the same state with its box held."""
+        state = self.state.under(None)
+        return dataclasses.replace(self, state=state, border=Border.none(*state.position.shape))
 
     @property
     def norm(self) -> float:
@@ -105,7 +124,8 @@ class LinearResponse:
     @property
     def method(self) -> str:
         """The linear solver, in words."""
-        return f"{self.factor.method}, shift {self.factor.shift:.1e}, projected, refined"
+        border = f", bordered by {len(self.border.strains)} strains" if len(self.border.strains) else ""
+        return f"{self.factor.method}, shift {self.factor.shift:.1e}, projected, refined{border}"
 
     def solve(self, rhs: np.ndarray, rtol: float | np.ndarray = _ROUNDING) -> tuple[np.ndarray, np.ndarray]:
         r"""Return :math:`H^{+} b` for every right-hand side.
@@ -140,6 +160,23 @@ class LinearResponse:
         full[:, self.unknowns] = solution.T
         return full.reshape(rhs.shape), size / np.where(norm > 0, norm, 1.0)
 
+    def solve_joint(
+        self, fields: np.ndarray, loads: np.ndarray, rtol: float | np.ndarray = _ROUNDING
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Solve for positions and free strains together.
+
+        Args:
+            fields: Right-hand sides of the particles, shape (k, n, d), units of force.
+            loads: Right-hand sides of the strains, shape (k, s), units of energy.
+            rtol: Relative residual to reach, one number or shape (k,).
+
+        Returns:
+            Displacements beyond following the box, shape (k, n, d); strain components, shape (k, s); relative
+            residuals of the solves at fixed box, shape (k,).
+        """
+        found, residual = self.solve(fields, rtol)
+        return *self.border.closed(found, fields, loads), residual
+
     def without_zero_modes(self, field: np.ndarray) -> np.ndarray:
         """Return a field, shape (n, d), without its part along translations, rotations and floppy modes."""
         flat = field.ravel().copy()
@@ -161,7 +198,7 @@ class LinearResponse:
         """
         if has_sparse_slopes(self.state, selection):
             parts = self._by_matrices(selection)
-        elif isinstance(self.factor, Spectrum):
+        elif isinstance(self.factor, Spectrum) and not len(self.border.strains):
             parts = self._in_one_call(selection, self.factor)
         else:
             parts = self._by_directions(selection)
@@ -170,6 +207,8 @@ class LinearResponse:
 
     def _by_differences(self, found: Forward, selection: Selection) -> Forward:
         """Return the response with changes from states nearby: the energy's third derivatives are not numbers."""
+        if len(self.border.strains):
+            return found
         step = self.solve(np.asarray(_forces(self.state))[None], _ESTIMATE)[0][0]
         change, slope_drift = np.empty_like(found.change), np.empty_like(found.slope_drift)
         for rows in chunks(len(selection.paths)):
@@ -184,8 +223,8 @@ class LinearResponse:
         for rows in chunks(len(selection.paths)):
             found = dense_forward(self.state, selection.part(rows).tangents, *solver)
             values, residual, slope, change, slope_drift, hessian_drift = (np.asarray(part) for part in found)
-            load = self._load_of(selection.part(rows).tangents)
-            yield Forward(values, residual, slope, change, slope_drift, float(hessian_drift), load)
+            bound, load = self._bound(slope, slope_drift, hessian_drift), self._load_of(selection.part(rows).tangents)
+            yield Forward(values, np.zeros((len(values), 0)), residual, slope, change, slope_drift, bound, load)
 
     def _load_of(self, tangents: Parameters) -> np.ndarray:
         if not self.zero_modes.floppy:
@@ -195,16 +234,27 @@ class LinearResponse:
     def _by_directions(self, selection: Selection) -> Iterator[Forward]:
         for rows in chunks(len(selection.paths)):
             tangents = selection.part(rows).tangents
-            slopes, force = (np.asarray(part) for part in slopes_and_forces(self.state, tangents))
+            slopes, loads, force, push = (np.asarray(part) for part in slopes_and_forces(self.state, tangents))
             accuracy = np.append(np.full(len(slopes), _ROUNDING), _ESTIMATE)
-            solutions, residuals = self.solve(np.concatenate([-slopes, force[None]]), accuracy)
-            values, step = solutions[:-1], solutions[-1] + position_rounding(np.asarray(self.state.position))
-            drift, slope_drift, hessian_drift = (
-                np.asarray(part) for part in drifts(self.state, tangents, values, step)
+            moved, components, residuals = self.solve_joint(
+                np.concatenate([-slopes, force[None]]), np.concatenate([-loads, push[None]]), accuracy
             )
-            change = self._change(drift)
-            sizes, load = (norms(slopes), change, norms(slope_drift), float(hessian_drift)), self.load(slopes)
-            yield Forward(values, residuals[:-1], *sizes, load)
+            values, step = moved[:-1], moved[-1] + position_rounding(np.asarray(self.state.position))
+            parts, strain_step = components[:-1], components[-1] + UNIT
+            drift, load_drift, slope_drift, load_slope_drift, hessian_drift = (
+                np.asarray(part) for part in drifts(self.state, tangents, values, parts, step, strain_step)
+            )
+            change, slope = self._change(drift, load_drift), norms(slopes)
+            if len(parts[0]):
+                bound = self._joint_bound(
+                    (slope, np.linalg.norm(loads, axis=1)),
+                    (norms(slope_drift), np.linalg.norm(load_slope_drift, axis=1)),
+                    (float(hessian_drift), *border_drift_norms(self.state, step, strain_step)),
+                )
+            else:
+                bound = self._bound(slope, norms(slope_drift), hessian_drift)
+            sizes = (slope, change, norms(slope_drift), bound)
+            yield Forward(values, parts, residuals[:-1], *sizes, self.load(slopes))
 
     def _by_matrices(self, selection: Selection) -> Iterator[Forward]:
         shape, directions = self.state.position.shape, selection.directions.T
@@ -219,22 +269,53 @@ class LinearResponse:
             values, residuals = self.solve(-slope.T.reshape(-1, *shape))
             drifted = drift.by_position @ values.reshape(len(values), -1).T + slope_drift
             drifted[self.unknowns] += slope[self.unknowns] + self.factor.product(self._columns(values))
-            change = self._change(drifted.T.reshape(-1, *shape))
-            load = self.load(slope.T.reshape(-1, *shape))
-            yield Forward(values, residuals, norms(slope.T), change, norms(slope_drift.T), hessian_drift, load)
+            sizes = norms(slope.T), self._change(drifted.T.reshape(-1, *shape)), norms(slope_drift.T)
+            bound, load = self._bound(sizes[0], sizes[2], hessian_drift), self.load(slope.T.reshape(-1, *shape))
+            yield Forward(values, np.zeros((len(values), 0)), residuals, *sizes, bound, load)
 
-    def _change(self, drift: np.ndarray) -> np.ndarray:
-        """Return the norm of the pseudo-inverse times every field, shape (k,)."""
+    def _change(self, drift: np.ndarray, load_drift: np.ndarray | None = None) -> np.ndarray:
+        """Return the norm of real displacements under right-hand sides of positions and strains, shape (k,)."""
         # an estimate needs no refinement: the shift changes it by parts in a million at most
-        return np.asarray(np.linalg.norm(project_out(self.modes, self.factor.solve(self._reduced(drift))), axis=0))
+        found = project_out(self.modes, self.factor.solve(self._reduced(drift)))
+        if load_drift is None or not len(self.border.strains):
+            return np.asarray(np.linalg.norm(found, axis=0))
+        full = np.zeros((len(drift), drift[0].size))
+        full[:, self.unknowns] = found.T
+        joint = self.border.closed(full.reshape(drift.shape), drift, load_drift)
+        return norms(self.border.followed(*joint, np.asarray(self.state.position)))
+
+    def _bound(self, slope: np.ndarray, slope_drift: np.ndarray, hessian_drift: float | np.ndarray) -> np.ndarray:
+        """Bound the change of dx/dp at fixed box by the norms of U_xp, of its change and of the Hessian's."""
+        stiffness = abs(self.smallest_eigenvalue)
+        return np.asarray((slope_drift + hessian_drift * slope / stiffness) / stiffness)
+
+    def _joint_bound(
+        self,
+        slopes: tuple[np.ndarray, np.ndarray],
+        drift: tuple[np.ndarray, np.ndarray],
+        by: tuple[float, float, float],
+    ) -> np.ndarray:
+        """The same of real positions where the box relaxes: slopes of positions and strains, parts of K's change."""
+        stiffness, (hessian, coupling, curvature) = abs(self.smallest_eigenvalue), by
+        moved, components = self.border.reach(*slopes, stiffness)
+        field = drift[0] + hessian * moved + coupling * components
+        load = drift[1] + coupling * moved + curvature * components
+        return self.border.real(*self.border.reach(field, load, stiffness), np.asarray(self.state.position))
+
+
+def border_drift_norms(state: State, step: np.ndarray | Array, strain_step: np.ndarray | Array) -> tuple[float, float]:
+    """Return the norms of the border's changes along a step: of the coupling, and of the strains' own curvature."""
+    coupling, curvature = border_drift(state, jnp.asarray(step), jnp.asarray(strain_step))
+    return float(jnp.linalg.norm(coupling.ravel())), float(jnp.linalg.norm(curvature.ravel()))
 
 
 def has_sparse_slopes(state: State, selection: Selection) -> bool:
     """Return whether so many entries are wanted that sparse matrices of second derivatives pay."""
     return (
         len(selection.paths) > CHUNK
+        and state.barostat is None  # strains would be full columns
         and isinstance(state.potential, PairPotential)
-        and state.configuration.held is None  # positions that are parameters would be full columns
+        and state.configuration.held is None  # so would positions that are parameters
     )
 
 
@@ -296,16 +377,12 @@ def _joined(parts: Iterator[Forward], n: int) -> Forward:
     whole, done = next(parts), 0
     if len(whole.values) == n:
         return whole
-    joined = {
-        field.name: np.empty((n, *getattr(whole, field.name).shape[1:]))
-        for field in dataclasses.fields(Forward)
-        if field.name != "hessian_drift"
-    }
+    joined = {field.name: np.empty((n, *getattr(whole, field.name).shape[1:])) for field in dataclasses.fields(Forward)}
     for part in itertools.chain([whole], parts):
         rows = slice(done, done := done + len(part.values))
         for name, array in joined.items():
             array[rows] = getattr(part, name)
-    return Forward(**joined, hessian_drift=whole.hessian_drift)
+    return Forward(**joined)
 
 
 def norms(fields: np.ndarray) -> np.ndarray:

@@ -11,9 +11,10 @@ from mdsens.sensitivity.core import (
     pull_back,
 )
 from mdsens.sensitivity.differentiable import relaxed_condition, relaxed_position
-from mdsens.sensitivity.records import Certificate, ObservableSensitivity, PositionSensitivity
+from mdsens.sensitivity.records import BoxResponse, Certificate, ObservableSensitivity, PositionSensitivity
 
 __all__ = [
+    "BoxResponse",
     "Certificate",
     "ObservableSensitivity",
     "PositionSensitivity",

@@ -1,11 +1,13 @@
 r"""Derivatives of relaxed states and of observables in the parameters, each with its certificate.
 
-At a minimum dU/dx = 0 for every p, so
+With q = (positions, free strains of the box, if any) and W = U, or the enthalpy U + P V where the box relaxes,
+:math:`W_q = 0` in a relaxed state for every p, so
 
-.. math:: H\,\frac{dx}{dp} = -U_{xp}\ \text{(forward)}, \qquad
-          H\lambda = O_x,\quad \frac{dO}{dp} = O_p - \lambda\cdot U_{xp}\ \text{(adjoint)}.
+.. math:: K\,\frac{dq}{dp} = -W_{qp}\ \text{(forward)}, \qquad
+          K\lambda = O_q,\quad \frac{dO}{dp} = O_p - \lambda\cdot W_{qp}\ \text{(adjoint)}.
 
-Forward costs one solve per parameter, adjoint one per observable; one factor serves both.
+Forward costs one solve per parameter, adjoint one per observable; one factor serves both. At constant pressure the
+pressure is a parameter like any other; so are those components of the box that are not free.
 
 References:
     M. Blondel et al., Efficient and Modular Implicit Differentiation, NeurIPS 2022, arXiv:2105.15183.
@@ -14,23 +16,24 @@ References:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse.linalg as spla
+from jaxtyping import Array
 
-from mdsens.energy import State, free_forces
+from mdsens.energy import State
 from mdsens.energy.parameters import Parameters, flattened
 from mdsens.energy.paths import Selection, select
-from mdsens.errors import NumericalError
-from mdsens.hessian import directional_norm
-from mdsens.hessian.any_energy import hessian_products
-from mdsens.hessian.derivatives import NEARBY, carried, mixed, nearby
+from mdsens.energy.strain import enthalpy_gradient, n_strains, periodic_box, stress_deviation
+from mdsens.errors import NumericalError, UserError
+from mdsens.hessian import directional_row_sum
+from mdsens.hessian.derivatives import NEARBY, carried, mixed, mixed_slopes, nearby, products
 from mdsens.hessian.mixed import mixed_matrix
-from mdsens.response import LinearResponse
-from mdsens.response.linear import accepted, chunks, has_sparse_slopes, norms, refuse_loaded
+from mdsens.response import Forward, LinearResponse
+from mdsens.response.linear import accepted, border_drift_norms, chunks, has_sparse_slopes, norms, refuse_loaded
 from mdsens.rounding import UNIT, rounded_parameters
 from mdsens.sensitivity.derivatives import (
     Observable,
@@ -38,11 +41,19 @@ from mdsens.sensitivity.derivatives import (
     for_each,
     observable_slopes,
     pulled_parameters,
+    volume_slopes,
 )
-from mdsens.sensitivity.records import Certificate, ObservableSensitivity, PositionSensitivity, relative
-from mdsens.types import Position, Scalar
+from mdsens.sensitivity.records import (
+    BoxResponse,
+    Certificate,
+    ObservableSensitivity,
+    PositionSensitivity,
+    relative,
+)
+from mdsens.types import PeriodicBox, Position, Scalar
 
-_forces = jax.jit(free_forces)
+Pair = tuple[np.ndarray, np.ndarray]
+Step = tuple[Array, Array]  # of positions, shape (n, d), and of the free strains, shape (s,)
 
 
 def position_sensitivity(response: LinearResponse, selection: Selection) -> PositionSensitivity:
@@ -57,21 +68,47 @@ def position_sensitivity(response: LinearResponse, selection: Selection) -> Posi
         certificate, whose errors are relative to what free particles do.
 
     Raises:
+        UserError: When the selection was made for a box that does something else.
         NumericalError: When a linear solve misses a relative residual of 1e-6.
     """
+    _check_selection(response, selection)
     found = response.forward(selection)
     refuse_loaded(found.load, found.slope, found.slope_drift, f"one of {', '.join(selection.paths[:3])}")
-    residual, stiffness = accepted(found.residual), abs(response.smallest_eigenvalue)
+    residual = accepted(found.residual)
     if not np.isfinite(found.change).all():
         raise NumericalError(
             "the error of dx/dp cannot be estimated: second derivatives of the energy are not finite near this state."
         )
-    size = norms(found.values)
-    error = found.change + UNIT * size
-    bound = (found.slope_drift + found.hessian_drift * found.slope / stiffness) / stiffness
-    certificate = _certificate(response, residual, error, bound, size)
-    values = found.values + carried_along(response.state, selection)
-    return PositionSensitivity(selection.paths, selection.values, selection.units, values, certificate)
+    followed = response.border.followed(found.values, found.components, np.asarray(response.state.position))
+    size = norms(followed)
+    certificate = _certificate(response, residual, found.change + UNIT * size, found.bound, size)
+    values, box = followed + carried_along(response.state, selection), _box_response(response, selection, found)
+    return PositionSensitivity(selection.paths, selection.values, selection.units, values, certificate, box)
+
+
+def _check_selection(response: LinearResponse, selection: Selection) -> None:
+    if (selection.parameters.pressure is None) is not (response.state.barostat is None):
+        kinds = ["fixed box", "constant pressure"]
+        made, now = kinds if selection.parameters.pressure is None else kinds[::-1]
+        raise UserError(
+            f"the parameters were chosen at {made}, and the response is one at {now}: select(response.state, names)."
+        )
+
+
+def _box_response(response: LinearResponse, selection: Selection, found: Forward) -> BoxResponse | None:
+    if response.state.barostat is None:
+        return None
+    box, given = periodic_box(response.state), selection.tangents.box
+    assert isinstance(given, PeriodicBox)
+    strains = response.border.strain(found.components)
+    own, volume = np.asarray(volume_slopes(response.state, selection.tangents)), float(box.volume)
+    return BoxResponse(
+        displacements=found.values,
+        components=found.components,
+        strains=strains,
+        rates=strains @ np.asarray(box.matrix) + np.asarray(given.matrix),
+        volumes=volume * np.trace(strains, axis1=1, axis2=2) + own,
+    )
 
 
 def carried_along(state: State, selection: Selection) -> np.ndarray | float:
@@ -90,7 +127,9 @@ def forward(response: LinearResponse, tangents: Parameters) -> np.ndarray:
             counts as floppy.
     """
     _refuse_loaded(response, [(tangents, "one of the directions")])
-    found = _solved(response, -np.asarray(mixed(response.state, tangents)))[0]
+    slopes, loads = (-np.asarray(part) for part in mixed_slopes(response.state, tangents))
+    moved, components, _ = _solved(response, slopes, loads)
+    found = response.border.followed(moved, components, np.asarray(response.state.position))
     return found if response.state.configuration.held is None else found + np.asarray(carried(response.state, tangents))
 
 
@@ -126,6 +165,7 @@ def observable_sensitivities(
     Raises:
         NumericalError: When a linear solve misses its residual or a derivative is not finite.
     """
+    _check_selection(response, selection)
     at_hand = positions is not None and positions.paths == selection.paths
     if not at_hand and len(observables) > len(selection.paths):
         positions, at_hand = position_sensitivity(response, selection), True
@@ -139,18 +179,16 @@ def observable_sensitivities(
 
 def gradient(response: LinearResponse, observable: Observable) -> Parameters:
     """Return dO/dp for *all* parameters by one adjoint solve, shaped like the parameters."""
-    _refuse_loaded(response, _entries(select(response.state)))
-    _, by_position, _ = observable_slopes(observable, response.state)
-    adjoint, _ = _solved(response, np.asarray(by_position)[None])
-    return adjoint_slope(observable, response.state, jnp.asarray(adjoint[0]))
+    state = response.state
+    _refuse_loaded(response, _entries(select(state)))
+    _, by_position, by_strain, _ = observable_slopes(observable, state, jnp.zeros(n_strains(state)))
+    fields, loads, _ = _solved(response, np.asarray(by_position)[None], np.asarray(by_strain)[None])
+    return adjoint_slope(observable, state, jnp.asarray(fields[0]), jnp.asarray(loads[0]))
 
 
 def pull_back(response: LinearResponse, cotangent: np.ndarray) -> Parameters:
     """Return the adjoint derivative of <cotangent, x*(p)>, shaped like the parameters; cotangent has shape (n, d)."""
-    _refuse_loaded(response, _entries(select(response.state)))
-    held = jnp.asarray(cotangent)
-    adjoint, _ = _solved(response, np.asarray(held)[None])
-    return adjoint_slope(_Weighted(held), response.state, jnp.asarray(adjoint[0]))
+    return gradient(response, _Weighted(jnp.asarray(cotangent)))
 
 
 def _entries(selection: Selection) -> Iterator[tuple[Parameters, str]]:
@@ -167,7 +205,7 @@ def _refuse_loaded(response: LinearResponse, directions: Iterable[tuple[Paramete
     """
     if not response.zero_modes.floppy:
         return
-    there, fraction = nearby(response.state, newton_step(response))
+    there, fraction = nearby(response.state, newton_step(response)[0])
     for tangents, what in directions:
         slopes, moved = (np.asarray(mixed(state, tangents)) for state in (response.state, there))
         refuse_loaded(response.load(slopes), norms(slopes), norms(moved - slopes) / fraction, what)
@@ -182,9 +220,45 @@ class _Weighted(eqx.Module):
         return jnp.vdot(self.weights, state.position)
 
 
-def newton_step(response: LinearResponse) -> Position:
-    r"""Return the remaining step :math:`-H^{+} \partial U/\partial x` to the minimum, shape (n, d)."""
-    return jnp.asarray(response.solve(np.asarray(_forces(response.state))[None])[0][0])
+def newton_step(response: LinearResponse) -> Step:
+    r"""Return the step :math:`-K^{+} W_q` that is left to the minimum: positions, (n, d), and free strains, (s,)."""
+    force, push = (-np.asarray(part)[None] for part in enthalpy_gradient(response.state))
+    moved, components, _ = response.solve_joint(force, push)
+    return jnp.asarray(moved[0]), jnp.asarray(components[0])
+
+
+class _Slopes(NamedTuple):
+    """Slopes of observables somewhere.
+
+    Attributes:
+        state: Where positions, parameters and box are taken from.
+        components: Components of the free strains besides.
+        found: Value and derivatives in positions, strains and parameters of every observable.
+        fraction: How much of the remaining step, or how many rounding units, lie between the state and here.
+    """
+
+    state: State
+    components: Array
+    found: tuple[Any, ...]
+    fraction: float
+
+    def stacked(self, k: int) -> np.ndarray:
+        """Return one of the derivatives of all observables."""
+        return np.stack([np.asarray(part[k]) for part in self.found])
+
+
+def _three_slopes(
+    response: LinearResponse, functions: tuple[Observable, ...], step: Step
+) -> tuple[_Slopes, _Slopes, _Slopes]:
+    """Return the slopes of observables at the state, a little along the remaining step, and many rounding units off."""
+    state, still = response.state, jnp.zeros(len(step[1]))
+    (there, fraction), (blurred, times) = nearby(state, step[0]), rounded(state)
+    ends = (state, still, 1.0), (there, fraction * step[1], fraction), (blurred, still, times)
+    here, moved, vague = (
+        _Slopes(end, components, for_each(observable_slopes, functions, end, components), part)
+        for end, components, part in ends
+    )
+    return here, moved, vague
 
 
 def _forward(
@@ -192,61 +266,90 @@ def _forward(
     observables: Mapping[str, Observable],
     selection: Selection,
     positions: PositionSensitivity,
-    step: Position,
+    step: Step,
 ) -> tuple[ObservableSensitivity, ...]:
-    functions, held = tuple(observables.values()), positions.certificate
-    flat = positions.values.reshape(len(selection.paths), -1)
-    there, fraction = nearby(response.state, step)
-    blurred, times = rounded(response.state)
-    ends = [for_each(observable_slopes, functions, state) for state in (response.state, there, blurred)]
+    """Contract the response of positions and strains with the slopes of the observables."""
+    box, held, count = positions.box, positions.certificate, len(selection.paths)
+    moves = (positions.values if box is None else box.displacements).reshape(count, -1)
+    components = np.zeros((count, 0)) if box is None else box.components
+    ends = _three_slopes(response, tuple(observables.values()), step)
     records = []
-    for name, (value, by_position, by_parameters), *others in zip(observables, *ends, strict=True):
-        slope = finite_slope(name, by_position)
-        terms = selection.contract(by_parameters), flat @ slope.ravel()
-        moved, blurs = ((selection.contract(end[2]), flat @ np.asarray(end[1]).ravel()) for end in others)
-        values, size = np.sum(terms, axis=0), np.linalg.norm(slope)
-        drift = np.abs(np.sum(moved, axis=0) - values) / fraction + rounding(terms, blurs, times)
-        drift = drift + UNIT * (np.abs(flat) @ np.abs(slope.ravel()))
+    for k, name in enumerate(observables):
+        terms, moved, vague = (
+            (
+                selection.contract(end.found[k][3]),
+                moves @ finite_slope(name, end.found[k][1]).ravel(),
+                components @ np.asarray(end.found[k][2]),
+            )
+            for end in ends
+        )
+        values, slope = np.sum(terms, axis=0), finite_slope(name, ends[0].found[k][1])
+        drift = np.abs(np.sum(moved, axis=0) - values) / ends[1].fraction + rounding(terms, vague, ends[2].fraction)
+        drift = drift + UNIT * (np.abs(moves) @ np.abs(slope.ravel()))
+        size = np.linalg.norm(slope)
         quality = held.residual, held.error * size + drift, held.bound * size + drift
-        records.append(_record(response, name, value, selection, values, "forward", quality))
+        records.append(_record(response, name, ends[0].found[k][0], selection, values, "forward", quality))
     return tuple(records)
 
 
 def _adjoint(
-    response: LinearResponse, observables: Mapping[str, Observable], selection: Selection, step: Position
+    response: LinearResponse, observables: Mapping[str, Observable], selection: Selection, step: Step
 ) -> tuple[ObservableSensitivity, ...]:
-    functions = tuple(observables.values())
-    there, fraction = nearby(response.state, step)
-    blurred, times = rounded(response.state)
-    here, moved, blurs = (for_each(observable_slopes, functions, at) for at in (response.state, there, blurred))
-    slopes = np.stack([finite_slope(name, part[1]) for name, part in zip(observables, here, strict=True)])
-    adjoints, residuals = _solved(response, slopes)
-    # O_x - H lambda, what the solve left of it and its change along the step, lambda held, moves the adjoint
+    here, there, blurred = _three_slopes(response, tuple(observables.values()), step)
+    slopes = np.stack([finite_slope(name, part[1]) for name, part in zip(observables, here.found, strict=True)])
+    fields, loads, residuals = _solved(response, slopes, here.stacked(2))
+    # O_q - K lambda, what the solve left of it and its change along the step, lambda held, moves the adjoint
     left, ends = (
-        np.stack([np.asarray(part[1]) for part in parts]) - np.asarray(hessian_products(state, adjoints))
-        for state, parts in ((response.state, here), (there, moved))
+        [
+            end.stacked(side) - np.asarray(part)
+            for side, part in enumerate(products(end.state, end.components, fields, loads), 1)
+        ]
+        for end in (here, there)
     )
-    bent = ends - left + fraction * left
-    changes, _ = response.solve(bent)
-    pulled = [
-        flattened(pulled_parameters(state, jnp.asarray(rows)))
-        for state, rows in ((response.state, adjoints), (there, adjoints + changes), (blurred, adjoints))
-    ]
-    partial = [np.stack([selection.contract(part[2]) for part in parts]) for parts in (here, moved, blurs)]
-    terms, later, vague = (
-        (part, -(selection.directions @ rows.T).T) for part, rows in zip(partial, pulled, strict=True)
+    bent = [later - now + there.fraction * now for now, later in zip(left, ends, strict=True)]
+    changes = response.solve_joint(*bent)[:2]
+    later = fields + changes[0], loads + changes[1]
+    terms, moved, vague = (
+        _lagrangian_slopes(selection, end, *solution)
+        for end, solution in ((here, (fields, loads)), (there, later), (blurred, (fields, loads)))
     )
     values = np.sum(terms, axis=0)
-    drifts = np.abs(np.sum(later, axis=0) - values) / fraction + rounding(terms, vague, times)
-    mixed_norms, stiffness = _mixed_norms(response.state, selection), abs(response.smallest_eigenvalue)
-    wobble = directional_norm(response.state, step) / stiffness
+    drifts = np.abs(np.sum(moved, axis=0) - values) / there.fraction + rounding(terms, vague, blurred.fraction)
+    wobbles = _wobbles(response, selection, step, (fields, loads), residuals * norms(slopes))
     records = []
     for k, name in enumerate(observables):
-        reach = float(np.linalg.norm(slopes[k])) * mixed_norms / stiffness
-        residual = np.full(values.shape[1], residuals[k])
-        quality = residual, drifts[k], drifts[k] + (wobble + residuals[k]) * reach
-        records.append(_record(response, name, here[k][0], selection, values[k], "adjoint", quality))
+        quality = np.full(values.shape[1], residuals[k]), drifts[k], drifts[k] + wobbles[k]
+        records.append(_record(response, name, here.found[k][0], selection, values[k], "adjoint", quality))
     return tuple(records)
+
+
+def _wobbles(response: LinearResponse, selection: Selection, step: Step, adjoint: Pair, left: np.ndarray) -> np.ndarray:
+    r"""Bound :math:`\lambda\cdot\delta K\, J` and what a solve left of the adjoint, from norms, shape (m, k).
+
+    Args:
+        response: The response.
+        selection: The entries.
+        step: The step along which K changes.
+        adjoint: :math:`\lambda` of m observables.
+        left: Norm of what the solves left, shape (m,).
+    """
+    state, stiffness = response.state, abs(response.smallest_eigenvalue)
+    moved, components = response.border.reach(*_mixed_norms(state, selection), stiffness)
+    hessian = float(directional_row_sum(state, step[0], step[1]))
+    coupling, curvature = border_drift_norms(state, *step) if len(step[1]) else (0.0, 0.0)
+    by_moves, by_components = (norms(part)[:, None] for part in adjoint)
+    changed = by_moves * (hessian * moved + coupling * components)
+    changed = changed + by_components * (coupling * moved + curvature * components)
+    return np.asarray(changed + left[:, None] * moved)
+
+
+def _lagrangian_slopes(
+    selection: Selection, at: _Slopes, fields: np.ndarray, loads: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the derivatives of O and of -lambda.W_q along every entry, both of shape (m, k)."""
+    own = np.stack([selection.contract(part[3]) for part in at.found])
+    pulled = flattened(pulled_parameters(at.state, at.components, jnp.asarray(fields), jnp.asarray(loads)))
+    return own, -(selection.directions @ pulled.T).T
 
 
 def rounded(state: State) -> tuple[State, float]:
@@ -287,13 +390,14 @@ def finite_slope(name: str, by_position: Position) -> np.ndarray:
     return slope
 
 
-def _mixed_norms(state: State, selection: Selection) -> np.ndarray:
-    """Return the norm of d2U/dx dp along every direction, shape (k,)."""
+def _mixed_norms(state: State, selection: Selection) -> Pair:
+    """Return the norms of d2W/dx dp along every direction, and of the same of the strains, both of shape (k,)."""
     if has_sparse_slopes(state, selection):
-        return np.asarray(spla.norm(mixed_matrix(state) @ selection.directions.T, axis=0))
-    return np.concatenate(
-        [norms(np.asarray(mixed(state, selection.part(rows).tangents))) for rows in chunks(len(selection.paths))]
-    )
+        found = np.asarray(spla.norm(mixed_matrix(state) @ selection.directions.T, axis=0))
+        return found, np.zeros(len(found))
+    parts = [mixed_slopes(state, selection.part(rows).tangents) for rows in chunks(len(selection.paths))]
+    fields, loads = (np.concatenate([norms(np.asarray(part)) for part in side]) for side in zip(*parts, strict=True))
+    return fields, loads
 
 
 def _record(
@@ -325,9 +429,9 @@ def refuse_nonfinite(name: str, values: np.ndarray) -> None:
         )
 
 
-def _solved(response: LinearResponse, rhs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    solution, residual = response.solve(rhs)
-    return solution, accepted(residual)
+def _solved(response: LinearResponse, fields: np.ndarray, loads: np.ndarray) -> tuple[np.ndarray, ...]:
+    *solution, residual = response.solve_joint(fields, loads)
+    return *solution, accepted(residual)
 
 
 def _certificate(
@@ -345,4 +449,13 @@ def _certificate(
         one_sided=response.network.one_sided,
         at_any_point=response.at_any_point,
         method=response.method,
+        **_of_box(response),
     )
+
+
+def _of_box(response: LinearResponse) -> dict[str, float]:
+    """Return what a certificate says of a box that relaxes."""
+    if response.state.barostat is None:
+        return {}
+    stiffness = response.border.softest / float(periodic_box(response.state).volume)
+    return {"stress_error": stress_deviation(response.state), "smallest_stiffness": stiffness}

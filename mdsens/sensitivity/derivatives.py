@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from mdsens.energy import State, gradient_at
 from mdsens.energy.parameters import Parameters
+from mdsens.energy.strain import Components, deformed, gradient_of, periodic_box
 from mdsens.types import Position, Scalar
 
 Observable = Callable[[State], Scalar]
@@ -33,29 +34,58 @@ def for_each(
 
 
 @eqx.filter_jit
-def observable_slopes(observable: Observable, state: State) -> tuple[Scalar, Position, Parameters]:
-    """Return the observable with its partial derivatives in positions, shape (n, d), and in the parameters."""
-    value, (by_position, by_parameters) = jax.value_and_grad(lambda x, p: observable(state.at(x, p)), argnums=(0, 1))(
-        state.position, state.parameters
-    )
-    return value, by_position, by_parameters
+def observable_slopes(
+    observable: Observable, state: State, components: Components
+) -> tuple[Scalar, Position, Components, Parameters]:
+    """Return the observable with its partial derivatives in positions, free strains and parameters.
+
+    Args:
+        observable: The observable.
+        state: The state.
+        components: Components of its free strains by which it is deformed besides, shape (s,).
+    """
+
+    def value(x: Position, e: Components, p: Parameters) -> Scalar:
+        return observable(deformed(state, x, e, p))
+
+    found, slopes = jax.value_and_grad(value, argnums=(0, 1, 2))(state.position, components, state.parameters)
+    return found, *slopes
 
 
 @jax.jit
-def pulled_parameters(state: State, adjoints: Float[Array, "m n d"]) -> Parameters:
-    r"""Return :math:`\lambda\cdot U_{xp}` for every adjoint, shaped like the parameters with a leading axis m."""
+def pulled_parameters(
+    state: State, components: Components, fields: Float[Array, "m n d"], loads: Float[Array, "m s"]
+) -> Parameters:
+    r"""Return :math:`\lambda\cdot W_{qp}` for every adjoint (field, load), like the parameters, leading axis m."""
 
-    def one(adjoint: Position) -> Parameters:
-        along = lambda p: jax.numpy.vdot(adjoint, gradient_at(state, state.position, p))  # noqa: E731
+    def one(field: Position, load: Components) -> Parameters:
+        def along(p: Parameters) -> Scalar:
+            by_position, by_strain = gradient_of(state, state.position, components, p)
+            return jax.numpy.vdot(field, by_position) + jax.numpy.vdot(load, by_strain)
+
         return jax.grad(along)(state.parameters)
 
-    return jax.vmap(one)(adjoints)
+    return jax.vmap(one)(fields, loads)
+
+
+@jax.jit
+def volume_slopes(state: State, tangents: Parameters) -> Float[Array, " k"]:
+    """Return what every direction dp itself does to the volume, shape (k,)."""
+    volume = lambda p: periodic_box(state.at(state.position, p)).volume  # noqa: E731
+    return jax.vmap(lambda t: jax.jvp(volume, (state.parameters,), (t,))[1])(tangents)
 
 
 @eqx.filter_jit
-def adjoint_slope(observable: Observable, state: State, adjoint: Position) -> Parameters:
-    r"""Return :math:`\partial O/\partial p - \lambda\cdot U_{xp}`, shaped like the parameters."""
-    return _lagrangian_slope(observable, state, state.position, adjoint)
+def adjoint_slope(observable: Observable, state: State, adjoint: Position, load: Components) -> Parameters:
+    r"""Return :math:`\partial O/\partial p - \lambda\cdot W_{qp}`, shaped like the parameters."""
+    still = jax.numpy.zeros(len(load))
+
+    def lagrangian(p: Parameters) -> Scalar:
+        by_position, by_strain = gradient_of(state, state.position, still, p)
+        pulled = jax.numpy.vdot(adjoint, by_position) + jax.numpy.vdot(load, by_strain)
+        return observable(state.at(state.position, p)) - pulled
+
+    return jax.grad(lagrangian)(state.parameters)
 
 
 def _lagrangian_slope(observable: Observable, state: State, x: Position, adjoint: Position) -> Parameters:

@@ -6,7 +6,10 @@ import dataclasses
 
 import numpy as np
 
+from mdsens.energy.parameters import Parameters
+from mdsens.energy.paths import Selection
 from mdsens.response.null_space import ZeroModes
+from mdsens.types import replaced
 
 
 def relative(error: np.ndarray, size: np.ndarray) -> np.ndarray:
@@ -28,7 +31,7 @@ class Certificate:
         relative_error: ``error`` over the norm of the answer, shape (k,); NaN where the answer is zero within its
             error: such an answer has no relative error.
         bound: Blondel et al.'s Theorem 1 at this state, an upper bound of the same error with locally estimated
-            constants, shape (k,); looser than ``error`` by orders of magnitude. NaN at constant pressure.
+            constants, shape (k,); looser than ``error`` by orders of magnitude.
         smallest_eigenvalue: Smallest non-zero eigenvalue of the Hessian on the backbone, units of energy per length
             squared.
         largest_eigenvalue: Upper bound of its largest eigenvalue (largest row sum).
@@ -61,15 +64,49 @@ class Certificate:
 
 
 @dataclasses.dataclass(frozen=True)
+class BoxResponse:
+    """What the box of a state at constant pressure does for k parameter entries, and what particles do besides.
+
+    Attributes:
+        displacements: What particles move beyond following the box, shape (k, n, d): mean over the backbone zero,
+            rattlers zero.
+        components: Components of the free strains, shape (k, s).
+        strains: Strain of the box, shape (k, d, d): dB = strain B, besides what the parameter itself does to the box.
+        rates: Derivative of the box matrix, the parameter's own part included, shape (k, d, d).
+        volumes: dV/dp, shape (k,).
+    """
+
+    displacements: np.ndarray
+    components: np.ndarray
+    strains: np.ndarray
+    rates: np.ndarray
+    volumes: np.ndarray
+
+    @property
+    def shape_strains(self) -> np.ndarray:
+        """The strains without their change of volume, shape (k, d, d)."""
+        d = self.strains.shape[-1]
+        return np.asarray(self.strains - np.trace(self.strains, axis1=1, axis2=2)[:, None, None] * np.eye(d) / d)
+
+    @property
+    def mean_displacements(self) -> np.ndarray:
+        """Mean length of the displacements beyond following the box, shape (k,)."""
+        return np.asarray(np.linalg.norm(self.displacements, axis=-1).mean(axis=1))
+
+
+@dataclasses.dataclass(frozen=True)
 class PositionSensitivity:
     """dx/dp of a relaxed state for k parameter entries.
 
     Attributes:
-        paths: Name of every parameter entry, such as ``soft_sphere.sigma[A]``.
+        paths: Name of every parameter entry, such as ``soft_sphere.sigma[A]``; at constant pressure the last one is
+            ``pressure``.
         parameter_values: Their values, shape (k,).
         units: Their units: "length", "energy" or "none".
-        values: dx/dp, shape (k, n, d); mean over the backbone zero, rattler rows zero.
-        certificate: How good it is, per entry.
+        values: dx/dp, shape (k, n, d); at fixed box its mean over the backbone is zero, rattler rows are zero; where
+            the box relaxes, real positions about the origin, which follow it.
+        certificate: How good it is, per entry; errors are of ``values``.
+        box: What the box does; None at fixed box.
     """
 
     paths: tuple[str, ...]
@@ -77,6 +114,13 @@ class PositionSensitivity:
     units: tuple[str, ...]
     values: np.ndarray
     certificate: Certificate
+    box: BoxResponse | None = None
+
+    def whole(self, selection: Selection) -> Parameters:
+        """Return the directions of its entries with what the box does along them, leading axis k."""
+        if self.box is None:
+            return selection.tangents
+        return replaced(selection.tangents, {"box": replaced(selection.tangents.box, {"matrix": self.box.rates})})
 
 
 @dataclasses.dataclass(frozen=True)

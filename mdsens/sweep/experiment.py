@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import numpy as np
 
 from mdsens.energy import Potential, energy
@@ -119,8 +120,9 @@ def sweep_state(relaxation: Relaxation, path: str) -> Record:
     if relaxation.verdict is not Verdict.CONVERGED:
         return record
     selection = select(relaxation.state, [path, "box.length"])
-    _, _, energy_slopes = observable_slopes(energy, relaxation.state)
-    _, _, fraction_slopes = observable_slopes(packing_fraction, relaxation.state)
+    energy_slopes, fraction_slopes = (
+        observable_slopes(observable, relaxation.state, jnp.zeros(0))[3] for observable in (energy, packing_fraction)
+    )
     by_theta, by_length = selection.contract(energy_slopes)
     fraction_by_theta, fraction_by_length = selection.contract(fraction_slopes)
     box_rate = -fraction_by_theta / fraction_by_length

@@ -16,12 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mdsens.energy import State, energy_at
+from mdsens.energy import State
 from mdsens.energy.parameters import Parameters
 from mdsens.energy.paths import Selection
-from mdsens.energy.strain import enthalpy
-from mdsens.pressure import JointSensitivity, box_rates, joint_tangents
-from mdsens.response import BorderedResponse, LinearResponse
+from mdsens.energy.strain import Components, deformed, enthalpy, n_strains
+from mdsens.response import LinearResponse
 from mdsens.sensitivity import PositionSensitivity
 from mdsens.types import PeriodicBox, Position, Scalar
 from mdsens.validity.changes import ContactChanges, contact_changes
@@ -70,7 +69,7 @@ class Prediction:
 def predict(
     listed: State, response: LinearResponse, selection: Selection, positions: PositionSensitivity
 ) -> list[Prediction]:
-    """Predict along every selected entry at fixed box.
+    """Predict along every selected entry.
 
     Args:
         listed: The relaxed state with its pairs listed with a skin (``Relaxation.state``).
@@ -78,129 +77,44 @@ def predict(
         selection: Parameter entries.
         positions: dx/dp of the same selection.
     """
-    value, slopes, curvatures = _energies(response.state, selection.tangents, jnp.asarray(positions.values))
-    changes = contact_changes(listed, response.network, positions.values, selection.tangents)
-    box = selection.tangents.box
-    matrices = np.asarray(box.matrix) if isinstance(box, PeriodicBox) else np.zeros((len(selection.paths), 0, 0))
-    return _together(
-        response,
-        selection.paths,
-        selection.values,
-        float(value),
-        np.asarray(slopes),
-        np.asarray(curvatures),
-        positions.values,
-        matrices,
-        changes,
+    box, count = positions.box, len(selection.paths)
+    moved, components = (positions.values, np.zeros((count, 0))) if box is None else (box.displacements, box.components)
+    value, slopes, curvatures = _energies(
+        response.state, selection.tangents, jnp.asarray(moved), jnp.asarray(components)
     )
-
-
-def predict_at_pressure(
-    listed: State, response: BorderedResponse, selection: Selection, joint: JointSensitivity
-) -> list[Prediction]:
-    """Predict along every selected entry and along the pressure, at constant pressure.
-
-    Args:
-        listed: The relaxed state with its pairs listed with a skin.
-        response: Its response at constant pressure.
-        selection: Parameter entries.
-        joint: Their joint sensitivity.
-    """
-    state, count = response.state, len(joint.paths)
-    tangents = _with_nothing(selection)
-    pressures = jnp.zeros(count).at[-1].set(1.0)
-    value, slopes, curvatures = _enthalpies(
-        state,
-        jnp.asarray(response.strains),
-        jnp.asarray(response.pressure, float),
-        tangents,
-        pressures,
-        jnp.asarray(joint.displacements),
-        jnp.asarray(joint.components),
-    )
-    matrices = box_rates(joint, selection)
-    changes = contact_changes(listed, response.fixed.network, joint.positions, joint_tangents(joint, selection))
-    return _together(
-        response.fixed,
-        joint.paths,
-        joint.parameter_values,
-        float(value),
-        np.asarray(slopes),
-        np.asarray(curvatures),
-        joint.positions,
-        matrices,
-        changes,
-    )
-
-
-def _with_nothing(selection: Selection) -> Parameters:
-    """Return the directions with one more, along which no parameter changes."""
-    return jax.tree.map(lambda leaf: jnp.concatenate([leaf, jnp.zeros((1, *leaf.shape[1:]))]), selection.tangents)
-
-
-def _together(
-    response: LinearResponse,
-    paths: tuple[str, ...],
-    values: np.ndarray,
-    energy: float,
-    slopes: np.ndarray,
-    curvatures: np.ndarray,
-    rates: np.ndarray,
-    matrices: np.ndarray,
-    changes: list[ContactChanges],
-) -> list[Prediction]:
+    whole = positions.whole(selection)
+    changes = contact_changes(listed, response.network, positions.values, whole)
+    matrices = np.asarray(whole.box.matrix) if isinstance(whole.box, PeriodicBox) else np.zeros((count, 0, 0))
     return [
         Prediction(
             path=path,
-            value=float(values[k]),
-            energy=energy,
+            value=float(selection.values[k]),
+            energy=float(value),
             slope=float(slopes[k]),
             curvature=float(curvatures[k]),
             position=np.asarray(response.state.position),
-            position_rate=rates[k],
+            position_rate=positions.values[k],
             box_rate=matrices[k],
             backbone=response.network.backbone,
             drifts=response.state.configuration.drifts,
             changes=changes[k],
         )
-        for k, path in enumerate(paths)
+        for k, path in enumerate(selection.paths)
     ]
 
 
 @jax.jit
 def _energies(
-    state: State, tangents: Parameters, rates: Float[Array, "k n d"]
+    state: State, tangents: Parameters, moved: Float[Array, "k n d"], components: Float[Array, "k s"]
 ) -> tuple[Scalar, Float[Array, " k"], Float[Array, " k"]]:
-    """Return the energy, its slopes and its curvatures along every direction."""
-    here = (state.position, state.parameters)
+    """Return the energy or enthalpy, its slopes and its curvatures along every direction."""
+    here = (state.position, jnp.zeros(n_strains(state)), state.parameters)
 
-    def one(tangent: Parameters, rate: Position) -> tuple[Scalar, Scalar]:
-        slope = lambda x, p: jax.jvp(lambda q: energy_at(state, x, q), (p,), (tangent,))[1]  # noqa: E731
-        return jax.jvp(slope, here, (rate, tangent))
+    def total(x: Position, e: Components, p: Parameters) -> Scalar:
+        return enthalpy(deformed(state, x, e, p))
 
-    return energy_at(state, *here), *jax.vmap(one)(tangents, rates)
+    def one(tangent: Parameters, move: Position, component: Components) -> tuple[Scalar, Scalar]:
+        slope = lambda x, e, p: jax.jvp(lambda q: total(x, e, q), (p,), (tangent,))[1]  # noqa: E731
+        return jax.jvp(slope, here, (move, component, tangent))
 
-
-@jax.jit
-def _enthalpies(
-    state: State,
-    strains: Float[Array, "s d d"],
-    pressure: Scalar,
-    tangents: Parameters,
-    pressures: Float[Array, " k"],
-    moved: Float[Array, "k n d"],
-    components: Float[Array, "k s"],
-) -> tuple[Scalar, Float[Array, " k"], Float[Array, " k"]]:
-    """Return the enthalpy, its slopes and its curvatures along every direction."""
-    here = (state.position, jnp.zeros(len(strains)), state.parameters, pressure)
-
-    def total(x: Position, e: Float[Array, " s"], p: Parameters, q: Scalar) -> Scalar:
-        return enthalpy(state, x, jnp.tensordot(e, strains, axes=1), p, q)
-
-    def one(tangent: Parameters, push: Scalar, move: Position, component: Float[Array, " s"]) -> tuple[Scalar, Scalar]:
-        def slope(x: Position, e: Float[Array, " s"], p: Parameters, q: Scalar) -> Scalar:
-            return jax.jvp(lambda r, t: total(x, e, r, t), (p, q), (tangent, push))[1]
-
-        return jax.jvp(slope, here, (move, component, tangent, push))
-
-    return total(*here), *jax.vmap(one)(tangents, pressures, moved, components)
+    return total(*here), *jax.vmap(one)(tangents, moved, components)

@@ -11,8 +11,8 @@ from mdsens.energy.parameters import Parameters
 from mdsens.energy.strain import periodic_box
 from mdsens.errors import UserError
 from mdsens.neighbors.backbone import Network
-from mdsens.pressure import PressureRelaxation, PressureSettings, rerelaxed_at_pressure
-from mdsens.relaxation import Relaxation, rerelaxed
+from mdsens.pressure import rerelaxed
+from mdsens.relaxation import Relaxation
 from mdsens.results import Verdict
 from mdsens.types import FreeBox
 from mdsens.validity.prediction import Prediction
@@ -44,45 +44,22 @@ Follower = Callable[[float], Point]
 
 
 def follower(relaxation: Relaxation, direction: Parameters, prediction: Prediction) -> Follower:
-    """Return the function step -> state relaxed again from the predicted positions, at fixed box."""
-
-    def at(step: float) -> Point:
-        found = rerelaxed(relaxation, direction, step, prediction.position_rate)
-        return _point(found, found.verdict, found.energy)
-
-    return at
-
-
-def follower_at_pressure(
-    found: PressureRelaxation,
-    settings: PressureSettings,
-    direction: Parameters,
-    by_pressure: float,
-    prediction: Prediction,
-) -> Follower:
-    """Return the function step -> state relaxed again from the predicted positions and box, at constant pressure.
+    """Return the function step -> state relaxed again from the predicted positions, and box where it relaxes.
 
     Args:
-        found: The state.
-        settings: How it was relaxed.
+        relaxation: The state.
         direction: What the parameters do per unit of the step.
-        by_pressure: What the pressure does.
         prediction: Where each relaxation starts.
     """
-    rates = (prediction.position_rate, prediction.box_rate)
 
     def at(step: float) -> Point:
-        again = rerelaxed_at_pressure(found, settings, direction, step, by_pressure, rates)
-        return _point(again.relaxation, again.verdict, again.enthalpy)
+        found = rerelaxed(relaxation, direction, step, prediction.position_rate, prediction.box_rate)
+        free = isinstance(found.state.configuration.box, FreeBox)
+        box = np.zeros((0, 0)) if free else np.asarray(periodic_box(found.state).matrix)
+        height = found.energy if found.box is None else found.box.enthalpy
+        return Point(found.verdict, height, np.asarray(found.state.position), box, found.network)
 
     return at
-
-
-def _point(relaxation: Relaxation, verdict: Verdict, height: float) -> Point:
-    state = relaxation.state
-    free = isinstance(state.configuration.box, FreeBox)
-    box = np.zeros((0, 0)) if free else np.asarray(periodic_box(state).matrix)
-    return Point(verdict, height, np.asarray(state.position), box, relaxation.network)
 
 
 @dataclasses.dataclass(frozen=True)

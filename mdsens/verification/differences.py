@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from mdsens.energy import PairPotential, State
-from mdsens.energy.paths import Selection
-from mdsens.hessian.derivatives import mixed_drift
+from mdsens.energy.paths import PRESSURE, Selection
+from mdsens.energy.strain import periodic_box
+from mdsens.hessian.derivatives import joint_drift
 from mdsens.neighbors.backbone import Network
-from mdsens.pressure import (
-    JointSensitivity,
-    PressureRelaxation,
-    PressureSettings,
-    box_rates,
-    joint_tangents,
-    rerelaxed_at_pressure,
-)
-from mdsens.relaxation import Relaxation, rerelaxed
+from mdsens.pressure import rerelaxed
+from mdsens.relaxation import Relaxation
 from mdsens.response import LinearResponse
 from mdsens.results import Verdict
 from mdsens.sensitivity import PositionSensitivity
@@ -33,6 +27,7 @@ _SMALLEST_STEP = 1e-10
 _SAFETY = 0.1  # of the step at which the first contact is predicted to change
 _CURVATURE = 1e-4  # relative change of the sensitivity over the step; its square is the error of a central difference
 _NEGLIGIBLE = 1e-3  # of |x - mean|/|p|: smaller sensitivities (zero, by symmetry or scale) are compared with this
+_LEAST_PRESSURE = 1e-3  # where it is smaller, steps are measured in this one
 _TRIES = 4
 _ROUNDING = 1e-13  # of an energy or a pressure
 
@@ -79,18 +74,19 @@ def step_size(
     if not isinstance(potential, PairPotential):
         return largest
     changes = contact_changes(
-        relaxation.state, response.network, sensitivity.values, selection.tangents, (potential.cutoff,)
+        relaxation.state, response.network, sensitivity.values, sensitivity.whole(selection), (potential.cutoff,)
     )
     limits = np.array([change.radius for change in changes])
     return np.maximum(np.minimum(_SAFETY * limits, largest), _SMALLEST_STEP * sizes)
 
 
 def _natural_sizes(state: State, selection: Selection) -> np.ndarray:
-    """Return |p| of every entry, but the box's length for its components and 1 for other zeros, shape (k,)."""
+    """Return |p| of every entry, but the box's length for its components and 1 for zeros, shape (k,)."""
     sizes, box = np.abs(selection.values), state.configuration.box
     if isinstance(box, PeriodicBox):
         lengths = [path.startswith("box.") and not path.startswith("box.strain") for path in selection.paths]
         sizes = np.where(lengths, float(box.length), sizes)
+    sizes = np.where([path == PRESSURE for path in selection.paths], np.maximum(sizes, _LEAST_PRESSURE), sizes)
     return np.where(sizes > 0, sizes, 1.0)
 
 
@@ -104,11 +100,13 @@ def _negligible(state: State, network: Network, selection: Selection) -> np.ndar
 def _growth_rates(response: LinearResponse, sensitivity: PositionSensitivity, selection: Selection) -> np.ndarray:
     """Return the relative change of every sensitivity per unit of its parameter as the particles move, shape (k,)."""
     rates, floors = [], _negligible(response.state, response.network, selection)
+    box, state = sensitivity.box, response.state
     for k, value in enumerate(sensitivity.values):
         tangent = jax.tree.map(lambda leaf, k=k: leaf[k : k + 1], selection.tangents)
-        drift, _ = mixed_drift(response.state, tangent, jnp.asarray(value[None]), jnp.asarray(value))
-        change, _ = response.solve(-np.asarray(drift))
-        rates.append(np.linalg.norm(change) / max(np.linalg.norm(value), floors[k]))
+        moved, components = (value, np.zeros(0)) if box is None else (box.displacements[k], box.components[k])
+        change = response.solve_joint(*(-np.asarray(part) for part in joint_drift(state, tangent, moved, components)))
+        real = response.border.followed(*change[:2], np.asarray(state.position))
+        rates.append(np.linalg.norm(real) / max(np.linalg.norm(value), floors[k]))
     return np.maximum(rates, np.finfo(float).tiny)
 
 
@@ -119,27 +117,30 @@ def compare_with_differences(
 
     Args:
         response: The factored Hessian.
-        relaxation: The relaxed state x*.
+        relaxation: The relaxed state x*; at constant pressure box and positions are relaxed again.
         sensitivity: dx/dp to check.
         selection: The entries it was computed for.
 
     Returns:
-        One comparison per entry; a step across which the backbone network changes is retried a tenth as long, up to
+        One comparison per entry, at constant pressure of positions and box matrix together; a step across which the
+        backbone network changes is retried a tenth as long, up to
         three times.
     """
     steps = step_size(response, relaxation, sensitivity, selection)
-    return [
-        _difference(response, relaxation, sensitivity.values[k], selection, k, float(step))
-        for k, step in enumerate(steps)
-    ]
+    return [_difference(response, relaxation, sensitivity, selection, k, float(step)) for k, step in enumerate(steps)]
 
 
 def _difference(
-    response: LinearResponse, relaxation: Relaxation, value: np.ndarray, selection: Selection, k: int, step: float
+    response: LinearResponse,
+    relaxation: Relaxation,
+    sensitivity: PositionSensitivity,
+    selection: Selection,
+    k: int,
+    step: float,
 ) -> Difference:
     weights = np.zeros(len(selection.paths))
     weights[k] = 1.0
-    direction = selection.combined(weights)
+    direction, value, box = selection.combined(weights), sensitivity.values[k], sensitivity.box
     # a floppy system drifts on its way, and elsewhere its sensitivity is another: it starts where x(p + h) should be
     rate = value if response.zero_modes.floppy else None
     for _ in range(_TRIES):
@@ -148,11 +149,19 @@ def _difference(
         if same:
             break
         step /= 10
-    held = relaxation.network.backbone
-    quotient = (np.asarray(ends[0].state.position) - np.asarray(ends[1].state.position)) / (2 * step)
-    quotient = response.without_zero_modes(quotient)[held]
-    expected, floor = value[held], _negligible(relaxation.state, relaxation.network, selection)[k]
-    distance = np.linalg.norm(quotient - expected) / max(np.linalg.norm(expected), floor)
+
+    def quotient(of: Callable[[State], Array]) -> np.ndarray:
+        above, below = (np.asarray(of(end.state)) for end in ends)
+        return np.asarray((above - below) / (2 * step))
+
+    held, floor = relaxation.network.backbone, _negligible(relaxation.state, relaxation.network, selection)[k]
+    actual = response.without_zero_modes(quotient(lambda state: state.position))[held].ravel()
+    expected = value[held].ravel()
+    if box is not None:
+        expected = response.without_zero_modes(value)[held].ravel()
+        actual = np.concatenate([actual, quotient(lambda state: periodic_box(state).matrix).ravel()])
+        expected = np.concatenate([expected, box.rates[k].ravel()])
+    distance = np.linalg.norm(actual - expected) / max(np.linalg.norm(expected), floor)
     return Difference(selection.paths[k], step, float(distance), same, *_slopes(ends, step))
 
 
@@ -174,70 +183,3 @@ def _summed(end: Relaxation, name: str) -> float:
     if name != "pressure" or not (isinstance(box, PeriodicBox) and box.is_periodic):
         return 0.0
     return abs(float(end.energy) / float(box.volume))
-
-
-def compare_at_pressure(
-    found: PressureRelaxation, settings: PressureSettings, joint: JointSensitivity, selection: Selection
-) -> list[Difference]:
-    """Re-relax positions and box at p + h and p - h, for every entry and the pressure.
-
-    Args:
-        found: The state relaxed at constant pressure.
-        settings: How it was relaxed.
-        joint: Its joint sensitivity.
-        selection: The entries it was computed for.
-
-    Returns:
-        One comparison per entry, of positions (the mean over the backbone removed) and box matrix together; a step
-        across which the contacts change is retried a tenth as long, up to three times.
-    """
-    sizes = np.append(_natural_sizes(found.relaxation.state, selection), max(abs(found.pressure), 1e-3))
-    changes = contact_changes(
-        found.relaxation.state, found.relaxation.network, joint.positions, joint_tangents(joint, selection)
-    )
-    differences = []
-    for k, path in enumerate(joint.paths):
-        weights = (np.arange(len(selection.paths)) == k).astype(float)
-        by_pressure = float(k == len(selection.paths))
-        step = max(min(_LARGEST_STEP * sizes[k], _SAFETY * changes[k].radius), _SMALLEST_STEP * sizes[k])
-        for _ in range(_TRIES):
-            ends = [
-                rerelaxed_at_pressure(found, settings, selection.combined(weights), sign * step, by_pressure)
-                for sign in (1, -1)
-            ]
-            same = all(
-                end.verdict is Verdict.CONVERGED and end.relaxation.network.same_as(found.relaxation.network)
-                for end in ends
-            )
-            if same:
-                break
-            step /= 10
-        distance = _joint_distance(found, joint, selection, k, ends, step)
-        slopes = _slopes([end.relaxation for end in ends], step)
-        differences.append(Difference(path, step, distance, same, *slopes))
-    return differences
-
-
-def _joint_distance(
-    found: PressureRelaxation,
-    joint: JointSensitivity,
-    selection: Selection,
-    k: int,
-    ends: list[PressureRelaxation],
-    step: float,
-) -> float:
-    held = found.relaxation.network.backbone
-    configurations = [end.relaxation.state.configuration for end in ends]
-    positions, boxes = (
-        [np.asarray(get(c)) for c in configurations] for get in (lambda c: c.position, lambda c: c.box.matrix)
-    )
-    quotient = [(above - below) / (2 * step) for above, below in (positions, boxes)]
-    rates = joint.positions[k][held]
-    box_rate = box_rates(joint, selection)[k]
-    gauged = found.relaxation.state.configuration.without_mean
-    moved = gauged(quotient[0][held])
-    expected = np.concatenate([gauged(rates).ravel(), box_rate.ravel()])
-    actual = np.concatenate([moved.ravel(), quotient[1].ravel()])
-    size = abs(float(joint.parameter_values[k])) or 1.0
-    negligible = _NEGLIGIBLE * float(np.linalg.norm(boxes[0])) / size
-    return float(np.linalg.norm(actual - expected)) / max(float(np.linalg.norm(expected)), negligible)

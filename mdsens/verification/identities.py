@@ -12,13 +12,9 @@ import scipy.sparse as sp
 from mdsens.energy import has_pressure, pressure
 from mdsens.energy.parameters import flattened
 from mdsens.energy.paths import Selection, scaling_direction
-from mdsens.pressure import (
-    PressureRelaxation,
-    joint_sensitivity,
-    pressure_response,
-)
+from mdsens.energy.strain import periodic_box
 from mdsens.response import LinearResponse
-from mdsens.sensitivity import forward
+from mdsens.sensitivity import forward, position_sensitivity
 from mdsens.sensitivity.core import observable_sensitivity
 from mdsens.types import replaced
 
@@ -37,7 +33,18 @@ class ScaleIdentity:
 
 
 def scale_identities(response: LinearResponse) -> list[ScaleIdentity]:
-    r"""Check the exact scale identities of a state relaxed at fixed box, on backbone rows.
+    """Check the exact scale identities of a relaxed state: of positions and pressure, or of the volume at a pressure.
+
+    Returns:
+        The identities that apply: none for a potential whose lengths and energies are not all parameters.
+    """
+    if not response.state.potential.scales:
+        return []
+    return _at_fixed_box(response) if response.state.barostat is None else _at_pressure(response)
+
+
+def _at_fixed_box(response: LinearResponse) -> list[ScaleIdentity]:
+    r"""Check them on backbone rows.
 
     .. math:: \sum_k \sigma_k \frac{dx}{d\sigma_k} + L\frac{dx}{dL} = x - \bar x, \quad
               \sum_k \epsilon_k\frac{dx}{d\epsilon_k} = 0, \quad
@@ -46,13 +53,9 @@ def scale_identities(response: LinearResponse) -> list[ScaleIdentity]:
 
     :math:`x - \bar x` without its part along rotations and floppy modes, which dx/dp leaves out.
 
-    Returns:
-        The identities that apply: none for a potential whose lengths and energies are not all parameters, none of a
-        pressure that is zero within its error.
+    A pressure that is zero within its error has none.
     """
     state = response.state
-    if not state.potential.scales:
-        return []
     held = response.network.backbone
     by_length, by_energy = (scaling_direction(state, unit) for unit in ("length", "energy"))
     stacked = jax.tree.map(lambda a, b: jnp.stack([a, b]), by_length, by_energy)
@@ -79,31 +82,31 @@ def scale_identities(response: LinearResponse) -> list[ScaleIdentity]:
     return identities
 
 
-def scale_identities_at_pressure(found: PressureRelaxation) -> list[ScaleIdentity]:
-    r"""Check the exact scale identities of the volume at constant pressure.
+def _at_pressure(response: LinearResponse) -> list[ScaleIdentity]:
+    r"""Check them of the volume.
 
     .. math:: \sum_k \sigma_k \frac{dV}{d\sigma_k} - d P \frac{dV}{dP} = d V, \quad
               \sum_k \epsilon_k\frac{dV}{d\epsilon_k} + P \frac{dV}{dP} = 0
 
-    Returns:
-        The identities that apply: none for a potential whose lengths and energies are not all parameters, or where the
-        box is not free to change its size along every edge.
+    They apply where the box is free to change its size along every edge.
     """
-    state = found.relaxation.state
+    state, strains = response.state, response.border.strains
+    assert state.barostat is not None
     d = state.configuration.dimension
-    basis = found.strains.reshape(len(found.strains), -1)
+    basis = strains.reshape(len(strains), -1)
     whole = basis.T @ np.linalg.lstsq(basis.T, np.eye(d).ravel(), rcond=None)[0]
-    if not state.potential.scales or not np.allclose(whole, np.eye(d).ravel()):
+    if not np.allclose(whole, np.eye(d).ravel()):
         return []
     # the box relaxes: it is no parameter
     held = jax.tree.map(jnp.zeros_like, state.configuration.box)
     both = [replaced(scaling_direction(state, unit), {"box": held}) for unit in ("length", "energy")]
-    stacked = jax.tree.map(lambda a, b: jnp.stack([a, b]), *both)
-    directions = sp.csr_array(flattened(stacked))
-    selection = Selection(("lengths", "energies"), np.ones(2), ("length", "energy"), directions, state.parameters)
-    rates = joint_sensitivity(pressure_response(found), selection).volumes
-    by_length, by_energy, by_pressure = map(float, rates)
-    volume, push = float(found.volumes[-1]), found.pressure * by_pressure
+    both.append(replaced(jax.tree.map(jnp.zeros_like, both[0]), {"pressure": jnp.ones(())}))
+    directions = sp.csr_array(flattened(jax.tree.map(lambda *parts: jnp.stack(parts), *both)))
+    names, units = ("lengths", "energies", "pressure"), ("length", "energy", "none")
+    rates = position_sensitivity(response, Selection(names, np.ones(3), units, directions, state.parameters)).box
+    assert rates is not None
+    by_length, by_energy, by_pressure = map(float, rates.volumes)
+    volume, push = float(periodic_box(state).volume), float(state.barostat.pressure) * by_pressure
     return [
         ScaleIdentity(
             "sum sigma dV/dsigma - d P dV/dP = d V", float(abs(by_length - d * push - d * volume) / (d * volume))

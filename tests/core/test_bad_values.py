@@ -18,8 +18,16 @@ import mdsens as md
 from mdsens.energy import Locality, State, Sum
 from mdsens.energy.foreign import EnergyFunction, from_jax_md_displacement
 from mdsens.energy.parameters import PerBond, PerKind, PerPair, PerParticle, PerSpecies, Uniform
-from mdsens.pressure import PressureSettings, relax_at_pressure
-from mdsens.relaxation import ConjugateGradient, Fire, LBFGS, RelaxationSettings, TruncatedNewton, relax
+from mdsens.pressure import relax_at_pressure
+from mdsens.relaxation import (
+    LBFGS,
+    ConjugateGradient,
+    Fire,
+    PressureSettings,
+    RelaxationSettings,
+    TruncatedNewton,
+    relax,
+)
 from mdsens.types import Configuration, FreeBox, Groups, PeriodicBox
 from potentials.harmonic_bond import HarmonicBond
 from potentials.soft_sphere import SoftSphere

@@ -12,7 +12,8 @@ from mdsens.energy.parameters import PerSpecies
 from mdsens.energy.paths import select
 from mdsens.errors import UserError
 from mdsens.hessian.any_energy import coloured_hessian
-from mdsens.relaxation import relax, rerelaxed
+from mdsens.pressure import rerelaxed
+from mdsens.relaxation import relax
 from mdsens.response import linear_response
 from mdsens.results import Verdict
 from mdsens.sensitivity import observable_sensitivity, position_sensitivity

@@ -10,9 +10,9 @@ import numpy as np
 
 from mdsens.energy.parameters import Parameters
 from mdsens.energy.paths import Selection, select
-from mdsens.observables import Workbench, made
-from mdsens.pressure import PressureRelaxation, PressureSettings, relax_at_pressure
-from mdsens.relaxation import Relaxation, relax
+from mdsens.observables import Enthalpy, Workbench, made
+from mdsens.pressure import relax_at_pressure
+from mdsens.relaxation import PressureSettings, Relaxation, relax
 from mdsens.response import LinearResponse, linear_response
 from mdsens.results import check
 from mdsens.sensitivity.derivatives import for_each, observable_slopes
@@ -28,8 +28,6 @@ class System:
     """A relaxed state, how it was relaxed, and what is differentiated in."""
 
     relaxation: Relaxation
-    pressure: PressureRelaxation | None
-    settings: PressureSettings
     paths: tuple[str, ...]
     observables: tuple[str, ...]
     target: Configuration | None = None
@@ -42,28 +40,24 @@ class System:
     def selection(self) -> Selection:
         return select(self.response.state, self.paths)
 
-    def bench(self, response: LinearResponse, push: float = 0.0) -> Workbench:
-        pressure = 0.1 if self.pressure is None else self.pressure.pressure
-        return Workbench.at(response, pressure + push, self.target)
+    def made(self, response: LinearResponse) -> dict[str, Callable]:
+        bench = Workbench.at(response, self.target)
+        fixed = {"enthalpy": Enthalpy(0.1)} if self.relaxation.box is None else {}
+        return {name: fixed[name] if name in fixed else made(name, bench) for name in self.observables}
 
-    def made(self, response: LinearResponse, push: float = 0.0) -> dict[str, Callable]:
-        bench = self.bench(response, push)
-        return {name: made(name, bench) for name in self.observables}
-
-    def again(self, direction: Parameters, step: float, pressure_step: float = 0.0) -> LinearResponse:
+    def again(self, direction: Parameters, step: float) -> LinearResponse:
         """Relax again from the state with other parameters, the box scaled with its particles."""
         state = self.relaxation.state
         moved = jax.tree.map(lambda p, dp: p + step * dp, state.parameters, direction)
         species, names = state.configuration.species, state.configuration.species_names
         start = Configuration(state.position, species, moved.box, names)
-        if self.pressure is None:
+        if self.relaxation.box is None:
             found = relax(moved.potential, start, self.relaxation.settings)
             check(found.verdict)
             return self._with_rattlers_in_place(linear_response(found))
-        pressure = self.pressure.pressure + pressure_step
-        found = relax_at_pressure(moved.potential, start, pressure, self.settings)
+        found = relax_at_pressure(moved.potential, start, float(moved.pressure), self.relaxation.box.settings)
         check(found.verdict)
-        return linear_response(found.relaxation)
+        return linear_response(found)
 
     def _with_rattlers_in_place(self, response: LinearResponse) -> LinearResponse:
         """Return the response with rattlers, which relaxation pushes about, and the backbone's mean where they were."""
@@ -73,9 +67,10 @@ class System:
         return dataclasses.replace(response, state=response.state.at(position, response.state.parameters))
 
 
-def evaluated(system: System, response: LinearResponse, push: float = 0.0) -> np.ndarray:
-    """Return the values of all observables, made anew at a state whose pressure differs by ``push``."""
-    found = for_each(observable_slopes, tuple(system.made(response, push).values()), response.state)
+def evaluated(system: System, response: LinearResponse) -> np.ndarray:
+    """Return the values of all observables, made anew at a state."""
+    still = jnp.zeros(len(response.border.strains))
+    found = for_each(observable_slopes, tuple(system.made(response).values()), response.state, still)
     return np.array([float(part[0]) for part in found])
 
 
@@ -113,7 +108,7 @@ def packing(options: dict, observables: tuple[str, ...]) -> System:
     relaxation = relax(law, start.configuration)
     paths = ("soft_sphere.sigma[A]", "soft_sphere.epsilon[B]", "box.length")
     target = target_of(relaxation.state.configuration)
-    return System(relaxation, None, PressureSettings(), paths, observables, target)
+    return System(relaxation, paths, observables, target)
 
 
 def crystal_with_a_vacancy() -> System:
@@ -124,7 +119,7 @@ def crystal_with_a_vacancy() -> System:
     paths = ("lennard_jones.sigma[A]", "lennard_jones.epsilon", "box.length")
     kept = [name for name in (*EVERYWHERE, *PERIODIC, *SOLID) if not name.startswith("partici")]
     target = target_of(relaxation.state.configuration)
-    return System(relaxation, None, PressureSettings(), paths, tuple(kept), target)
+    return System(relaxation, paths, tuple(kept), target)
 
 
 def free_cluster() -> System:
@@ -133,7 +128,7 @@ def free_cluster() -> System:
     relaxation = relax(law, start.configuration)
     paths = ("lennard_jones.sigma[A]", "lennard_jones.epsilon")
     target = target_of(relaxation.state.configuration)
-    return System(relaxation, None, PressureSettings(), paths, (*EVERYWHERE, "bond_order[4,1.2,1.5]"), target)
+    return System(relaxation, paths, (*EVERYWHERE, "bond_order[4,1.2,1.5]"), target)
 
 
 def binary_crystal() -> System:
@@ -147,8 +142,7 @@ def binary_crystal() -> System:
     paths = ("lennard_jones.sigma[A]", "lennard_jones.sigma[B]", "lennard_jones.epsilon[A,B]")
     kept = [name for name in (*EVERYWHERE, *PERIODIC, *SOLID) if not name.startswith("partici")]
     names = (*kept, "volume", "radial_distribution[A,B,1.1,0.06]")
-    target = target_of(found.relaxation.state.configuration)
-    return System(found.relaxation, found, settings, paths, names, target)
+    return System(found, paths, names, target_of(found.state.configuration))
 
 
 SYSTEMS = {

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from mdsens.pressure import joint_sensitivity, observables_at_pressure, pressure_response
 from mdsens.sensitivity import observable_sensitivities, position_sensitivity
 
 from .conftest import STEP, SYSTEMS, built, evaluated
@@ -16,13 +15,9 @@ def system(request):
 
 def derivatives(system):
     """Return the derivatives of all observables, forward."""
-    if system.pressure is None:
-        positions = position_sensitivity(system.response, system.selection)
-        found = system.made(system.response)
-        return observable_sensitivities(system.response, found, system.selection, positions=positions)
-    response = pressure_response(system.pressure)
-    joint = joint_sensitivity(response, system.selection)
-    return observables_at_pressure(response, system.made(response.fixed), system.selection, joint=joint)
+    positions = position_sensitivity(system.response, system.selection)
+    found = system.made(system.response)
+    return observable_sensitivities(system.response, found, system.selection, positions=positions)
 
 
 def quotients(system):
@@ -32,10 +27,6 @@ def quotients(system):
         direction = system.selection.combined(np.eye(count)[k])
         ends = [evaluated(system, system.again(direction, sign * STEP * value)) for sign in (1, -1)]
         columns.append((ends[0] - ends[1]) / (2 * STEP * value))
-    if system.pressure is not None:
-        nothing, step = system.selection.combined(np.zeros(count)), STEP * system.pressure.pressure
-        ends = [evaluated(system, system.again(nothing, 0.0, sign * step), sign * step) for sign in (1, -1)]
-        columns.append((ends[0] - ends[1]) / (2 * step))
     return np.stack(columns, axis=1)
 
 
@@ -58,11 +49,11 @@ def test_derivatives_of_all_observables_are_those_of_relaxed_states(system):
 def test_adjoint_and_forward_agree():
     system = built("binary crystal")
     names = ("bulk_modulus", "enthalpy", "bond_order[6,1.1,1.5]")
-    response = pressure_response(system.pressure)
-    observables = {name: made for name, made in system.made(response.fixed).items() if name in names}
-    joint = joint_sensitivity(response, system.selection)
-    forward = observables_at_pressure(response, observables, system.selection, joint=joint)
-    adjoint = observables_at_pressure(response, observables, system.selection)
+    response = system.response
+    observables = {name: made for name, made in system.made(response).items() if name in names}
+    positions = position_sensitivity(response, system.selection)
+    forward = observable_sensitivities(response, observables, system.selection, positions=positions)
+    adjoint = observable_sensitivities(response, observables, system.selection)
     for one, other in zip(forward, adjoint, strict=True):
         assert (one.way, other.way) == ("forward", "adjoint")
         assert one.value == other.value

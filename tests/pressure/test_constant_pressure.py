@@ -12,17 +12,13 @@ from mdsens.energy.paths import select
 from mdsens.errors import NumericalError, UserError
 from mdsens.neighbors import smallest_height
 from mdsens.observables import elastic_tensor, energy, packing_fraction, stress_tensor
-from mdsens.pressure import (
-    PressureSettings,
-    free_strains,
-    joint_sensitivity,
-    observable_at_pressure,
-    pressure_response,
-    relax_at_pressure,
-)
+from mdsens.pressure import relax_at_pressure
+from mdsens.relaxation import PressureSettings, free_strains
+from mdsens.response import linear_response
 from mdsens.results import Verdict, check
+from mdsens.sensitivity import observable_sensitivity, position_sensitivity
 from mdsens.types import Configuration, FreeBox, PeriodicBox
-from mdsens.verification import scale_identities_at_pressure
+from mdsens.verification import scale_identities
 from potentials import lennard_jones, soft_sphere
 from systems import bidisperse, fcc
 
@@ -66,7 +62,7 @@ def found(request):
 
 @pytest.fixture(scope="module")
 def response(found):
-    return pressure_response(found)
+    return linear_response(found)
 
 
 def volume(state):
@@ -74,19 +70,18 @@ def volume(state):
 
 
 def test_forces_and_stress_vanish_along_what_is_free(found):
-    assert found.relaxation.max_force <= 1e-12
-    assert found.stress_error <= 1e-12
-    deviation = np.asarray(stress_tensor(found.relaxation.state)) + found.pressure * np.eye(
-        found.relaxation.state.configuration.dimension
-    )
-    np.testing.assert_allclose(np.einsum("aij,ij->a", found.strains, deviation), 0.0, atol=3e-12)
-    assert found.enthalpy == pytest.approx(found.relaxation.energy + found.pressure * found.volumes[-1])
+    assert found.max_force <= 1e-12
+    assert found.box.stress_error <= 1e-12
+    asked = float(found.state.barostat.pressure)
+    deviation = np.asarray(stress_tensor(found.state)) + asked * np.eye(found.state.configuration.dimension)
+    np.testing.assert_allclose(np.einsum("aij,ij->a", found.state.barostat.strains, deviation), 0.0, atol=3e-12)
+    assert found.box.enthalpy == pytest.approx(found.energy + asked * found.box.volumes[-1])
 
 
 def test_a_fixed_component_keeps_its_value():
     found = state("2D one edge")
     before = np.asarray(soft(CASES["2D one edge"][0])[1].box.matrix)
-    after = np.asarray(found.relaxation.state.configuration.box.matrix)
+    after = np.asarray(found.state.configuration.box.matrix)
     assert after[1, 1] == pytest.approx(before[1, 1], rel=1e-14)
     assert after[0, 1] == after[1, 0] == 0.0
     assert after[0, 0] != pytest.approx(before[0, 0], rel=1e-4)
@@ -94,7 +89,7 @@ def test_a_fixed_component_keeps_its_value():
 
 def relaxed_again(found, parameters, pressure):
     """Relax with other parameters and at another pressure, from the state itself."""
-    configuration = found.relaxation.state.configuration
+    configuration = found.state.configuration
     start = Configuration(configuration.position, configuration.species, parameters.box, configuration.species_names)
     _, box, fixed, _ = next(case for name, case in CASES.items() if state(name) is found)
     again = relax_at_pressure(
@@ -111,60 +106,56 @@ PATHS = ["soft_sphere.sigma[A]", "soft_sphere.epsilon[B]"]
 
 
 def ends(found, selection, k):
-    """Return the relaxed states at both ends of a small step of a parameter (the pressure after the last one)."""
+    """Return the relaxed states at both ends of a small step of a parameter."""
     states, step = [], None
     for sign in (1, -1):
-        parameters, pressure = found.relaxation.state.parameters, found.pressure
-        if k < len(selection.paths):
-            step = STEP * selection.values[k]
-            direction = selection.combined(np.eye(len(selection.paths))[k])
-            parameters = jax.tree.map(lambda p, t, s=sign * step: p + s * t, parameters, direction)
-        else:
-            step = STEP * pressure
-            pressure = pressure + sign * step
-        states.append(relaxed_again(found, parameters, pressure).relaxation.state)
+        step = STEP * selection.values[k]
+        direction = selection.combined(np.eye(len(selection.paths))[k])
+        parameters = jax.tree.map(lambda p, t, s=sign * step: p + s * t, found.state.parameters, direction)
+        states.append(relaxed_again(found, parameters, float(parameters.pressure)).state)
     return states, step
 
 
 def test_derivatives_are_those_of_states_relaxed_again(found, response):
     selection = select(response.state, PATHS)
-    joint = joint_sensitivity(response, selection)
-    assert joint.paths == (*selection.paths, "pressure")
+    joint = position_sensitivity(response, selection)
+    assert joint.paths == selection.paths == (*PATHS, "pressure")
     observables = {
         "volume": volume,
         "mixture": lambda s: energy(s) + packing_fraction(s) + stress_tensor(s)[0, 0] - 2 * stress_tensor(s)[1, 1],
     }
-    adjoints = {name: observable_at_pressure(response, o, selection, name=name) for name, o in observables.items()}
-    held = response.fixed.network.backbone
+    adjoints = {name: observable_sensitivity(response, o, selection, name=name) for name, o in observables.items()}
+    held = response.network.backbone
     for k in range(len(joint.paths)):
         (up, down), step = ends(found, selection, k)
         moved = np.asarray(up.position - down.position) / (2 * step)
         expected = moved[held] - moved[held].mean(axis=0)
-        ours = joint.positions[k][held] - joint.positions[k][held].mean(axis=0)
+        ours = joint.values[k][held] - joint.values[k][held].mean(axis=0)
         np.testing.assert_allclose(ours, expected, atol=2e-5 * np.abs(expected).max())
         for name, observable in observables.items():
             slope = float(observable(up) - observable(down)) / (2 * step)
             scale = abs(float(observable(response.state))) / abs(joint.parameter_values[k])
             assert adjoints[name].values[k] == pytest.approx(slope, rel=2e-5, abs=1e-6 * scale), (name, joint.paths[k])
-        assert adjoints["volume"].values[k] == pytest.approx(joint.volumes[k], rel=1e-9, abs=1e-9 * float(volume(up)))
+        rate, size = joint.box.volumes[k], float(volume(up))
+        assert adjoints["volume"].values[k] == pytest.approx(rate, rel=1e-9, abs=1e-9 * size)
 
 
 def test_scale_identities(found, response):
-    state, d, pressure = response.state, response.state.configuration.dimension, found.pressure
+    state, d, pressure = response.state, response.state.configuration.dimension, float(found.state.barostat.pressure)
     selection = select(state, ["soft_sphere.sigma", "soft_sphere.epsilon", "box.length"])
-    joint = joint_sensitivity(response, selection)
+    joint = position_sensitivity(response, selection)
     assert (joint.certificate.relative_error[:-1] < 1e-6).all()
     kinds = np.array([path.split("[")[0] for path in joint.paths])
     at = {kind: np.flatnonzero(kinds == kind) for kind in set(kinds)}
     values, whole = joint.parameter_values, float(volume(state))
     # a box held in part is a length, too; one that is free throughout forgets where it began
     lengths = np.concatenate([at["soft_sphere.sigma"], at["box.length"]])
-    by_length = values[lengths] @ joint.volumes[lengths] - d * pressure * joint.volumes[-1]
+    by_length = values[lengths] @ joint.box.volumes[lengths] - d * pressure * joint.box.volumes[-1]
     assert by_length == pytest.approx(d * whole, rel=1e-9)
-    by_energy = values[at["soft_sphere.epsilon"]] @ joint.volumes[at["soft_sphere.epsilon"]]
-    assert by_energy + pressure * joint.volumes[-1] == pytest.approx(0.0, abs=1e-9 * whole)
-    moved = np.tensordot(values[lengths], joint.positions[lengths], axes=1) - d * pressure * joint.positions[-1]
-    held = response.fixed.network.backbone
+    by_energy = values[at["soft_sphere.epsilon"]] @ joint.box.volumes[at["soft_sphere.epsilon"]]
+    assert by_energy + pressure * joint.box.volumes[-1] == pytest.approx(0.0, abs=1e-9 * whole)
+    moved = np.tensordot(values[lengths], joint.values[lengths], axes=1) - d * pressure * joint.values[-1]
+    held = response.network.backbone
     difference = (moved - np.asarray(state.position))[held]
     scale = np.abs(np.asarray(state.position)).max()
     np.testing.assert_allclose(difference - difference.mean(axis=0), 0.0, atol=1e-9 * scale)
@@ -175,49 +166,65 @@ def test_scale_identities_with_rattlers(dimension, fraction, seed):
     options = {"dimension": dimension, "packing_fraction": fraction, "seed": seed, "diameters": (1.0, 1.4)}
     found = relax_at_pressure(*soft({"n_particles": 60, **options}), 2e-3)
     check(found.verdict)
-    assert found.relaxation.network.n_rattlers > 0
-    identities = scale_identities_at_pressure(found)
+    assert found.network.n_rattlers > 0
+    identities = scale_identities(linear_response(found))
     assert len(identities) == 2
     assert all(identity.violation < 1e-9 for identity in identities)
 
 
 def test_identities_of_the_whole_volume_need_a_box_that_is_free():
-    assert scale_identities_at_pressure(state("2D one edge")) == []
+    assert scale_identities(linear_response(state("2D one edge"))) == []
 
 
 def test_volume_and_shape_responses_are_told_apart(response):
-    joint = joint_sensitivity(response, select(response.state, PATHS))
+    box = position_sensitivity(response, select(response.state, PATHS)).box
     d = response.state.configuration.dimension
-    np.testing.assert_allclose(np.trace(joint.shape_strains, axis1=1, axis2=2), 0.0, atol=1e-12)
-    whole = joint.shape_strains + np.einsum("k,ij->kij", joint.volumes / float(volume(response.state)), np.eye(d)) / d
-    np.testing.assert_allclose(whole, joint.strains, atol=1e-12 * np.abs(joint.strains).max())
-    lengths = np.linalg.norm(joint.displacements, axis=-1)
-    np.testing.assert_allclose(joint.mean_displacements, lengths.mean(axis=1))
+    np.testing.assert_allclose(np.trace(box.shape_strains, axis1=1, axis2=2), 0.0, atol=1e-12)
+    whole = box.shape_strains + np.einsum("k,ij->kij", box.volumes / float(volume(response.state)), np.eye(d)) / d
+    np.testing.assert_allclose(whole, box.strains, atol=1e-12 * np.abs(box.strains).max())
+    lengths = np.linalg.norm(box.displacements, axis=-1)
+    np.testing.assert_allclose(box.mean_displacements, lengths.mean(axis=1))
+
+
+def test_entries_chosen_at_fixed_box_are_refused(response):
+    with pytest.raises(UserError, match="select"):
+        position_sensitivity(response, select(response.fixed.state, PATHS))
+    with pytest.raises(UserError, match="select"):
+        position_sensitivity(response.fixed, select(response.state, PATHS))
+
+
+def test_errors_are_bounded_as_at_fixed_box(response):
+    selection = select(response.state, PATHS)
+    positions = position_sensitivity(response, selection)
+    records = [positions, observable_sensitivity(response, energy, selection)]
+    for certificate in (record.certificate for record in records):
+        assert np.isfinite(certificate.bound).all()
+        assert (certificate.error <= 2 * certificate.bound + 1e-13 * np.abs(positions.values).max()).all()
 
 
 def test_a_free_box_forgets_its_size():
-    response = pressure_response(state("2D isotropic"))
-    joint = joint_sensitivity(response, select(response.state, ["box.length"]))
-    assert joint.volumes[0] == pytest.approx(0.0, abs=1e-10 * float(volume(response.state)))
+    response = linear_response(state("2D isotropic"))
+    joint = position_sensitivity(response, select(response.state, ["box.length"]))
+    assert joint.box.volumes[0] == pytest.approx(0.0, abs=1e-10 * float(volume(response.state)))
 
 
 def test_the_compressibility_is_the_inverse_of_the_bulk_modulus():
-    response = pressure_response(state("2D isotropic"))
-    joint = joint_sensitivity(response, select(response.state, PATHS))
-    bulk = -float(volume(response.state)) / joint.volumes[-1]
+    response = linear_response(state("2D isotropic"))
+    joint = position_sensitivity(response, select(response.state, PATHS))
+    bulk = -float(volume(response.state)) / joint.box.volumes[-1]
     assert bulk == pytest.approx(elastic_tensor(response.fixed).bulk_modulus, rel=1e-10)
 
 
 def test_an_fcc_crystal_has_its_lattice_constant_and_scales():
     found = crystal()
-    edge = float(volume(found.relaxation.state)) ** (1 / 3) / 4
+    edge = float(volume(found.state)) ** (1 / 3) / 4
     assert edge == pytest.approx(1.546378969360933, abs=1e-9)
-    response = pressure_response(found)
-    joint = joint_sensitivity(response, select(response.state, ["lennard_jones.sigma", "lennard_jones.epsilon"]))
-    cell = joint.volumes / (3 * 4**3 * edge**2)  # da/dp
+    response = linear_response(found)
+    joint = position_sensitivity(response, select(response.state, ["lennard_jones.sigma", "lennard_jones.epsilon"]))
+    cell = joint.box.volumes / (3 * 4**3 * edge**2)  # da/dp
     assert cell[0] == pytest.approx(edge, rel=1e-9)
     assert cell[1] == pytest.approx(0.0, abs=1e-9)
-    by_energy = observable_at_pressure(response, energy, select(response.state, ["lennard_jones.epsilon"]))
+    by_energy = observable_sensitivity(response, energy, select(response.state, ["lennard_jones.epsilon"]))
     assert by_energy.values[0] == pytest.approx(by_energy.value, rel=1e-10)
     assert by_energy.value / 256 == pytest.approx(-8.305026504316, abs=1e-9)
 
@@ -226,8 +233,8 @@ def test_a_dilute_start_is_compressed_until_it_jams():
     law, start = soft({"n_particles": 60, "packing_fraction": 0.7, "seed": 5})
     found = relax_at_pressure(law, start, 0.01, PressureSettings(max_strain=0.04))
     check(found.verdict)
-    assert found.stress_error <= 1e-12
-    assert found.volumes[-1] < found.volumes[0]
+    assert found.box.stress_error <= 1e-12
+    assert found.box.volumes[-1] < found.box.volumes[0]
 
 
 def test_without_pressure_soft_spheres_evaporate():
@@ -235,16 +242,16 @@ def test_without_pressure_soft_spheres_evaporate():
     assert found.verdict is Verdict.EVAPORATED
     assert "no minimum" in found.verdict.sentence
     with pytest.raises(NumericalError, match="grew without bound"):
-        pressure_response(found)
+        linear_response(found)
 
 
 def test_a_box_may_shrink_below_two_ranges():
     law, start = soft({"n_particles": 12, "packing_fraction": 1.2})
     found = relax_at_pressure(law, start, 2.0, PressureSettings(max_strain=0.2))
     assert found.verdict is Verdict.CONVERGED
-    state = found.relaxation.state
+    state = found.state
     assert smallest_height(state.configuration.box) < 2 * max_reach(law, state.configuration)
-    assert found.relaxation.pressure == pytest.approx(2.0, rel=1e-10)
+    assert found.pressure == pytest.approx(2.0, rel=1e-10)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mdsens.energy import Barostat
 from mdsens.errors import UserError
-from mdsens.pressure import PressureSettings, free_strains, relax_at_pressure, taken_as_relaxed_at_pressure
-from mdsens.relaxation import RelaxationSettings, relax, taken_as_relaxed
+from mdsens.pressure import relax_at_pressure, taken_as_relaxed_at_pressure
+from mdsens.relaxation import PressureSettings, RelaxationSettings, free_strains, relax, taken_as_relaxed
 from mdsens.response import linear_response
 from mdsens.results import Verdict
 from potentials import lennard_jones, soft_sphere
@@ -63,11 +64,12 @@ def test_particles_at_one_place_are_refused():
 
 def test_at_constant_pressure_it_is_judged_as_relax_at_pressure_judges_it():
     law, start = packing(seed=1)
-    relaxed = relax_at_pressure(law, start, 0.05, PressureSettings(box="triclinic"))
+    settings = PressureSettings(box="triclinic", stress_error=2e-12)
+    relaxed = relax_at_pressure(law, start, 0.05, settings)
     assert relaxed.verdict is Verdict.CONVERGED
-    strains = free_strains(2, "triclinic", ())
-    state = taken_as_relaxed(law, relaxed.relaxation.state.configuration, TOLERANT)
-    found = taken_as_relaxed_at_pressure(state, 0.05, strains, 2e-12)
+    strains = free_strains(2, "triclinic")
+    state = taken_as_relaxed(law, relaxed.state.configuration, TOLERANT)
+    found = taken_as_relaxed_at_pressure(state, Barostat(0.05, strains), settings)
     assert found.verdict is Verdict.CONVERGED
-    np.testing.assert_allclose(found.enthalpy, relaxed.enthalpy, rtol=1e-13)
-    assert taken_as_relaxed_at_pressure(state, 0.051, strains).verdict is Verdict.STRAINED
+    np.testing.assert_allclose(found.box.enthalpy, relaxed.box.enthalpy, rtol=1e-13)
+    assert taken_as_relaxed_at_pressure(state, Barostat(0.051, strains), settings).verdict is Verdict.STRAINED

@@ -5,8 +5,10 @@ import pytest
 
 from mdsens.energy.paths import select
 from mdsens.observables import bulk_modulus, elastic_tensor, energy, modulus, shear_modulus_in_plane
-from mdsens.pressure import joint_sensitivity, observables_at_pressure, pressure_response, relax_at_pressure
+from mdsens.pressure import relax_at_pressure
+from mdsens.response import linear_response
 from mdsens.results import check
+from mdsens.sensitivity import observable_sensitivities, position_sensitivity
 from potentials import lennard_jones
 from systems import fcc
 
@@ -23,7 +25,7 @@ def response():
     law = lennard_jones.build(options, start.diameters, 1)
     found = relax_at_pressure(law, start.configuration, 0.0)
     check(found.verdict)
-    return pressure_response(found)
+    return linear_response(found)
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +35,13 @@ def selection(response):
 
 @pytest.fixture(scope="module")
 def joint(response, selection):
-    return joint_sensitivity(response, selection)
+    return position_sensitivity(response, selection)
 
 
 def test_the_lattice_constant_is_a_length(response, joint):
     edge = float(response.state.configuration.box.volume) ** (1 / 3) / 4
     assert edge == pytest.approx(EDGE * SIGMA, rel=1e-11)
-    slopes = joint.volumes[:2] / (3 * 4**3 * edge**2)
+    slopes = joint.box.volumes[:2] / (3 * 4**3 * edge**2)
     assert slopes[0] == pytest.approx(edge / SIGMA, rel=1e-8)
     assert slopes[1] == pytest.approx(0.0, abs=1e-8 * edge / EPSILON)
 
@@ -59,7 +61,7 @@ def test_energy_and_moduli_have_the_slopes_of_their_units(response, selection, j
     }
     stiffness = {"bulk": (C11 + 2 * C12) / 3, "C44": C12, "C11": C11, "C12": C12, "tetragonal": (C11 - C12) / 2}
     expected = {"energy": 256 * ENERGY * EPSILON} | {k: v * EPSILON / SIGMA**3 for k, v in stiffness.items()}
-    for found in observables_at_pressure(response, observables, selection, joint=joint):
+    for found in observable_sensitivities(response, observables, selection, positions=joint):
         value, power = found.value, 0 if found.name == "energy" else -3
         assert value == pytest.approx(expected[found.name], rel=1e-8)
         assert found.values[0] == pytest.approx(power * value / SIGMA, rel=1e-8, abs=1e-8 * abs(value) / SIGMA)

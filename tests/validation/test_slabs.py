@@ -7,8 +7,8 @@ import pytest
 from mdsens.energy.paths import select
 from mdsens.errors import UserError
 from mdsens.observables import energy
-from mdsens.pressure import relax_at_pressure
-from mdsens.relaxation import relax, rerelaxed
+from mdsens.pressure import relax_at_pressure, rerelaxed
+from mdsens.relaxation import relax
 from mdsens.response import linear_response
 from mdsens.results import Verdict
 from mdsens.sensitivity import observable_sensitivity, position_sensitivity

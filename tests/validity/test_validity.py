@@ -10,8 +10,8 @@ import pytest
 from mdsens.energy.paths import select
 from mdsens.errors import UserError
 from mdsens.neighbors.backbone import Network
-from mdsens.pressure import PressureSettings, joint_sensitivity, pressure_response, relax_at_pressure
-from mdsens.relaxation import RelaxationSettings, relax
+from mdsens.pressure import relax_at_pressure
+from mdsens.relaxation import PressureSettings, RelaxationSettings, relax
 from mdsens.response import linear_response
 from mdsens.results import Verdict, check
 from mdsens.sensitivity import position_sensitivity
@@ -20,10 +20,8 @@ from mdsens.validity import (
     compare,
     contact_changes,
     follower,
-    follower_at_pressure,
     observed_change,
     predict,
-    predict_at_pressure,
     steps_around,
 )
 from mdsens.validity.stepping import Point
@@ -58,10 +56,8 @@ def at_pressure():
     settings = PressureSettings(box="triclinic", relaxation=RelaxationSettings(max_force=1e-13))
     found = relax_at_pressure(law, start.configuration, 0.05, settings)
     check(found.verdict)
-    selection = select(found.relaxation.state, ["soft_sphere.sigma[A]"])
-    response = pressure_response(found)
-    joint = joint_sensitivity(response, selection)
-    return found, settings, selection, predict_at_pressure(found.relaxation.state, response, selection, joint)
+    selection, response = select(found.state, ["soft_sphere.sigma[A]"]), linear_response(found)
+    return found, selection, predict(found.state, response, selection, position_sensitivity(response, selection))
 
 
 def checked(prediction, network, at):
@@ -131,21 +127,20 @@ def test_what_changed_is_said(after, words):
 
 
 def test_predictions_hold_at_constant_pressure_in_parameter_and_pressure():
-    found, settings, selection, predicted = at_pressure()
+    found, selection, predicted = at_pressure()
     assert [prediction.path for prediction in predicted] == ["soft_sphere.sigma[A]", "pressure"]
-    assert predicted[1].slope == pytest.approx(found.volumes[-1], rel=1e-12)  # dH/dP = V
+    assert predicted[1].slope == pytest.approx(found.box.volumes[-1], rel=1e-12)  # dH/dP = V
     for k, prediction in enumerate(predicted):
-        direction = selection.combined(np.array([1.0 - k]))
-        at = follower_at_pressure(found, settings, direction, float(k), prediction)
-        checked(prediction, found.relaxation.network, at)
+        at = follower(found, selection.combined(np.eye(2)[k]), prediction)
+        checked(prediction, found.network, at)
         change = min(prediction.changes.up, prediction.changes.down, key=lambda c: c.step)
         sign = 1 if change is prediction.changes.up else -1
-        seen = observed_change(found.relaxation.network, at, sign * change.step).step
+        seen = observed_change(found.network, at, sign * change.step).step
         assert sign * seen == pytest.approx(change.step, rel=0.15)
         # what is left is curvature: a thousandth of the way the gap has closed by a thousandth of itself
         start, near = (_distance(at(part * sign * change.step), change.pair) for part in (0.0, 1e-3))
-        diameters = np.asarray(found.relaxation.state.potential.sigma.values)
-        species = np.asarray(found.relaxation.state.configuration.species)[list(change.pair)]
+        diameters = np.asarray(found.state.potential.sigma.values)
+        species = np.asarray(found.state.configuration.species)[list(change.pair)]
         grown = 1e-3 * sign * change.step * (1 - k) * np.mean(species == 0)  # of the mean diameter, which is A's
         length = np.mean(diameters[species])
         gap = 1 - start / length

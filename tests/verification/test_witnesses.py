@@ -6,7 +6,7 @@ import numpy as np
 
 from mdsens.energy import energy, pressure
 from mdsens.energy.paths import select
-from mdsens.relaxation import rerelaxed
+from mdsens.pressure import rerelaxed
 from mdsens.results import Verdict
 from mdsens.sensitivity import position_sensitivity
 from mdsens.sensitivity.core import observable_sensitivity
