@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mdsens import io
-from mdsens.config import Names, OutputOptions, Section, load
+from mdsens.config import Names, OutputOptions, Section
 from mdsens.energy import PairPotential, State
 from mdsens.energy.paths import select
 from mdsens.neighbors.backbone import Network
@@ -30,11 +27,9 @@ from mdsens.observables import (
 )
 from mdsens.relaxation import Relaxation
 from mdsens.response import linear_response
-from mdsens.results import Verdict, check
 from mdsens.sensitivity import ObservableSensitivity, observable_sensitivities
 from mdsens.types import Configuration
-from workflows.output import announce, draw, prepare_output
-from workflows.state import Answer, StateSections, deformed_problem, nothing_asked, relaxed
+from workflows.state import Answer, StateSections, Workflow, nothing_asked
 
 
 class ObservablesOptions(Section):
@@ -52,31 +47,11 @@ class Config(StateSections):
     output: OutputOptions = OutputOptions(name="observables")
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Relax, measure, differentiate, save, draw, print; the state is saved even when something is refused."""
-    loaded = load(arguments.config, schema=Config, overrides=arguments.overrides)
-    config = loaded.config
-    folder = prepare_output(arguments.output)
-    problem = deformed_problem(config)
+def refuse_unknown_names(state: State, config: Config) -> None:
+    """Look every name up, and read the target."""
     check_names(config.observables.names)
-    select(State.unlisted(problem.configuration, problem.potential), config.observables.parameters)
+    select(state, config.observables.parameters)
     read_target(config.observables)
-    found = relaxed(problem, config)
-    path = folder / f"{config.output.name}.h5"
-
-    def save(found_out: Answer, seconds: float) -> None:
-        stages = {"relaxation": found.seconds, "observables": seconds}
-        provenance = io.collect(loaded.text, loaded.resolved, config.seed, stages)
-        io.write_run(path, found_out.run(found, provenance), overwrite=True)
-
-    save(counts_alone(found), 0.0)
-    check(found.verdict, reason=found.reason)
-    begun = time.perf_counter()
-    found_out = answer(found, config)
-    save(found_out, time.perf_counter() - begun)
-    print_tables(independence(found_out.observables), found_out.analyses["counts"])
-    announce(path, draw(path, folder, config.output))
-    return 0
 
 
 def counts_alone(found: Relaxation) -> Answer:
@@ -85,11 +60,8 @@ def counts_alone(found: Relaxation) -> Answer:
 
 
 def answer(found: Relaxation, config: Config) -> Answer:
-    """Return the derivatives, how independent they are, and counts; only the latter when the verdict is bad."""
-    counts = counts_alone(found)
-    if found.verdict is not Verdict.CONVERGED:
-        return counts
-    derivatives = differentiate(found, config.observables)
+    """Return the derivatives, how independent they are, and counts."""
+    counts, derivatives = counts_alone(found), differentiate(found, config.observables)
     analyses = {**counts.analyses, "independence": tables(independence(derivatives))}
     return Answer(counts.positions, derivatives, analyses=analyses)
 
@@ -142,8 +114,9 @@ def tables(answer: Independence) -> dict[str, np.ndarray]:
     )
 
 
-def print_tables(answer: Independence, counts: Mapping[str, np.ndarray | str]) -> None:
+def print_tables(path: Path, found: Answer) -> None:
     """Print values, the strongest derivative of each, and how independent they are."""
+    answer, counts = independence(found.observables), found.analyses["counts"]
     table = Table(title=f"observables, and their derivatives in {len(answer.parameters)} parameters")
     for name in ("observable", "value", "strongest in", "derivative", "error", "own part"):
         table.add_column(name, justify="left" if name in ("observable", "strongest in") else "right")
@@ -159,3 +132,7 @@ def print_tables(answer: Independence, counts: Mapping[str, np.ndarray | str]) -
     console.print(f"{answer.rank} of {len(answer.observables)} observables can be tuned independently")
     counted_words = ", ".join(f"{name} {float(value):.6g}" for name, value in counts.items() if np.ndim(value) == 0)
     console.print(f"counts, without derivative: {counted_words}")
+
+
+WORKFLOW = Workflow("observables", Config, answer, look_up=refuse_unknown_names, known=counts_alone, show=print_tables)
+run = WORKFLOW.run

@@ -25,7 +25,7 @@ from workflows.checks import Check, same
 from workflows.own_errors import SOFTEST, own_errors, without_direction
 from workflows.problem import Problem, stored_problem
 from workflows.sensitivity import differentiate
-from workflows.state import Answer, StateSections, deformed_problem, nothing_asked, pressure_settings
+from workflows.state import Answer, StateSections, Workflow, deformed_problem, nothing_asked, pressure_settings
 
 WORKFLOWS = ("sensitivity", "observables", "validity", "spectrum")  # each by the section that only it has
 _WAY = r"relaxation/(energy|max_force|newton)|pressure/(volumes|stress_errors)|particles/path/position/value"
@@ -88,7 +88,7 @@ def configuration_of(stored: io.StoredRun) -> tuple[str, Any]:
     if not text:
         return "", None
     name = next((name for name in WORKFLOWS if re.search(rf"^\[{name}\]", text, re.MULTILINE)), "relax")
-    schema = importlib.import_module(f"workflows.{name}").Config
+    schema = importlib.import_module(f"workflows.{name}").WORKFLOW.schema
     return name, load_text(text, schema=schema, source="the configuration in the file")
 
 
@@ -204,20 +204,17 @@ def _same_box(box: Any, matrix: np.ndarray | None) -> bool:
 def answered(stored: io.StoredRun, found: Relaxation, workflow: str, config: Any) -> Answer:
     """Let the workflow that made the file answer again; for one saved from Python, the same derivatives."""
     if workflow:
-        module = importlib.import_module(f"workflows.{workflow}")
-        # derivatives that were refused are not in the file
-        partial = workflow == "observables" and "independence" not in stored.analyses
-        answer: Answer = module.counts_alone(found) if partial else module.answer(found, config)
-        return answer
-    asked: dict[tuple[str, ...], list[str]] = {}  # names of observables by the parameters that they were asked in
+        asked: Workflow = importlib.import_module(f"workflows.{workflow}").WORKFLOW
+        return asked.again(found, config)
+    wanted: dict[tuple[str, ...], list[str]] = {}  # names of observables by the parameters that they were asked in
     for name, record in stored.observables.items():
         if _is_known(name):
-            asked.setdefault(record.paths, []).append(name)
+            wanted.setdefault(record.paths, []).append(name)
     if stored.positions.paths:
-        asked.setdefault(stored.positions.paths, [])
-    if not asked or found.verdict is not Verdict.CONVERGED:
+        wanted.setdefault(stored.positions.paths, [])
+    if not wanted or found.verdict is not Verdict.CONVERGED:
         return nothing_asked(found, stored.analyses)
-    answers = {paths: differentiate(found, paths, names) for paths, names in asked.items()}
+    answers = {paths: differentiate(found, paths, names) for paths, names in wanted.items()}
     again = dict(stored.observables)
     again |= {record.name: record for one in answers.values() for record in one.observables}
     whole = answers.get(stored.positions.paths) if stored.positions.paths else None

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
-import time
 from collections.abc import Sequence
 
 from mdsens import io
-from mdsens.config import OutputOptions, SensitivityOptions, load
+from mdsens.config import OutputOptions, SensitivityOptions
 from mdsens.energy import State
 from mdsens.energy.paths import select
 from mdsens.observables import Workbench, check_names, made
 from mdsens.relaxation import Relaxation
 from mdsens.response import linear_response
-from mdsens.results import Verdict, check
 from mdsens.sensitivity import observable_sensitivities, position_sensitivity
-from workflows.output import announce, draw, prepare_output
-from workflows.state import Answer, StateSections, deformed_problem, nothing_asked, relaxed
+from workflows.state import Answer, StateSections, Workflow
 
 
 class Config(StateSections):
@@ -26,36 +22,14 @@ class Config(StateSections):
     output: OutputOptions = OutputOptions(name="sensitivity")
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Relax, differentiate, save, draw, summarise."""
-    loaded = load(arguments.config, schema=Config, overrides=arguments.overrides)
-    config = loaded.config
-    folder = prepare_output(arguments.output)
-    problem = deformed_problem(config)
-    refuse_unknown_names(State.unlisted(problem.configuration, problem.potential), config.sensitivity)
-    found = relaxed(problem, config)
-    path = folder / f"{config.output.name}.h5"
-    begun = time.perf_counter()
-    found_out = answer(found, config)
-    stages = {"relaxation": found.seconds, "sensitivity": time.perf_counter() - begun}
-    provenance = io.collect(loaded.text, loaded.resolved, config.seed, stages)
-    io.write_run(path, found_out.run(found, provenance), overwrite=True)
-    print(io.summary(path))
-    announce(path, draw(path, folder, config.output))
-    check(found.verdict, reason=found.reason)
-    return 0
-
-
-def refuse_unknown_names(state: State, options: SensitivityOptions) -> None:
-    """Look every name up before anything long runs."""
-    select(state, options.parameters)
-    check_names(options.observables)
+def refuse_unknown_names(state: State, config: Config) -> None:
+    """Look every name up."""
+    select(state, config.sensitivity.parameters)
+    check_names(config.sensitivity.observables)
 
 
 def answer(found: Relaxation, config: Config) -> Answer:
-    """Return dx/dp and dO/dp; nothing when the verdict is bad."""
-    if found.verdict is not Verdict.CONVERGED:
-        return nothing_asked(found)
+    """Return dx/dp and dO/dp."""
     return differentiate(found, config.sensitivity.parameters, config.sensitivity.observables)
 
 
@@ -66,3 +40,9 @@ def differentiate(found: Relaxation, parameters: Sequence[str], observables: Seq
     wanted = {name: made(name, bench) for name in observables}
     positions = position_sensitivity(response, selection)
     return Answer(positions, observable_sensitivities(response, wanted, selection, positions=positions))
+
+
+WORKFLOW = Workflow(
+    "sensitivity", Config, answer, look_up=refuse_unknown_names, show=lambda path, answer: print(io.summary(path))
+)
+run = WORKFLOW.run

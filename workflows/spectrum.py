@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from pydantic import Field
@@ -11,16 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from mdsens import io
-from mdsens.config import Names, OutputOptions, Section, load
+from mdsens.config import Names, OutputOptions, Section
 from mdsens.energy import State
 from mdsens.energy.paths import select
 from mdsens.observables import Vibrations, eigenvalue, vibrations
 from mdsens.relaxation import Relaxation
 from mdsens.response import linear_response
-from mdsens.results import check
 from mdsens.sensitivity import ObservableSensitivity, observable_sensitivities
-from workflows.output import announce, draw, prepare_output
-from workflows.state import Answer, StateSections, deformed_problem, relaxed
+from workflows.state import Answer, StateSections, Workflow
 
 
 class SpectrumOptions(Section):
@@ -38,23 +35,10 @@ class Config(StateSections):
     output: OutputOptions = OutputOptions(name="spectrum")
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Relax, find the modes, differentiate, save, draw, print."""
-    loaded = load(arguments.config, schema=Config, overrides=arguments.overrides)
-    config, options = loaded.config, loaded.config.spectrum
-    folder = prepare_output(arguments.output)
-    problem = deformed_problem(config)
-    if options.parameters is not None:
-        select(State.unlisted(problem.configuration, problem.potential), options.parameters)
-    found = relaxed(problem, config)
-    check(found.verdict, reason=found.reason)
-    found_out = answer(found, config)
-    provenance = io.collect(loaded.text, loaded.resolved, config.seed, {"relaxation": found.seconds})
-    path = folder / f"{config.output.name}.h5"
-    io.write_run(path, found_out.run(found, provenance), overwrite=True)
-    print_table(found_out.analyses["spectrum"], found_out.observables)
-    announce(path, draw(path, folder, config.output))
-    return 0
+def refuse_unknown_names(state: State, config: Config) -> None:
+    """Look every name up."""
+    if config.spectrum.parameters is not None:
+        select(state, config.spectrum.parameters)
 
 
 def answer(found: Relaxation, config: Config) -> Answer:
@@ -85,8 +69,9 @@ def tables(modes: Vibrations) -> dict[str, np.ndarray]:
     }
 
 
-def print_table(modes: Mapping[str, np.ndarray | str], derivatives: tuple[ObservableSensitivity, ...]) -> None:
+def print_table(path: Path, answer: Answer) -> None:
     """Print the softest modes and their derivatives."""
+    modes, derivatives = answer.analyses["spectrum"], answer.observables
     table = Table(title="softest modes, unit masses")
     responses = {record.name: record for record in derivatives}
     paths = derivatives[0].paths if derivatives else ()
@@ -98,3 +83,7 @@ def print_table(modes: Mapping[str, np.ndarray | str], derivatives: tuple[Observ
         slopes = [""] * len(paths) if record is None else [f"{value:.6g}" for value in record.values]
         table.add_row(str(k), *(f"{column[k]:.6g}" for column in columns), *slopes)
     Console().print(table)
+
+
+WORKFLOW = Workflow("spectrum", Config, answer, look_up=refuse_unknown_names, show=print_table)
+run = WORKFLOW.run

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
-from typing import Literal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from mdsens import io
-from mdsens.config import Section
+from mdsens.config import Section, load
 from mdsens.energy import State
 from mdsens.energy.strain import strained
-from mdsens.errors import UserError
+from mdsens.errors import NumericalError, UserError
 from mdsens.pressure import relax_at_pressure
 from mdsens.relaxation import PressureSettings, Relaxation, RelaxationSettings, relax
+from mdsens.results import Verdict, check
 from mdsens.sensitivity import ObservableSensitivity, PositionSensitivity
+from workflows.output import announce, draw, prepare_output
 from workflows.problem import Problem, ProblemSections, build_problem
 from workflows.progress import box_progress, relaxation_progress
 
@@ -71,8 +77,67 @@ class Answer:
 
 
 def nothing_asked(relaxation: Relaxation, analyses: io.Groups | None = None) -> Answer:
-    """Return the answer without derivatives."""
+    """Return the answer without derivatives, and further arrays."""
     return Answer(io.no_sensitivity(relaxation), analyses=analyses or {})
+
+
+@dataclasses.dataclass(frozen=True)
+class Workflow:
+    """A question asked of one relaxed state: relax, ask, save, print, draw.
+
+    The state is saved before anything is asked of it, so that a refusal loses nothing.
+
+    Attributes:
+        name: Its name, under which the provenance has the seconds that the answer took.
+        schema: The whole configuration.
+        answer: What it finds out about a converged state.
+        look_up: Refuses wrong names before anything long runs, at the start.
+        known: What is known of a state of any verdict.
+        show: Prints the answer.
+    """
+
+    name: str
+    schema: type[Any]  # of StateSections, with the section ``output``
+    answer: Callable[[Relaxation, Any], Answer]
+    look_up: Callable[[State, Any], object] = lambda state, config: None
+    known: Callable[[Relaxation], Answer] = nothing_asked
+    show: Callable[[Path, Answer], None] = lambda path, answer: None
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """Run it as the command line asks.
+
+        Raises:
+            UserError: For a wrong configuration.
+            NumericalError: When the state did not relax, or a derivative is refused.
+        """
+        loaded = load(arguments.config, schema=self.schema, overrides=arguments.overrides)
+        config, folder = loaded.config, prepare_output(arguments.output)
+        problem = deformed_problem(config)
+        self.look_up(State.unlisted(problem.configuration, problem.potential), config)
+        found = relaxed(problem, config)
+        path, stages = folder / f"{config.output.name}.h5", {"relaxation": found.seconds}
+
+        def save(answer: Answer) -> None:
+            provenance = io.collect(loaded.text, loaded.resolved, config.seed, stages)
+            io.write_run(path, answer.run(found, provenance), overwrite=True)
+
+        save(answer := self.known(found))
+        if found.verdict is Verdict.CONVERGED:
+            begun = time.perf_counter()
+            answer = self.answer(found, config)
+            stages[self.name] = time.perf_counter() - begun
+            save(answer)
+            self.show(path, answer)
+        announce(path, draw(path, folder, config.output))
+        check(found.verdict, reason=found.reason)
+        return 0
+
+    def again(self, found: Relaxation, config: Any) -> Answer:
+        """Return the answer once more, as far as it was given: a refusal leaves what is known without it."""
+        try:
+            return self.answer(found, config) if found.verdict is Verdict.CONVERGED else self.known(found)
+        except NumericalError:
+            return self.known(found)
 
 
 def deformed_problem(sections: StateSections) -> Problem:

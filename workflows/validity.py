@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
-from mdsens import io
-from mdsens.config import OutputOptions, Section, load
+from mdsens.config import OutputOptions, Section
 from mdsens.energy import State
 from mdsens.energy.paths import PRESSURE, Selection, select
 from mdsens.errors import UserError
 from mdsens.relaxation import Relaxation
 from mdsens.response import linear_response
-from mdsens.results import check
 from mdsens.sensitivity import position_sensitivity
 from mdsens.validity import (
     Comparison,
@@ -28,9 +27,8 @@ from mdsens.validity import (
     predict,
     steps_around,
 )
-from workflows.output import announce, draw, prepare_output
 from workflows.progress import counting_progress
-from workflows.state import Answer, StateSections, deformed_problem, nothing_asked, relaxed
+from workflows.state import Answer, StateSections, Workflow, nothing_asked
 
 
 class ValidityOptions(Section):
@@ -52,26 +50,6 @@ class Config(StateSections):
 
     validity: ValidityOptions
     output: OutputOptions = OutputOptions(name="validity")
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Relax, predict, step, save, draw, print."""
-    loaded = load(arguments.config, schema=Config, overrides=arguments.overrides)
-    config = loaded.config
-    folder = prepare_output(arguments.output)
-    problem = deformed_problem(config)
-    unrelaxed = State.unlisted(problem.configuration, problem.potential)
-    chosen(unrelaxed, config)
-    found = relaxed(problem, config)
-    check(found.verdict, reason=found.reason)
-    stepped = step_along(found, config)
-    provenance = io.collect(loaded.text, loaded.resolved, config.seed, {"relaxation": found.seconds})
-    path = folder / f"{config.output.name}.h5"
-    whole = nothing_asked(found, {"validity": tables(*stepped)}).run(found, provenance)
-    io.write_run(path, whole, overwrite=True)
-    print_table(*stepped)
-    announce(path, draw(path, folder, config.output))
-    return 0
 
 
 def answer(found: Relaxation, config: Config) -> Answer:
@@ -126,6 +104,7 @@ def tables(
         "energy": np.array(prediction.energy),
         "slope": np.array(prediction.slope),
         "curvature": np.array(prediction.curvature),
+        "predicted_words": np.array([str(side) for side in sides]),
         "predicted_change": np.array([-sides[0].step, sides[1].step]),
         "observed_change": np.array([change.step for change in observed]),
         "observed_words": np.array([change.words for change in observed]),
@@ -140,22 +119,27 @@ def tables(
     }
 
 
-def print_table(prediction: Prediction, comparison: Comparison, observed: tuple[ObservedChange, ...]) -> None:
+def print_table(path: Path, answer: Answer) -> None:
     """Print the first changes and how good predictions are inside the radius."""
-    table = Table(title=f"first change of a contact along {prediction.path} = {prediction.value:.9g}")
+    found: dict[str, Any] = dict(answer.analyses["validity"])
+    table = Table(title=f"first change of a contact along {found['parameter']} = {float(found['value']):.9g}")
     for name in ("side", "predicted", "step", "observed", "step"):
         table.add_column(name, justify="right" if name == "step" else "left")
-    sides = (("down", -1, prediction.changes.down), ("up", 1, prediction.changes.up))
-    for (side, sign, change), seen in zip(sides, observed, strict=True):
-        table.add_row(side, str(change), f"{sign * change.step:.4g}", seen.words, f"{seen.step:.4g}")
+    names = ("predicted_words", "predicted_change", "observed_words", "observed_change")
+    for side, *row in zip(("down", "up"), *(found[name] for name in names), strict=True):
+        table.add_row(side, str(row[0]), f"{row[1]:.4g}", str(row[2]), f"{row[3]:.4g}")
     console = Console()
     console.print(table)
-    inside = comparison.same_contacts & np.isfinite(comparison.energy)
+    inside = found["same_contacts"] & np.isfinite(found["relaxed_energy"])
     if inside.any():
-        energy = np.abs(comparison.predicted_energy - comparison.energy)[inside].max()
-        moved = comparison.displacement[inside]
-        structure = (comparison.position_error[inside] / np.where(moved > 0, moved, 1.0)).max()
+        energy = np.abs(found["predicted_energy"] - found["relaxed_energy"])[inside].max()
+        moved = found["displacement"][inside]
+        structure = (found["position_error"][inside] / np.where(moved > 0, moved, 1.0)).max()
         console.print(
             f"while contacts stay: energy to second order within {energy:.1e}, "
             f"positions to first order within {100 * structure:.2g} % of their displacement"
         )
+
+
+WORKFLOW = Workflow("validity", Config, answer, look_up=chosen, show=print_table)
+run = WORKFLOW.run

@@ -4,9 +4,11 @@ Thin wrappers: everything numerical is done, and judged, in the rooms below, who
 (`found.relaxation`, `dx.record`). This is the one room that knows the packages `potentials` and `systems`, by name.
 """
 
-from mdsens.face.relaxed import Relaxed, relax
+from mdsens.face.many import Many, Tables
+from mdsens.face.relaxed import Relaxed
+from mdsens.face.relaxing import relax
 from mdsens.face.starts import read
 from mdsens.face.stored import Stored, load
 from mdsens.face.tables import Sensitivity, Table
 
-__all__ = ["Relaxed", "Sensitivity", "Stored", "Table", "load", "read", "relax"]
+__all__ = ["Many", "Relaxed", "Sensitivity", "Stored", "Table", "Tables", "load", "read", "relax"]

@@ -1,4 +1,4 @@
-"""`md.relax` and what it returns: a state that answers questions."""
+"""A relaxed state that answers questions: what `md.relax` returns."""
 
 from __future__ import annotations
 
@@ -11,19 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from mdsens.energy import Potential
 from mdsens.energy.paths import select
-from mdsens.errors import UserError
-from mdsens.face.starts import configuration_of, law_for
 from mdsens.face.stored import drawn
 from mdsens.face.tables import Sensitivity, Table
-from mdsens.given import is_number, shown
 from mdsens.io import Run, collect, no_sensitivity, read_run, to_atoms, write_run
 from mdsens.io.stored import StoredRun
 from mdsens.observables import Workbench, check_names, made
-from mdsens.pressure import relax_at_pressure
-from mdsens.relaxation import PressureSettings, Relaxation, RelaxationSettings
-from mdsens.relaxation import relax as relax_at_fixed_box
+from mdsens.relaxation import Relaxation
 from mdsens.response import LinearResponse, linear_response
 from mdsens.results import Verdict, check
 from mdsens.sensitivity import (
@@ -33,44 +27,6 @@ from mdsens.sensitivity import (
     position_sensitivity,
 )
 from mdsens.types import Configuration
-
-
-def relax(
-    atoms: Any,
-    law: Potential,
-    *,
-    pressure: float | None = None,
-    settings: RelaxationSettings | PressureSettings | None = None,
-) -> Relaxed:
-    """Return the energy minimum below a start.
-
-    Args:
-        atoms: A ``Configuration``, the path of a file, ASE's ``Atoms``, or a system such as
-            ``md.systems.bidisperse(n_particles=128)``.
-        law: The potential; its values may be given by names of species, ``{"A": 0.6, "B": 1.0}``.
-        pressure: Pressure at which the box is relaxed, too, units of energy per volume; None: the box stays.
-        settings: How to relax: ``RelaxationSettings``, at constant pressure ``PressureSettings``.
-
-    Returns:
-        The state, whatever became of it: its ``verdict`` says so. What asks for derivatives of a state that is no
-        minimum is refused with the reason.
-
-    Raises:
-        UserError: When an argument is of another kind, or the energy would be wrong in so small a cell.
-    """
-    configuration = configuration_of(atoms)
-    potential = law_for(law, configuration)
-    wanted = RelaxationSettings if pressure is None else PressureSettings
-    if settings is not None and not isinstance(settings, wanted):
-        raise UserError(f"settings are {shown(settings)}; they must be {wanted.__name__}(...).")
-    if pressure is None:
-        assert not isinstance(settings, PressureSettings)
-        return Relaxed(relax_at_fixed_box(potential, configuration, settings))
-    if not is_number(pressure) or not np.isfinite(pressure):
-        raise UserError(f"the pressure is {shown(pressure)}; it must be a finite number, units of energy per volume.")
-    assert not isinstance(settings, RelaxationSettings)
-    found = relax_at_pressure(potential, configuration, float(pressure), settings or PressureSettings())
-    return Relaxed(found)
 
 
 class Relaxed:

@@ -77,6 +77,8 @@ class Table:
         records: The plain records by name, each with its certificate.
     """
 
+    COLUMNS = ("observable", "value", "parameter", "parameter_value", "derivative", "error")
+
     def __init__(self, records: Sequence[ObservableSensitivity]) -> None:
         """Take the records."""
         self.records = {record.name: record for record in records}
@@ -102,16 +104,16 @@ class Table:
 
     def to_pandas(self) -> Any:
         """Return a DataFrame: a row per observable and parameter entry."""
-        columns = ["observable", "value", "parameter", "parameter_value", "derivative", "error"]
-        return _pandas().DataFrame([list(row) for row in self._numbers()], columns=columns)
+        return frame(self.COLUMNS, list(self.rows()))
 
-    def _numbers(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[Row]:
+        """Yield what stands in every row: ``COLUMNS``."""
         for name, record in self.records.items():
             rows = zip(record.paths, record.parameter_values, record.values, record.certificate.error, strict=True)
             yield from ((name, record.value, *map(_plain, row)) for row in rows)
 
     def _rows(self) -> Iterator[Row]:
-        for name, value, path, _, slope, error in self._numbers():
+        for name, value, path, _, slope, error in self.rows():
             assert isinstance(slope, float)
             assert isinstance(error, float)
             known = f"{slope:.6g}" if abs(slope) > error else "0 within its error"
@@ -143,6 +145,15 @@ def as_html(head: Row, rows: Sequence[Row]) -> str:
     body = "".join(line(row, "td") for row in rows[:_SHOWN])
     more = f"<p>... and {len(rows) - _SHOWN} more</p>" if len(rows) > _SHOWN else ""
     return f"<table>{line(head, 'th')}{body}</table>{more}"
+
+
+def frame(columns: Sequence[str], rows: Sequence[Row]) -> Any:
+    """Return a DataFrame.
+
+    Raises:
+        UserError: When pandas is missing.
+    """
+    return _pandas().DataFrame([list(row) for row in rows], columns=list(columns))
 
 
 def _plain(cell: object) -> object:

@@ -127,6 +127,46 @@ def test_at_constant_pressure_the_box_answers_too(atoms, law, tmp_path):
     assert "boxes" in repr(at)
 
 
+@pytest.fixture(scope="module")
+def many(law):
+    starts = [md.systems.bidisperse(n_particles=32, seed=seed) for seed in range(8)]
+    return md.relax([*starts, md.systems.bidisperse(n_particles=32, packing_fraction=0.3)], law)
+
+
+def test_a_list_of_systems_answers_as_each_of_them(many, law):
+    assert len(many) == 9
+    assert many.verdicts[-1] is Verdict.UNJAMMED
+    assert many.converged[:8].all()
+    alone = [md.relax(one.configuration, law) for one in many[:2]]
+    np.testing.assert_allclose([one.energy for one in alone], many.energy[:2], rtol=1e-12)
+    tables = many.observables(["energy", "pressure"], PATH)
+    for k, one in enumerate(alone):
+        table = one.observables(["energy", "pressure"], PATH)
+        for name in table.names:
+            np.testing.assert_allclose(tables.derivatives(name)[k], table[name].values, rtol=1e-8)
+            np.testing.assert_allclose(tables.values(name)[k], table[name].value, rtol=1e-8)
+        np.testing.assert_allclose(many.sensitivity(PATH)[k].values, one.sensitivity(PATH).values, atol=1e-8)
+    assert tables[8] is None
+    assert np.isnan(tables.values("energy")[8])
+    assert np.isnan(tables.derivatives("energy")[8]).all()
+
+
+def test_many_systems_are_printed_and_saved(many, tmp_path):
+    assert repr(many).splitlines()[0] == "9 systems: 8 converged, 1 unjammed"
+    assert "8 of 9 systems answer" in repr(many.observables("energy", PATH))
+    paths = many[:2].save(tmp_path)
+    assert [path.name for path in paths] == ["0.h5", "1.h5"]
+    np.testing.assert_array_equal(md.load(paths[1]).configuration.position, many[1].position)
+
+
+def test_a_list_says_which_system_is_wrong(law):
+    start = md.systems.bidisperse(n_particles=32)
+    with pytest.raises(UserError, match="system 1: atoms are given as 3"):
+        md.relax([start, 3], law)
+    with pytest.raises(UserError, match="3 laws are given for 2 systems"):
+        md.relax([start, start], [law] * 3)
+
+
 def test_values_by_names_of_species_take_the_order_of_the_system():
     soft = md.potentials.SoftSphere
     by_species = soft({"B": 1.0, "A": 0.6}).for_species(("A", "B"))
