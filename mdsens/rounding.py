@@ -8,18 +8,13 @@ against the parameters: only their ratios matter to a crystal.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import equinox as eqx
 import jax
 import numpy as np
 
-from mdsens.energy.parameters import Parameters
-
 UNIT = float(np.finfo(float).eps)
 _Either = TypeVar("_Either", np.ndarray, jax.Array)
-_OFTEN = 0.35  # of that: what rounding to the nearest number, half a unit at most, stays below in most cases
 
 
 def position_rounding(position: _Either) -> _Either:
@@ -30,15 +25,3 @@ def position_rounding(position: _Either) -> _Either:
 @functools.lru_cache(maxsize=8)
 def _unit_with_signs(shape: tuple[int, ...]) -> np.ndarray:
     return UNIT * np.random.default_rng(0).choice([-1.0, 1.0], size=shape)
-
-
-def rounded_parameters(parameters: Parameters, times: float) -> Parameters:
-    """Return parameters smaller and a box larger by so many times the rounding of a number, the pressure as it is."""
-
-    def times_factor(factor: float) -> Callable[[Any], Any]:
-        return lambda leaf: leaf * factor if eqx.is_inexact_array(leaf) else leaf
-
-    smaller = jax.tree.map(times_factor(1.0 - _OFTEN * times * UNIT), parameters.potential)
-    larger = times_factor(1.0 + _OFTEN * times * UNIT)
-    box, anchors = (jax.tree.map(larger, part) for part in (parameters.box, parameters.anchors))
-    return Parameters(smaller, box, anchors, parameters.pressure)

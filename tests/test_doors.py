@@ -109,6 +109,44 @@ def test_no_function_forwards_or_ignores_arbitrary_keywords(path: Path) -> None:
     assert not list(careless_keywords(ast.parse(path.read_text())))
 
 
+# The rooms of the engine, floor by floor: each imports from floors below its own only. Nothing else says who may.
+FLOORS = (
+    ("errors", "given", "jax_md", "names", "rounding", "units"),
+    ("config", "linear", "results", "types"),
+    ("implicit", "neighbors"),
+    ("energy",),
+    ("hessian",),
+    ("contacts",),
+    ("relaxation",),
+    ("response",),
+    ("pressure", "sensitivity"),
+    ("batch", "fitting", "io", "observables", "validity"),
+    ("equilibrium", "plotting", "sweep", "verification"),
+    ("face", "jamming"),
+)
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[1] if within(module, "mdsens") and "." in module else ""
+
+
+@pytest.mark.parametrize("room", FLOOR_OF)
+def test_a_room_of_the_engine_stands_on_lower_floors_only(room: str) -> None:
+    place = ROOT / "mdsens" / room
+    files = sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
+    used = {room_of(module) for path in files for module in imports_of(path)} & FLOOR_OF.keys() - {room}
+    above = {other for other in used if FLOOR_OF[other] >= FLOOR_OF[room]}
+    assert not above, f"{room} is on floor {FLOOR_OF[room]} and imports {sorted(above)}"
+
+
+def test_every_room_has_its_floor() -> None:
+    places = [path for path in (ROOT / "mdsens").iterdir() if path.name not in ("__init__.py", "__pycache__")]
+    assert {path.stem for path in places} == FLOOR_OF.keys()
+    assert len(FLOORS) <= 12
+    assert sum(path.suffix == ".py" for path in places) + 1 <= 8
+
+
 def test_implicit_knows_no_physics() -> None:
     allowed = ("mdsens.implicit", "mdsens.errors", "mdsens.linear")  # a factor is linear algebra, no physics
     files = [path for path in SOURCES if name(path).startswith("mdsens/implicit")]

@@ -20,10 +20,10 @@ from mdsens.config import OutputOptions, Section, distinct, load
 from mdsens.energy import State
 from mdsens.energy.paths import entries, select
 from mdsens.errors import NumericalError, UserError
+from mdsens.jamming.experiment import start_member, start_state, sweep_member, sweep_state
 from mdsens.relaxation import Relaxation
 from mdsens.results import Verdict
 from mdsens.sweep import Record, note_manifest, run_members, stored_members
-from mdsens.sweep.experiment import start_member, start_state, sweep_member, sweep_state
 from mdsens.sweep.tables import iterate_arrays, judged, recorded_steps, stacked, sweep_arrays
 from workflows.checks import Check
 from workflows.output import announce, draw, prepare_output

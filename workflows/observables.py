@@ -11,9 +11,9 @@ from rich.table import Table
 
 from mdsens import io
 from mdsens.config import Names, OutputOptions, Section
+from mdsens.contacts import Network
 from mdsens.energy import PairPotential, State
 from mdsens.energy.paths import select
-from mdsens.neighbors.backbone import Network
 from mdsens.observables import (
     Independence,
     Workbench,

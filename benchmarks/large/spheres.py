@@ -21,8 +21,7 @@ from mdsens.hessian.derivatives import mixed
 from mdsens.relaxation import relax
 from mdsens.response import LinearResponse, linear_response
 from mdsens.results import check
-from mdsens.sensitivity import position_sensitivity
-from mdsens.sensitivity.core import forward
+from mdsens.sensitivity import forward, position_sensitivity
 from workflows.rows import Row
 
 REPEATS = 3

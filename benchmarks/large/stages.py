@@ -13,8 +13,7 @@ from mdsens.hessian import factorise, hessian
 from mdsens.observables import pressure
 from mdsens.relaxation import Relaxation
 from mdsens.response import linear_response
-from mdsens.sensitivity import gradient, position_sensitivity
-from mdsens.sensitivity.core import forward
+from mdsens.sensitivity import forward, gradient, position_sensitivity
 
 
 def bare(relaxation: Relaxation) -> Relaxation:

@@ -32,8 +32,8 @@ from mdsens.batch.kernels import (
 )
 from mdsens.batch.lapack import cholesky_factor, cholesky_solve
 from mdsens.batch.stack import Stack, positions
+from mdsens.contacts import TOUCH
 from mdsens.linear import SHIFT
-from mdsens.neighbors.backbone import TOUCH
 from mdsens.types import Components, PeriodicBox
 
 MOST_STEPS = 8

@@ -32,7 +32,6 @@ from mdsens.neighbors import PairList
 from mdsens.response.linear import WORST_RESIDUAL, is_loaded
 from mdsens.results import Verdict
 from mdsens.rounding import UNIT, position_rounding
-from mdsens.sensitivity.core import rounded
 from mdsens.sensitivity.derivatives import (
     Observable,
     adjoint_residual_drift,
@@ -40,6 +39,7 @@ from mdsens.sensitivity.derivatives import (
     observable_slopes,
     pulled_parameters,
 )
+from mdsens.sensitivity.observables import rounded
 from mdsens.sensitivity.records import relative
 from mdsens.types import Box, Scalar
 

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from scipy.optimize import lsq_linear
 
+from mdsens.contacts import contact_network
 from mdsens.energy import PairPotential
 from mdsens.errors import NumericalError
 from mdsens.fitting.identify import Identified, identify
 from mdsens.fitting.records import Fit, FitSettings, Iteration, Outcome
 from mdsens.fitting.target import Candidate, Linearised, Target, linearised, linearised_at_target, relaxed_at
-from mdsens.neighbors.backbone import contact_network
 from mdsens.results import Verdict
 
 _FIRST_DAMPING, _MOST_DAMPING, _LEAST_DAMPING = 1e-3, 1e4, 1e-6

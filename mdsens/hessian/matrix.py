@@ -26,6 +26,7 @@ from mdsens.energy.parameters import at_pairs
 from mdsens.energy.strain import Components, deformed, n_strains
 from mdsens.errors import UserError
 from mdsens.hessian.any_energy import MOST_ENTRIES, coloured_hessian, hessian_products, is_assembled, unknowns_of
+from mdsens.hessian.krylov import block_krylov
 from mdsens.hessian.matrix_free import matrix_free
 from mdsens.linear import (
     Factor,
@@ -40,7 +41,6 @@ from mdsens.linear import (
     whole,
 )
 from mdsens.linear.base import TooLargeError
-from mdsens.linear.krylov import block_krylov
 from mdsens.neighbors import pair_components
 from mdsens.types import Scalar
 

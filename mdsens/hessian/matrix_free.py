@@ -18,8 +18,8 @@ from jaxtyping import Array, Float, Int
 from mdsens.energy import State
 from mdsens.errors import NumericalError
 from mdsens.hessian.any_energy import hessian_products, unknowns_of
+from mdsens.hessian.krylov import minimum_residual
 from mdsens.linear import Factor
-from mdsens.linear.krylov import minimum_residual
 
 _SIGN = 1e-7  # of the norm: a negative eigenvalue closer to zero is not told from zero
 _LANCZOS = 40  # vectors kept by a Lanczos iteration

@@ -1,4 +1,4 @@
-"""Packings followed through pressures, and the exponents with which they lose their rigidity."""
+"""Studies of packings: followed through pressures to their exponents, and the experiment of Blondel et al."""
 
 from mdsens.jamming.exponents import PowerLaw, fit_power_law
 from mdsens.jamming.following import check_way, followed, followed_again

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from mdsens.contacts import Network
 from mdsens.energy import PairPotential, State
 from mdsens.errors import UserError
 from mdsens.neighbors import PairList, pair_distances
-from mdsens.neighbors.backbone import Network
 from mdsens.observables.smooth import check_switch, longest_length, pairs_within, scaled_distances, switch
 from mdsens.types import Scalar
 

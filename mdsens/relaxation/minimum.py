@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mdsens.contacts import Network, contact_network, with_contacts
 from mdsens.energy import (
     PairPotential,
     Potential,
@@ -30,7 +31,6 @@ from mdsens.hessian import factorise
 from mdsens.hessian.any_energy import unknowns_of
 from mdsens.linear import Factor
 from mdsens.neighbors import SMALL, spatial_order
-from mdsens.neighbors.backbone import Network, contact_network, with_contacts
 from mdsens.relaxation.approach import is_far_from_rest, milder
 from mdsens.relaxation.descent import Reach, find_pairs, fitting_grid
 from mdsens.relaxation.masses import force_rounding

@@ -12,12 +12,12 @@ import numpy as np
 from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Bool, Float
 
+from mdsens.contacts import Network, contact_network
 from mdsens.energy import PairPotential, State, energy, free_forces, max_force
 from mdsens.errors import NumericalError
 from mdsens.hessian import SMALL, LinearSolver, dense_hessian, factorise
 from mdsens.hessian.any_energy import unknowns_of
 from mdsens.linear import SHIFT, Factor
-from mdsens.neighbors.backbone import Network, contact_network
 from mdsens.types import Position, Scalar
 
 _LONGER = 6.0  # of the longest step: where steps are shortened, half of all the way that a particle may go

@@ -9,13 +9,13 @@ from typing import get_args
 
 import numpy as np
 
+from mdsens.contacts import Network
 from mdsens.energy import State
 from mdsens.errors import UserError
 from mdsens.given import is_number, shown
 from mdsens.hessian import LinearSolver
 from mdsens.linear import Factor
 from mdsens.neighbors import SMALL
-from mdsens.neighbors.backbone import Network
 from mdsens.relaxation.conjugate_gradient import ConjugateGradient
 from mdsens.relaxation.fire import Fire
 from mdsens.relaxation.freedom import BoxKind

@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mdsens.contacts import Network, changes_within, contact_network, is_kinked, with_contacts
 from mdsens.energy import PairPotential, State, free_forces, max_force
 from mdsens.errors import NumericalError
 from mdsens.hessian import LinearSolver, factorise
 from mdsens.hessian.any_energy import unknowns_of
 from mdsens.linear import Factor
-from mdsens.neighbors.backbone import Network, changes_within, contact_network, is_kinked, with_contacts
 from mdsens.relaxation import Relaxation
 from mdsens.response.border import Border
 from mdsens.response.bordered import bordered, refuse_soft_box

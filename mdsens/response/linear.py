@@ -18,6 +18,7 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Array
 
+from mdsens.contacts import Network
 from mdsens.energy import PairPotential, State, free_forces
 from mdsens.energy.parameters import Parameters
 from mdsens.energy.paths import Selection
@@ -32,7 +33,6 @@ from mdsens.hessian.derivatives import (
 )
 from mdsens.hessian.mixed import mixed_matrix, sparse_drifts
 from mdsens.linear import ZERO, Factor, Spectrum
-from mdsens.neighbors.backbone import Network
 from mdsens.response.border import Border
 from mdsens.response.null_space import ZeroModes, project_out
 from mdsens.rounding import UNIT, position_rounding

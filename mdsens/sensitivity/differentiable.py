@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, PyTree
 
+from mdsens.contacts import least_overlaps
 from mdsens.energy import PairPotential, Potential, State, gradient_at, max_reach
 from mdsens.energy.parameters import Parameters
 from mdsens.errors import UserError
 from mdsens.given import is_concrete
 from mdsens.implicit import DenseCholesky, NullSpace, root
 from mdsens.neighbors import every_pair, layers_within, pair_distances
-from mdsens.neighbors.backbone import least_overlaps
 from mdsens.relaxation import RelaxationSettings, relax
 from mdsens.results import Verdict, check
 from mdsens.types import Configuration, FreeBox, Position, replaced
@@ -141,7 +141,7 @@ def relaxed_position(
 def backbone(state: State) -> tuple[Bool[Array, " n"], Bool[Array, " m"]]:
     """Return who belongs to the backbone, shape (n,), and which listed pairs are its contacts, shape (m,), inside jit.
 
-    The rule of ``mdsens.neighbors.backbone.contact_network``; for an ``EnergyFunction`` everybody belongs.
+    The rule of ``mdsens.contacts.contact_network``; for an ``EnergyFunction`` everybody belongs.
     """
     n, pairs, potential = state.configuration.n_particles, state.pairs, state.potential
     everybody = jnp.ones(n, bool)

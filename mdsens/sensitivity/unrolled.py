@@ -21,7 +21,7 @@ from mdsens.errors import NumericalError
 from mdsens.relaxation import Fire
 from mdsens.relaxation.descent import SEGMENT, Reach, advance, find_pairs, fitting_grid, start
 from mdsens.response import response_at
-from mdsens.sensitivity.core import forward
+from mdsens.sensitivity.positions import forward
 from mdsens.types import Configuration
 
 

@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from mdsens.contacts import TOUCH, Network
 from mdsens.energy import PairPotential, State
 from mdsens.energy.parameters import Parameters
 from mdsens.neighbors import pair_distances
-from mdsens.neighbors.backbone import TOUCH, Network
 from mdsens.types import Position
 
 

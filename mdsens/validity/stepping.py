@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from mdsens.contacts import Network
 from mdsens.energy.parameters import Parameters
 from mdsens.energy.strain import periodic_box
 from mdsens.errors import UserError
-from mdsens.neighbors.backbone import Network
 from mdsens.pressure import rerelaxed
 from mdsens.relaxation import Relaxation
 from mdsens.results import Verdict

@@ -6,11 +6,11 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from mdsens.contacts import Network
 from mdsens.energy import State, energy_at
 from mdsens.energy.parameters import Parameters
 from mdsens.hessian.any_energy import unknowns_of
 from mdsens.hessian.derivatives import carried, mixed
-from mdsens.neighbors.backbone import Network
 
 
 def dense_reference(state: State, network: Network, tangents: Parameters) -> Float[np.ndarray, "k n d"]:

@@ -9,11 +9,11 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
+from mdsens.contacts import Network
 from mdsens.energy import PairPotential, State
 from mdsens.energy.paths import PRESSURE, Selection
 from mdsens.energy.strain import periodic_box
 from mdsens.hessian.derivatives import joint_drift
-from mdsens.neighbors.backbone import Network
 from mdsens.pressure import rerelaxed
 from mdsens.relaxation import Relaxation
 from mdsens.response import LinearResponse

@@ -14,8 +14,7 @@ from mdsens.energy.parameters import flattened
 from mdsens.energy.paths import Selection, scaling_direction
 from mdsens.energy.strain import periodic_box
 from mdsens.response import LinearResponse
-from mdsens.sensitivity import forward, position_sensitivity
-from mdsens.sensitivity.core import observable_sensitivity
+from mdsens.sensitivity import forward, observable_sensitivity, position_sensitivity
 from mdsens.types import replaced
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from mdsens.batch import BatchSettings, member, relax_batch, stack_arrays, stack_systems
+from mdsens.contacts import contact_network
 from mdsens.energy import energy, forces, max_force
 from mdsens.errors import UserError
-from mdsens.neighbors.backbone import contact_network
 from mdsens.relaxation import relax
 from mdsens.results import Verdict
 from mdsens.types import PeriodicBox

@@ -10,8 +10,8 @@ from mdsens.energy.paths import select
 from mdsens.errors import NumericalError, UserError
 from mdsens.hessian import factorise, hessian, pair_blocks
 from mdsens.hessian import matrix as hessian_module
+from mdsens.hessian.krylov import BlockKrylov, block_krylov
 from mdsens.linear import PairBlocks, SupernodalFactor, assemble, pardiso, upper_triangle
-from mdsens.linear.krylov import BlockKrylov, block_krylov
 from mdsens.relaxation import RelaxationSettings, relax
 from mdsens.response import linear_response
 from mdsens.results import check

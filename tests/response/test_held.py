@@ -15,8 +15,7 @@ from mdsens.pressure import relax_at_pressure, rerelaxed
 from mdsens.relaxation import PressureSettings, relax
 from mdsens.response import linear_response
 from mdsens.results import Verdict
-from mdsens.sensitivity import gradient, position_sensitivity
-from mdsens.sensitivity.core import observable_sensitivities
+from mdsens.sensitivity import gradient, observable_sensitivities, position_sensitivity
 from mdsens.sensitivity.differentiable import relaxed_position
 from mdsens.types import Configuration, FreeBox, PeriodicBox, replaced
 from mdsens.verification import compare_with_differences, dense_reference, scale_identities

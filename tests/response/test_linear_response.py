@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mdsens.contacts import changes_within
 from mdsens.energy import energy_at
 from mdsens.energy.foreign import EnergyFunction
 from mdsens.errors import NumericalError
 from mdsens.neighbors import pair_distances
-from mdsens.neighbors.backbone import changes_within
 from mdsens.relaxation import RelaxationSettings, relax
 from mdsens.response import known_zero_modes, linear_response, response_at
 from mdsens.results import Verdict, check

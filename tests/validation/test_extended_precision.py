@@ -17,8 +17,7 @@ from mdsens.energy.paths import select
 from mdsens.relaxation import relax
 from mdsens.response import linear_response
 from mdsens.results import Verdict
-from mdsens.sensitivity import position_sensitivity
-from mdsens.sensitivity.core import observable_sensitivities
+from mdsens.sensitivity import observable_sensitivities, position_sensitivity
 from potentials.soft_sphere import SoftSphere
 from systems import bidisperse
 

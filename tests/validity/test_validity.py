@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mdsens.contacts import Network
 from mdsens.energy.paths import select
 from mdsens.errors import UserError
-from mdsens.neighbors.backbone import Network
 from mdsens.pressure import relax_at_pressure
 from mdsens.relaxation import PressureSettings, RelaxationSettings, relax
 from mdsens.response import linear_response

@@ -8,8 +8,7 @@ from mdsens.energy import energy, pressure
 from mdsens.energy.paths import select
 from mdsens.pressure import rerelaxed
 from mdsens.results import Verdict
-from mdsens.sensitivity import position_sensitivity
-from mdsens.sensitivity.core import observable_sensitivity
+from mdsens.sensitivity import observable_sensitivity, position_sensitivity
 from mdsens.verification import (
     compare_with_differences,
     dense_reference,

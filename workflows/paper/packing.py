@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mdsens.contacts import contact_network
 from mdsens.energy import State, max_reach
 from mdsens.energy.paths import Selection, select
 from mdsens.errors import NumericalError
 from mdsens.neighbors import neighbor_pairs
-from mdsens.neighbors.backbone import contact_network
 from mdsens.relaxation import Relaxation, relax
 from mdsens.response import linear_response, response_at
 from mdsens.results import check

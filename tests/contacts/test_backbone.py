@@ -4,11 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mdsens.contacts import contact_network
 from mdsens.energy import State, Sum, max_reach
 from mdsens.energy.foreign import EnergyFunction
 from mdsens.energy.parameters import PerPair, PerParticle, PerSpecies
 from mdsens.neighbors import neighbor_pairs
-from mdsens.neighbors.backbone import contact_network
 from mdsens.types import Configuration, FreeBox, PeriodicBox
 from potentials.soft_sphere import SoftSphere
 from systems import bidisperse

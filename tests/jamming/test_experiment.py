@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from mdsens.jamming.experiment import start_member, sweep_member
 from mdsens.relaxation import RelaxationSettings, relax
 from mdsens.results import check
-from mdsens.sweep.experiment import start_member, sweep_member
 from potentials import soft_sphere
 from systems import bidisperse
 

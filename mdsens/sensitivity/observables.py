@@ -1,24 +1,15 @@
-r"""Derivatives of relaxed states and of observables in the parameters, each with its certificate.
+r"""Derivatives of observables of relaxed states in the parameters, forward or adjoint, each with its certificate.
 
-With q = (positions, free strains of the box, if any) and W = U, or the enthalpy U + P V where the box relaxes,
-:math:`W_q = 0` in a relaxed state for every p, so
-
-.. math:: K\,\frac{dq}{dp} = -W_{qp}\ \text{(forward)}, \qquad
-          K\lambda = O_q,\quad \frac{dO}{dp} = O_p - \lambda\cdot W_{qp}\ \text{(adjoint)}.
-
-Forward costs one solve per parameter, adjoint one per observable; one factor serves both. At constant pressure the
-pressure is a parameter like any other; so are those components of the box that are not free.
-
-References:
-    M. Blondel et al., Efficient and Modular Implicit Differentiation, NeurIPS 2022, arXiv:2105.15183.
+See ``mdsens.sensitivity.positions`` for the equations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse.linalg as spla
@@ -27,110 +18,36 @@ from jaxtyping import Array
 from mdsens.energy import State
 from mdsens.energy.parameters import Parameters, flattened
 from mdsens.energy.paths import Selection, select
-from mdsens.energy.strain import enthalpy_gradient, n_strains, periodic_box, stress_deviation
-from mdsens.errors import NumericalError, UserError
+from mdsens.energy.strain import n_strains
+from mdsens.errors import NumericalError
 from mdsens.hessian import directional_row_sum
-from mdsens.hessian.derivatives import NEARBY, carried, mixed, mixed_slopes, nearby, products
+from mdsens.hessian.derivatives import NEARBY, mixed_slopes, nearby, products
 from mdsens.hessian.mixed import mixed_matrix
-from mdsens.response import Forward, LinearResponse
-from mdsens.response.linear import accepted, border_drift_norms, chunks, has_sparse_slopes, norms, refuse_loaded
-from mdsens.rounding import UNIT, rounded_parameters
+from mdsens.response import LinearResponse
+from mdsens.response.linear import border_drift_norms, chunks, has_sparse_slopes, norms
+from mdsens.rounding import UNIT
 from mdsens.sensitivity.derivatives import (
     Observable,
     adjoint_slope,
     for_each,
     observable_slopes,
     pulled_parameters,
-    volume_slopes,
 )
-from mdsens.sensitivity.records import (
-    BoxResponse,
-    Certificate,
-    ObservableSensitivity,
-    PositionSensitivity,
-    relative,
+from mdsens.sensitivity.positions import (
+    Step,
+    certificate_of,
+    check_selection,
+    directions_of,
+    newton_step,
+    position_sensitivity,
+    refuse_loaded_directions,
+    solved,
 )
-from mdsens.types import PeriodicBox, Position, Scalar
+from mdsens.sensitivity.records import ObservableSensitivity, PositionSensitivity
+from mdsens.types import Position, Scalar
 
 Pair = tuple[np.ndarray, np.ndarray]
-Step = tuple[Array, Array]  # of positions, shape (n, d), and of the free strains, shape (s,)
-
-
-def position_sensitivity(response: LinearResponse, selection: Selection) -> PositionSensitivity:
-    """Return dx/dp for every selected entry, from one factor.
-
-    Args:
-        response: The factored Hessian of the relaxed state.
-        selection: Parameter entries, from ``mdsens.energy.paths.select``.
-
-    Returns:
-        dx/dp in the gauge of minimum norm (backbone mean zero unless particles are held, rattlers zero) with its
-        certificate, whose errors are relative to what free particles do.
-
-    Raises:
-        UserError: When the selection was made for a box that does something else.
-        NumericalError: When a linear solve misses a relative residual of 1e-6.
-    """
-    _check_selection(response, selection)
-    found = response.forward(selection)
-    refuse_loaded(found.load, found.slope, found.slope_drift, f"one of {', '.join(selection.paths[:3])}")
-    residual = accepted(found.residual)
-    if not np.isfinite(found.change).all():
-        raise NumericalError(
-            "the error of dx/dp cannot be estimated: second derivatives of the energy are not finite near this state."
-        )
-    followed = response.border.followed(found.values, found.components, np.asarray(response.state.position))
-    size = norms(followed)
-    certificate = _certificate(response, residual, found.change + UNIT * size, found.bound, size)
-    values, box = followed + carried_along(response.state, selection), _box_response(response, selection, found)
-    return PositionSensitivity(selection.paths, selection.values, selection.units, values, certificate, box)
-
-
-def _check_selection(response: LinearResponse, selection: Selection) -> None:
-    if (selection.parameters.pressure is None) is not (response.state.barostat is None):
-        kinds = ["fixed box", "constant pressure"]
-        made, now = kinds if selection.parameters.pressure is None else kinds[::-1]
-        raise UserError(
-            f"the parameters were chosen at {made}, and the response is one at {now}: select(response.state, names)."
-        )
-
-
-def _box_response(response: LinearResponse, selection: Selection, found: Forward) -> BoxResponse | None:
-    if response.state.barostat is None:
-        return None
-    box, given = periodic_box(response.state), selection.tangents.box
-    assert isinstance(given, PeriodicBox)
-    strains = response.border.strain(found.components)
-    own, volume = np.asarray(volume_slopes(response.state, selection.tangents)), float(box.volume)
-    return BoxResponse(
-        displacements=found.values,
-        components=found.components,
-        strains=strains,
-        rates=strains @ np.asarray(box.matrix) + np.asarray(given.matrix),
-        volumes=volume * np.trace(strains, axis1=1, axis2=2) + own,
-    )
-
-
-def carried_along(state: State, selection: Selection) -> np.ndarray | float:
-    """Return how held particles move along every entry, shape (k, n, d); 0 where none is held."""
-    if state.configuration.held is None:
-        return 0.0
-    parts = [np.asarray(carried(state, selection.part(rows).tangents)) for rows in chunks(len(selection.paths))]
-    return np.concatenate(parts)
-
-
-def forward(response: LinearResponse, tangents: Parameters) -> np.ndarray:
-    """Return dx/dp along directions dp (leading axis of every leaf), shape (k, n, d), without a certificate.
-
-    Raises:
-        NumericalError: When a linear solve misses a relative residual of 1e-6, or a direction loads a soft mode that
-            counts as floppy.
-    """
-    _refuse_loaded(response, [(tangents, "one of the directions")])
-    slopes, loads = (-np.asarray(part) for part in mixed_slopes(response.state, tangents))
-    moved, components, _ = _solved(response, slopes, loads)
-    found = response.border.followed(moved, components, np.asarray(response.state.position))
-    return found if response.state.configuration.held is None else found + np.asarray(carried(response.state, tangents))
+_OFTEN = 0.35  # of a unit: what rounding to the nearest number, half a unit at most, stays below in most cases
 
 
 def observable_sensitivity(
@@ -165,13 +82,13 @@ def observable_sensitivities(
     Raises:
         NumericalError: When a linear solve misses its residual or a derivative is not finite.
     """
-    _check_selection(response, selection)
+    check_selection(response, selection)
     at_hand = positions is not None and positions.paths == selection.paths
     if not at_hand and len(observables) > len(selection.paths):
         positions, at_hand = position_sensitivity(response, selection), True
     step = newton_step(response)
     if not at_hand:
-        _refuse_loaded(response, _entries(selection))
+        refuse_loaded_directions(response, directions_of(selection))
     if at_hand and positions is not None:
         return _forward(response, observables, selection, positions, step)
     return _adjoint(response, observables, selection, step)
@@ -180,35 +97,15 @@ def observable_sensitivities(
 def gradient(response: LinearResponse, observable: Observable) -> Parameters:
     """Return dO/dp for *all* parameters by one adjoint solve, shaped like the parameters."""
     state = response.state
-    _refuse_loaded(response, _entries(select(state)))
+    refuse_loaded_directions(response, directions_of(select(state)))
     _, by_position, by_strain, _ = observable_slopes(observable, state, jnp.zeros(n_strains(state)))
-    fields, loads, _ = _solved(response, np.asarray(by_position)[None], np.asarray(by_strain)[None])
+    fields, loads, _ = solved(response, np.asarray(by_position)[None], np.asarray(by_strain)[None])
     return adjoint_slope(observable, state, jnp.asarray(fields[0]), jnp.asarray(loads[0]))
 
 
 def pull_back(response: LinearResponse, cotangent: np.ndarray) -> Parameters:
     """Return the adjoint derivative of <cotangent, x*(p)>, shaped like the parameters; cotangent has shape (n, d)."""
     return gradient(response, _Weighted(jnp.asarray(cotangent)))
-
-
-def _entries(selection: Selection) -> Iterator[tuple[Parameters, str]]:
-    """Yield the directions of a selection a few at a time, with what to call them."""
-    for rows in chunks(len(selection.paths)):
-        yield selection.part(rows).tangents, f"one of {', '.join(selection.paths[rows][:3])}"
-
-
-def _refuse_loaded(response: LinearResponse, directions: Iterable[tuple[Parameters, str]]) -> None:
-    """Refuse directions that load a mode which was taken for a floppy one: a solve does not see them.
-
-    Raises:
-        NumericalError: When there is one.
-    """
-    if not response.zero_modes.floppy:
-        return
-    there, fraction = nearby(response.state, newton_step(response)[0])
-    for tangents, what in directions:
-        slopes, moved = (np.asarray(mixed(state, tangents)) for state in (response.state, there))
-        refuse_loaded(response.load(slopes), norms(slopes), norms(moved - slopes) / fraction, what)
 
 
 class _Weighted(eqx.Module):
@@ -218,13 +115,6 @@ class _Weighted(eqx.Module):
 
     def __call__(self, state: State) -> Scalar:
         return jnp.vdot(self.weights, state.position)
-
-
-def newton_step(response: LinearResponse) -> Step:
-    r"""Return the step :math:`-K^{+} W_q` that is left to the minimum: positions, (n, d), and free strains, (s,)."""
-    force, push = (-np.asarray(part)[None] for part in enthalpy_gradient(response.state))
-    moved, components, _ = response.solve_joint(force, push)
-    return jnp.asarray(moved[0]), jnp.asarray(components[0])
 
 
 class _Slopes(NamedTuple):
@@ -297,7 +187,7 @@ def _adjoint(
 ) -> tuple[ObservableSensitivity, ...]:
     here, there, blurred = _three_slopes(response, tuple(observables.values()), step)
     slopes = np.stack([finite_slope(name, part[1]) for name, part in zip(observables, here.found, strict=True)])
-    fields, loads, residuals = _solved(response, slopes, here.stacked(2))
+    fields, loads, residuals = solved(response, slopes, here.stacked(2))
     # O_q - K lambda, what the solve left of it and its change along the step, lambda held, moves the adjoint
     left, ends = (
         [
@@ -343,6 +233,16 @@ def _wobbles(response: LinearResponse, selection: Selection, step: Step, adjoint
     return np.asarray(changed + left[:, None] * moved)
 
 
+def _mixed_norms(state: State, selection: Selection) -> Pair:
+    """Return the norms of d2W/dx dp along every direction, and of the same of the strains, both of shape (k,)."""
+    if has_sparse_slopes(state, selection):
+        found = np.asarray(spla.norm(mixed_matrix(state) @ selection.directions.T, axis=0))
+        return found, np.zeros(len(found))
+    parts = [mixed_slopes(state, selection.part(rows).tangents) for rows in chunks(len(selection.paths))]
+    fields, loads = (np.concatenate([norms(np.asarray(part)) for part in side]) for side in zip(*parts, strict=True))
+    return fields, loads
+
+
 def _lagrangian_slopes(
     selection: Selection, at: _Slopes, fields: np.ndarray, loads: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -359,7 +259,19 @@ def rounded(state: State) -> tuple[State, float]:
     being off the minimum changes terms that belong together, and what it does to their sum is the drift.
     """
     times = NEARBY / UNIT
-    return state.at(state.position, rounded_parameters(state.parameters, times)), times
+    return state.at(state.position, _rounded_parameters(state.parameters, times)), times
+
+
+def _rounded_parameters(parameters: Parameters, times: float) -> Parameters:
+    """Return parameters smaller and a box larger by so many times the rounding of a number, the pressure as it is."""
+
+    def times_factor(factor: float) -> Callable[[Any], Any]:
+        return lambda leaf: leaf * factor if eqx.is_inexact_array(leaf) else leaf
+
+    smaller = jax.tree.map(times_factor(1.0 - _OFTEN * times * UNIT), parameters.potential)
+    larger = times_factor(1.0 + _OFTEN * times * UNIT)
+    box, anchors = (jax.tree.map(larger, part) for part in (parameters.box, parameters.anchors))
+    return Parameters(smaller, box, anchors, parameters.pressure)
 
 
 def rounding(terms: Sequence[np.ndarray], blurred: Sequence[np.ndarray], times: float) -> np.ndarray:
@@ -390,16 +302,6 @@ def finite_slope(name: str, by_position: Position) -> np.ndarray:
     return slope
 
 
-def _mixed_norms(state: State, selection: Selection) -> Pair:
-    """Return the norms of d2W/dx dp along every direction, and of the same of the strains, both of shape (k,)."""
-    if has_sparse_slopes(state, selection):
-        found = np.asarray(spla.norm(mixed_matrix(state) @ selection.directions.T, axis=0))
-        return found, np.zeros(len(found))
-    parts = [mixed_slopes(state, selection.part(rows).tangents) for rows in chunks(len(selection.paths))]
-    fields, loads = (np.concatenate([norms(np.asarray(part)) for part in side]) for side in zip(*parts, strict=True))
-    return fields, loads
-
-
 def _record(
     response: LinearResponse,
     name: str,
@@ -411,7 +313,7 @@ def _record(
 ) -> ObservableSensitivity:
     refuse_nonfinite(name, values)
     residual, error, bound = quality
-    certificate = _certificate(response, residual, error, bound, np.abs(values))
+    certificate = certificate_of(response, residual, error, bound, np.abs(values))
     return ObservableSensitivity(
         name, float(value), selection.paths, selection.values, selection.units, values, way, certificate
     )
@@ -427,35 +329,3 @@ def refuse_nonfinite(name: str, values: np.ndarray) -> None:
         raise NumericalError(
             f"the derivative of {name} is not finite at this state: the observable has a kink or a pole there."
         )
-
-
-def _solved(response: LinearResponse, fields: np.ndarray, loads: np.ndarray) -> tuple[np.ndarray, ...]:
-    *solution, residual = response.solve_joint(fields, loads)
-    return *solution, accepted(residual)
-
-
-def _certificate(
-    response: LinearResponse, residual: np.ndarray, error: np.ndarray, bound: np.ndarray, size: np.ndarray
-) -> Certificate:
-    return Certificate(
-        max_force=response.max_force,
-        residual=residual,
-        error=error,
-        relative_error=relative(error, size),
-        bound=bound,
-        smallest_eigenvalue=response.smallest_eigenvalue,
-        largest_eigenvalue=response.norm,
-        zero_modes=response.zero_modes,
-        one_sided=response.network.one_sided,
-        at_any_point=response.at_any_point,
-        method=response.method,
-        **_of_box(response),
-    )
-
-
-def _of_box(response: LinearResponse) -> dict[str, float]:
-    """Return what a certificate says of a box that relaxes."""
-    if response.state.barostat is None:
-        return {}
-    stiffness = response.border.softest / float(periodic_box(response.state).volume)
-    return {"stress_error": stress_deviation(response.state), "smallest_stiffness": stiffness}
