@@ -8,6 +8,7 @@
     dx = found.sensitivity("soft_sphere.sigma[A]")
     table = found.observables(["pressure", "bulk_modulus"])
     found.save("run.h5")
+    md.fit(atoms, law), md.thermal(atoms, law, temperature=0.1), md.relax([atoms, atoms], law)
 
 Nothing is loaded before it is asked for.
 """
@@ -22,6 +23,8 @@ __version__ = "0.1.0"
 _ROOMS = {
     "read": "mdsens.face",
     "relax": "mdsens.face",
+    "fit": "mdsens.face",
+    "thermal": "mdsens.face",
     "load": "mdsens.face",
     "Configuration": "mdsens.types",
     "FreeBox": "mdsens.types",
@@ -29,7 +32,19 @@ _ROOMS = {
     "Sum": "mdsens.energy",
 }
 _PACKAGES = {"potentials": "potentials", "systems": "mdsens.face.systems"}
-__all__ = ["Configuration", "FreeBox", "PeriodicBox", "Sum", "load", "potentials", "read", "relax", "systems"]
+__all__ = [
+    "Configuration",
+    "FreeBox",
+    "PeriodicBox",
+    "Sum",
+    "fit",
+    "load",
+    "potentials",
+    "read",
+    "relax",
+    "systems",
+    "thermal",
+]
 
 if "jax" not in _sys.modules:
     _os.environ.setdefault("JAX_ENABLE_X64", "1")  # before anything is computed

@@ -1,9 +1,11 @@
-"""What people type: `md.read`, `md.relax`, `md.load`, and the objects that answer them.
+"""What people type: `md.read`, `md.relax`, `md.fit`, `md.thermal`, `md.load`, and the objects that answer them.
 
 Thin wrappers: everything numerical is done, and judged, in the rooms below, whose records stay plain and are at hand
 (`found.relaxation`, `dx.record`). This is the one room that knows the packages `potentials` and `systems`, by name.
 """
 
+from mdsens.face.averages import Thermal, thermal
+from mdsens.face.fitted import Fitted, fit
 from mdsens.face.many import Many, Tables
 from mdsens.face.relaxed import Relaxed
 from mdsens.face.relaxing import relax
@@ -11,4 +13,18 @@ from mdsens.face.starts import read
 from mdsens.face.stored import Stored, load
 from mdsens.face.tables import Sensitivity, Table
 
-__all__ = ["Many", "Relaxed", "Sensitivity", "Stored", "Table", "Tables", "load", "read", "relax"]
+__all__ = [
+    "Fitted",
+    "Many",
+    "Relaxed",
+    "Sensitivity",
+    "Stored",
+    "Table",
+    "Tables",
+    "Thermal",
+    "fit",
+    "load",
+    "read",
+    "relax",
+    "thermal",
+]

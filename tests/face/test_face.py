@@ -14,7 +14,9 @@ import systems
 from mdsens.energy import State
 from mdsens.energy.parameters import PerPair, PerSpecies
 from mdsens.energy.paths import select
+from mdsens.equilibrium import ThermalSettings
 from mdsens.errors import UserError
+from mdsens.fitting import Outcome
 from mdsens.relaxation import relax
 from mdsens.response import linear_response
 from mdsens.results import Verdict
@@ -165,6 +167,31 @@ def test_a_list_says_which_system_is_wrong(law):
         md.relax([start, 3], law)
     with pytest.raises(UserError, match="3 laws are given for 2 systems"):
         md.relax([start, start], [law] * 3)
+
+
+def test_a_law_is_fitted_to_a_structure(found):
+    start = md.potentials.SoftSphere({"A": 0.605, "B": 1.0})
+    fitted = md.fit(found.configuration, start, "soft_sphere.sigma")
+    assert fitted.outcome is Outcome.CONVERGED
+    assert fitted.values["soft_sphere.sigma[A]"] == pytest.approx(0.6, rel=1e-9)
+    np.testing.assert_allclose(fitted.relax().position, found.position, atol=1e-9)
+    assert [row[0] for row in fitted.to_pandas().to_numpy()] == ["soft_sphere.sigma[A]", "soft_sphere.sigma[B]"]
+    assert "relative error" in repr(fitted)
+    with pytest.raises(UserError, match="nearest"):
+        md.fit(found.configuration, start, "soft_sphere.sigm")
+
+
+def test_averages_at_a_temperature_have_errors_and_derivatives():
+    soft = md.potentials.SoftSphere({"A": 1.0, "B": 1.4})
+    start = md.systems.bidisperse(n_particles=16, packing_fraction=0.9)
+    settings = ThermalSettings(1.0, n_samples=200, n_equilibration=20)
+    warm = md.thermal(start, soft, 0.05, parameters="soft_sphere.epsilon", n_replicas=2, settings=settings)
+    assert warm.record.observables == ("energy_per_particle", "pressure")
+    assert 0 < warm.error["pressure"] < warm.mean["pressure"]
+    assert repr(warm).startswith(warm.verdict.sentence)
+    table = warm.to_pandas()
+    assert list(table["parameter"]) == ["soft_sphere.epsilon"] * 2
+    assert (table["derivative_error"] > 0).all()
 
 
 def test_values_by_names_of_species_take_the_order_of_the_system():
