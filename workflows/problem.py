@@ -13,9 +13,9 @@ import pydantic
 import potentials
 import systems
 from mdsens.config import RegistrySection, RelaxationOptions, Section
-from mdsens.energy import Potential, Sum
+from mdsens.energy import Potential, summed
 from mdsens.errors import UserError
-from mdsens.io import StoredRun, restored_params
+from mdsens.io import StoredRun, restored_potential, restored_settings
 from mdsens.relaxation import MINIMIZERS, RelaxationSettings
 from mdsens.types import Configuration
 from systems.frozen import with_frozen
@@ -90,12 +90,6 @@ def built_potential(section: Any, begin: systems.Start) -> Potential:
     )
 
 
-def summed(laws: Mapping[str, Potential]) -> Potential:
-    """Return the sum of laws by name; the law itself where there is one, of its own name."""
-    (name, law), *others = laws.items()
-    return law if not others and name == law.name else Sum(laws)
-
-
 def refuse_too_large(n_particles: int) -> None:
     """Refuse a system for which the machine's free memory is too small, before anything is computed.
 
@@ -130,30 +124,8 @@ def stored_problem(stored: StoredRun) -> Problem:
     Raises:
         UserError: When the law is none of the library's own.
     """
-    laws = {}
-    for term in stored.terms:
-        kind = potentials.LAWS.get(term.law)
-        if kind is None:
-            raise UserError(
-                f"the potential {term.law!r} cannot be made from the file: it is none of {', '.join(potentials.LAWS)}."
-            )
-        laws[term.name] = kind(**term.fields, **restored_params(stored, term))
-    return Problem(summed(laws), stored.configuration, stored_settings(stored.settings))
-
-
-def stored_settings(stored: Mapping[str, Any]) -> RelaxationSettings:
-    """Return the engine's settings as a results file has them."""
-    names = ("max_force", "max_steps", "skin", "newton", "linear_solver")
-    rules = {rule.words: rule for rule in MINIMIZERS.values()}
-    try:
-        rule = rules[stored["minimizer"]]
-        changed = {field.name: stored[f"minimizer.{field.name}"] for field in dataclasses.fields(rule)}
-        given = {name: stored[name] for name in names}
-    except KeyError as error:
-        raise UserError(
-            f"the file is damaged or incomplete at /relaxation/settings ({error}): make it again."
-        ) from None
-    return RelaxationSettings(**given, minimizer=dataclasses.replace(rule, **changed))
+    law = restored_potential(stored, potentials.LAWS)
+    return Problem(law, stored.configuration, restored_settings(stored.settings))
 
 
 def relaxation_settings(options: RelaxationOptions) -> RelaxationSettings:

@@ -27,7 +27,7 @@ from mdsens.energy.state import (
     max_reach,
     pressure,
 )
-from mdsens.energy.sums import Sum, term_energies
+from mdsens.energy.sums import Sum, summed, term_energies
 
 __all__ = [
     "Barostat",
@@ -62,5 +62,6 @@ __all__ = [
     "parameter",
     "pressure",
     "setting",
+    "summed",
     "term_energies",
 ]

@@ -148,3 +148,9 @@ def _named(term: Any) -> tuple[Any, Any]:
 def term_energies(potential: Potential, configuration: Configuration, pairs: PairList) -> dict[str, Scalar]:
     """Return the energy of every term by name, units of energy."""
     return {name: part.energy(configuration, pairs) for name, part in potential.terms()}
+
+
+def summed(laws: Mapping[str, Potential]) -> Potential:
+    """Return the sum of laws by name; the law itself where there is one, of its own name."""
+    (name, law), *others = laws.items()
+    return law if not others and name == law.name else Sum(laws)

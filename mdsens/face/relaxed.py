@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mdsens.energy.paths import select
-from mdsens.face.stored import drawn
+from mdsens.face.drawing import drawn
 from mdsens.face.tables import Sensitivity, Table
 from mdsens.io import Run, collect, no_sensitivity, read_run, to_atoms, write_run
 from mdsens.io.stored import StoredRun

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import importlib
 import os
 from pathlib import Path
 from typing import Any
 
+from mdsens.energy import Barostat
+from mdsens.face.drawing import drawn
+from mdsens.face.relaxed import Relaxed
 from mdsens.face.starts import require_x64
 from mdsens.face.tables import Sensitivity, Table
+from mdsens.io import read_run, restored_potential, restored_settings
 from mdsens.io.stored import StoredRun
+from mdsens.pressure import taken_as_relaxed_at_pressure
+from mdsens.relaxation import PressureSettings, taken_as_relaxed
 from mdsens.results import Verdict
 from mdsens.types import Configuration
+
+_ROUNDING = 1e-14  # of the stiffness: a force that was zero when it was summed before
 
 
 class Stored:
@@ -50,6 +60,15 @@ class Stored:
         """Every observable with its derivatives."""
         return Table(tuple(self.record.observables.values()))
 
+    @functools.cached_property
+    def relaxed(self) -> Relaxed:
+        """The state itself, judged where it is: it answers more questions.
+
+        Raises:
+            UserError: When its law is none of the library's own, so that the file cannot say what it is.
+        """
+        return _restored(self.record)
+
     def plot(self) -> Any:
         """Draw the packing; return matplotlib's figure."""
         return drawn(self.record, None)
@@ -68,17 +87,17 @@ def load(path: str | os.PathLike[str]) -> Stored:
         UserError: When the file is missing, damaged or of another kind.
     """
     require_x64()
-    from mdsens.io import read_run
-
     return Stored(read_run(Path(path)))
 
 
-def drawn(run: StoredRun, k: int | None) -> Any:
-    """Draw a packing, with the arrows of its k-th parameter if there is one."""
-    from mdsens.plotting.files import arrows_of, packing_of
-    from mdsens.plotting.packing import draw_packing
-    from mdsens.plotting.slab import draw_slab
-
-    packing = packing_of(run)
-    draw = draw_packing if packing.dimension == 2 else draw_slab
-    return draw(packing) if k is None else draw(packing, arrows_of(run, k))
+def _restored(stored: StoredRun) -> Relaxed:
+    law = restored_potential(stored, dict(importlib.import_module("potentials").LAWS))
+    asked = restored_settings(stored.settings)
+    allowed = asked.max_force + _ROUNDING * law.stiffness  # forces summed in another order
+    found = taken_as_relaxed(law, stored.configuration, dataclasses.replace(asked, max_force=allowed))
+    found = dataclasses.replace(found, settings=asked, history=stored.history)
+    held = stored.constant_pressure
+    if held is None:
+        return Relaxed(found)
+    how, allowed = PressureSettings(relaxation=asked), 2.0 * max(held.stress_error, 1e-12)
+    return Relaxed(taken_as_relaxed_at_pressure(found, Barostat(held.value, held.strains), how, allowed))

@@ -8,9 +8,10 @@ from mdsens.io.pressure import StoredPressure
 from mdsens.io.provenance import Provenance, collect
 from mdsens.io.reading import fitting_together
 from mdsens.io.replacing import write_plain
+from mdsens.io.restoring import restored_potential, restored_settings
 from mdsens.io.run import KIND, Run, no_sensitivity, particle_diameters, write_run
 from mdsens.io.starts import from_atoms, read_configuration
-from mdsens.io.stored import StoredRun, read_run, restored_params
+from mdsens.io.stored import StoredRun, read_run
 from mdsens.io.summary import summary
 from mdsens.io.tables import Groups, Tables, member_path, read_tables, write_tables, write_virtual
 
@@ -39,7 +40,8 @@ __all__ = [
     "read_configuration",
     "read_run",
     "read_tables",
-    "restored_params",
+    "restored_potential",
+    "restored_settings",
     "run_leaves",
     "sensitivity_names",
     "summary",

@@ -10,7 +10,6 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from mdsens.energy import parameters
 from mdsens.errors import UserError
 from mdsens.io import certified, h5md
 from mdsens.io.hdf5 import kind_in, stored_file
@@ -145,48 +144,6 @@ def read_run(path: Path) -> StoredRun:
         return _stored(file)
 
 
-def restored_params(stored: StoredRun, term: StoredTerm) -> dict[str, Any]:
-    """Return the parameters of a term of a stored run by field, bit for bit.
-
-    Args:
-        stored: The run.
-        term: One of its terms.
-
-    Returns:
-        Entries by name: arguments of the law.
-
-    Raises:
-        UserError: When a field is of a type or mixing rule that is not the library's own.
-    """
-    found = {}
-    for field, kind, rule in term.layout:
-        prefix = f"{term.name}.{field}"
-        values = stored.parameter_values[[path.split("[")[0] == prefix for path in stored.parameter_paths]]
-        if kind not in _PARAMETER_TYPES or rule not in _MIXING_RULES:
-            raise UserError(
-                f"{prefix} cannot be made from the file: it is a {kind} mixed by {rule or 'no rule'}, which is no type "
-                "or rule of mdsens; verify it from Python."
-            )
-        given = jnp.asarray(values.reshape(()) if kind == "Uniform" else values)
-        found[field] = _PARAMETER_TYPES[kind](given, *([_MIXING_RULES[rule]] if rule else []))
-    return found
-
-
-_PARAMETER_TYPES: Mapping[str, Any] = {
-    kind.__name__: kind
-    for kind in (
-        parameters.Uniform,
-        parameters.PerSpecies,
-        parameters.PerPair,
-        parameters.PerParticle,
-        parameters.PerKind,
-        parameters.PerBond,
-    )
-}
-_MIXING_RULES: Mapping[str, Any] = {
-    "": None,
-    **{rule.__name__: rule for rule in (parameters.arithmetic_mean, parameters.geometric_mean)},
-}
 _MEASURED = dict.fromkeys(("energy", "max_force", "force_unit", "pressure", "seconds"), ("f", ()))
 _STATE = {**_MEASURED, "verdict": ("U", ()), "sentence": ("U", ()), "one_sided": ("b", ())}
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mdsens.errors import UserError
-from mdsens.io import Provenance, Run, kind_of, no_sensitivity, read_run, restored_params, summary, write_run
+from mdsens.io import Provenance, Run, kind_of, no_sensitivity, read_run, restored_potential, summary, write_run
 from mdsens.io.hdf5 import SCHEMA_VERSION
 from mdsens.types import Configuration, FreeBox
 from potentials.soft_sphere import SoftSphere
@@ -76,11 +76,14 @@ def test_parameters_are_stored_by_path_and_restored_bit_for_bit(run: Run, stored
     table = dict(zip(found.parameter_paths, found.parameter_values, strict=True))
     assert (table["soft_sphere.sigma[A]"], table["soft_sphere.epsilon"]) == (0.6, 1.0)
     assert table["box.matrix[1,1]"] == found.box_matrix[1, 1]  # type: ignore[index]
-    law = SoftSphere(**restored_params(found, found.terms[0]))
+    laws = {"soft_sphere": SoftSphere}
+    law = restored_potential(found, laws)
     assert jax.tree.all(jax.tree.map(np.array_equal, law, run.relaxation.state.potential))
     strange = dataclasses.replace(found.terms[0], layout=(("sigma", "PerSpecies", "largest"),))
     with pytest.raises(UserError, match="sigma cannot be made from the file"):
-        restored_params(found, strange)
+        restored_potential(dataclasses.replace(found, terms=(strange,)), laws)
+    with pytest.raises(UserError, match="none of morse"):
+        restored_potential(found, {"morse": SoftSphere})
 
 
 def test_the_jacobian_is_a_virtual_dataset_with_its_certificate(run: Run, stored: Path) -> None:
