@@ -30,11 +30,11 @@ from workflows import cli
 
 # Every workflow's first expensive call: what gets there has been accepted.
 EXPENSIVE = {
-    "relax": ("workflows.relax", "relaxed"),
-    "sensitivity": ("workflows.sensitivity", "relaxed"),
-    "observables": ("workflows.observables", "relaxed"),
-    "validity": ("workflows.validity", "relaxed"),
-    "spectrum": ("workflows.spectrum", "relaxed"),
+    "relax": ("workflows.state", "relaxed"),
+    "sensitivity": ("workflows.state", "relaxed"),
+    "observables": ("workflows.state", "relaxed"),
+    "validity": ("workflows.state", "relaxed"),
+    "spectrum": ("workflows.state", "relaxed"),
     "ensemble": ("workflows.ensemble", "run_configs"),
     "compress": ("workflows.compress", "follow"),
     "thermal": ("workflows.thermal", "run_replicas"),
