@@ -86,7 +86,9 @@ class Border:
         """Bound the norms of u and e for right-hand sides of these norms, H having no smaller eigenvalue."""
         moves = float(np.linalg.norm(self.moves))
         components = (load + moves * field) / abs(self.softest)
-        return field / stiffness + moves * components, components
+        # nothing moves on its own where every motion is a zero mode, as in a cell of one atom
+        alone = field / stiffness if stiffness > 0 else np.zeros_like(field)
+        return alone + moves * components, components
 
     def real(self, moved: np.ndarray, components: np.ndarray, position: np.ndarray) -> np.ndarray:
         """Bound the norm of real displacements by those of u and e."""

@@ -276,7 +276,11 @@ class LinearResponse:
     def _change(self, drift: np.ndarray, load_drift: np.ndarray | None = None) -> np.ndarray:
         """Return the norm of real displacements under right-hand sides of positions and strains, shape (k,)."""
         # an estimate needs no refinement: the shift changes it by parts in a million at most
-        found = project_out(self.modes, self.factor.solve(self._reduced(drift)))
+        reduced = self._reduced(drift)
+        if self.modes.shape[1] < len(self.unknowns):
+            found = project_out(self.modes, self.factor.solve(reduced))
+        else:  # every motion is a zero mode, as in a cell of one atom
+            found = np.zeros_like(reduced)
         if load_drift is None or not len(self.border.strains):
             return np.asarray(np.linalg.norm(found, axis=0))
         full = np.zeros((len(drift), drift[0].size))

@@ -13,6 +13,7 @@ from mdsens.pressure import relax_at_pressure
 from mdsens.relaxation import PressureSettings, RelaxationSettings
 from mdsens.response import linear_response
 from mdsens.results import Verdict
+from mdsens.sensitivity import position_sensitivity
 from mdsens.types import Configuration, PeriodicBox
 from potentials.lennard_jones import LennardJones
 
