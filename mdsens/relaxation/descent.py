@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from mdsens.energy import PairPotential, State, energy_and_forces
+from mdsens.native import listed, native_ranges
 from mdsens.neighbors import Grid, PairList, compiled_pairs, grid_for, in_order, no_pairs, standard_capacity
 from mdsens.relaxation.masses import lightness, longest_step, softness
 from mdsens.relaxation.minimizer import Minimizer, Point, Surface, largest_norm
@@ -98,16 +99,26 @@ def find_pairs(state: State, position: Position, reach: Reach, capacity: int) ->
     """
     if not reach.grid.n_candidates:
         return no_pairs(state.configuration.dimension), reach
+    ranges = native_ranges(state)
+    if ranges is not None:
+        found = listed(position, state.configuration.box, ranges.kind, ranges.reach + float(reach.skin))
+        return found.padded(_room(found.n_pairs, len(position), reach.grid, capacity)), reach
     pairs, n_found, lacking = _listed(state, position, reach, max(capacity, 1))
     if bool(lacking):
         reach = Reach(reach.longest, reach.skin, fitting_grid(state, position, reach.longest, reach.skin))
         pairs, n_found, _ = _listed(state, position, reach, max(capacity, 1))
-    if int(n_found) > capacity:
-        n = len(position)
-        least = math.ceil(standard_capacity(1.05 * int(n_found) / n) * n)
-        every = least if reach.grid.cells else n * (n - 1) // 2
-        pairs, _, _ = _listed(state, position, reach, max(1, min(least, every)))
+    room = _room(int(n_found), len(position), reach.grid, capacity)
+    if room > capacity:
+        pairs, _, _ = _listed(state, position, reach, room)
     return (in_order(pairs) if reach.grid.cells else pairs), reach
+
+
+def _room(n_found: int, n: int, grid: Grid, capacity: int) -> int:
+    """Return the capacity, or a standard one with a twentieth to spare where that does not suffice."""
+    if n_found <= capacity:
+        return capacity
+    least = math.ceil(standard_capacity(1.05 * n_found / n) * n)
+    return max(1, least if grid.cells else min(least, n * (n - 1) // 2))
 
 
 def fitting_grid(state: State, position: Position, longest: float | Scalar, skin: float | Scalar) -> Grid:

@@ -26,7 +26,7 @@ _OWN_STEP = 0.2  # the same in units of a particle's own length, where particles
 _LEAST = 0.1  # of the mean over its species: a particle without neighbours will have some
 _SHARE = 1 / 6  # of the curvature felt is a mass: frequencies then stay below 3.5, and FIRE's time step below 0.57
 _TRIALS = 4  # changes of the last digits that show the rounding of forces
-_NEAR = 1.1  # of their range: pairs within may touch in the next steps and count as if they did
+NEAR = 1.1  # of their range: pairs within may touch in the next steps and count as if they did
 
 
 def softness(state: State, scales: Scales) -> Scalar | float:
@@ -40,11 +40,19 @@ def lightness(state: State, scales: Scales) -> Float[Array, "n 1"] | float:
     With masses that follow the curvature one time step suits soft and stiff particles.
     """
     if len(scales.felt):
-        felt = scales.felt
-    elif scales.from_pairs:
-        felt = jax.lax.stop_gradient(_least_felt(state, scales))
-    else:
-        return 1.0
+        return _lightness_of(scales.felt, state, scales)
+    if scales.from_pairs:
+        return lightness_felt(jax.lax.stop_gradient(curvature_felt(state, near=scales.contact)), state, scales)
+    return 1.0
+
+
+@jax.jit
+def lightness_felt(felt: Float[Array, " n"], state: State, scales: Scales) -> Float[Array, "n 1"]:
+    """Return the inverse masses where pairs show what particles feel (``curvature_felt``), shape (n, 1)."""
+    return _lightness_of(_least_felt(felt, state, scales), state, scales)
+
+
+def _lightness_of(felt: Float[Array, " n"], state: State, scales: Scales) -> Float[Array, "n 1"]:
     known = felt > 0
     mass = _SHARE * jnp.where(known, felt, 1.0) * softness(state, scales) / scales.energy
     return jnp.where(known, 1.0 / mass, 1.0)[:, None]
@@ -59,10 +67,9 @@ def longest_step(state: State, scales: Scales) -> Float[Array, "n 1"] | Scalar |
     return jax.lax.stop_gradient(_OWN_STEP * _own_length(state))[:, None]
 
 
-def _least_felt(state: State, scales: Scales) -> Float[Array, " n"]:
+def _least_felt(felt: Float[Array, " n"], state: State, scales: Scales) -> Float[Array, " n"]:
     """Return the curvature felt, and for particles that feel little what they will feel."""
     configuration = state.configuration
-    felt = curvature_felt(state, near=scales.contact)
     if scales.contact:
         everyone = jnp.arange(configuration.n_particles)
         return jnp.maximum(felt, typical_stiffness(state, everyone, everyone))
@@ -100,7 +107,7 @@ def curvature_felt(state: State, *, near: bool = False) -> Float[Array, " n"]:
     reach = law.cutoff * expanded.pair_length
     safe = jnp.where(pairs.mask, distance, reach)
     if near:
-        safe = jnp.where(safe < _NEAR * reach, jnp.minimum(safe, DEEP * reach), safe)
+        safe = jnp.where(safe < NEAR * reach, jnp.minimum(safe, DEEP * reach), safe)
     first, second = slope_and_curvature(expanded, safe)
     felt = jnp.where(pairs.mask, jnp.maximum(jnp.abs(second), jnp.abs(first) / safe), 0.0)
     return jnp.zeros(configuration.n_particles).at[pairs.i].add(felt).at[pairs.j].add(felt)

@@ -9,7 +9,8 @@ import numpy as np
 
 from mdsens.energy import State
 from mdsens.neighbors import SMALL
-from mdsens.relaxation.descent import SEGMENT, Reach, Segment, advance, find_pairs, start
+from mdsens.relaxation.descent import SEGMENT, Reach
+from mdsens.relaxation.engines import Taken, engine_for
 from mdsens.relaxation.masses import force_rounding
 from mdsens.relaxation.records import History, RelaxationSettings
 from mdsens.relaxation.scales import Scales, hessian_rows
@@ -46,11 +47,10 @@ class Recorder:
         if self._progress is not None:
             self._progress(self.n_descent, self.largest)
 
-    def add_segment(self, segment: Segment) -> None:
-        """Add the steps of a compiled segment."""
-        steps = int(segment.steps)
-        self.add(np.asarray(segment.energy)[:steps], np.asarray(segment.max_force)[:steps], newton=False)
-        self.largest = float(segment.largest)
+    def add_taken(self, taken: Taken) -> None:
+        """Add the minimiser's steps."""
+        self.add(taken.energy, taken.max_force, newton=False)
+        self.largest = taken.largest
 
     def keep(self, position: Position) -> None:
         """Keep a frame of the path, and of the earlier ones every other one when they have become too many."""
@@ -98,7 +98,6 @@ class Descent:
 
     Attributes:
         scales: What it measures with.
-        reach: How far pairs are listed.
         settings: How to relax.
         recorder: What collects the history.
     """
@@ -107,80 +106,64 @@ class Descent:
         self, state: State, reach: Reach, scales: Scales, settings: RelaxationSettings, recorder: Recorder
     ) -> None:
         """Take the start, its pairs listed."""
-        self.scales, self.reach, self.recorder = scales, reach, recorder
-        self._state, self.settings, self._pairs = state, settings, state.pairs
-        self._rule = settings.rule(state.configuration.n_particles)
-        self._point = start(self._rule, state, scales)
-        self._watch = _Watch(float(self._point.energy) * scales.energy, scales.energy)
+        self.scales, self.recorder, self.settings, self._state = scales, recorder, settings, state
+        self._engine = engine_for(state, settings.rule(state.configuration.n_particles), scales, reach)
+        self._watch = _Watch(self._engine.energy * scales.energy, scales.energy)
 
     @property
     def position(self) -> Position:
         """Where it stands, shape (n, d), in memory order."""
-        return self._point.position
+        return self._engine.position
+
+    @property
+    def reach(self) -> Reach:
+        """How far pairs are listed."""
+        return self._engine.reach
 
     @property
     def is_finite(self) -> bool:
         """Whether energy and forces are, where it stands."""
-        return bool(np.isfinite(float(self._point.energy)) and np.isfinite(np.asarray(self._point.force)).all())
+        return bool(np.isfinite(self._engine.energy) and np.isfinite(np.asarray(self._engine.force)).all())
 
     @property
     def capacity(self) -> int:
         """Number of pairs for which there is room."""
-        return len(self._pairs.mask)
+        return len(self._engine.pairs.mask)
 
     def down_to(self, threshold: float) -> Verdict:
         """Run until the largest force is below the threshold."""
-        reference = self.position
-        self._list()
+        self._engine.relist()
         while True:
             stood = self.position
-            segment = self._segment(reference, threshold)
-            self._point, self._pairs, reference = segment.point, segment.pairs, segment.reference
-            self.recorder.add_segment(segment)
-            verdict = self._verdict(segment, stood)
+            taken = self._engine.advance(threshold, self._n_steps(), self._momentum(threshold), self.scales)
+            self.recorder.add_taken(taken)
+            verdict = self._verdict(taken, stood)
             if verdict is not None:
                 return verdict
             self.recorder.keep(self.position)
-            if bool(segment.stale):
-                self._list()
-                reference = self.position
             self._measure()
 
-    def _list(self) -> None:
-        self._pairs, self.reach = find_pairs(self._state, self.position, self.reach, self.capacity)
+    def _n_steps(self) -> int:
+        taken = self.recorder.n_descent
+        n_steps = min(SEGMENT, self.settings.max_steps - taken)
+        return min(n_steps, max(_FIRST, taken)) if len(self.scales.felt) else n_steps
 
-    def _segment(self, reference: Position, threshold: float) -> Segment:
-        settings, taken = self.settings, self.recorder.n_descent
-        n_steps = min(SEGMENT, settings.max_steps - taken)
-        if len(self.scales.felt):
-            n_steps = min(n_steps, max(_FIRST, taken))
+    def _momentum(self, threshold: float) -> float:
         # in a large system rattlers fly on for thousands of steps, and it is the Newton steps that judge the state
         large = self._state.configuration.n_particles > SMALL
-        momentum = np.inf if settings.newton and large else threshold
-        return advance(
-            self._rule,
-            self._point,
-            self._state,
-            self._pairs,
-            reference,
-            threshold,
-            self.reach,
-            n_steps,
-            momentum,
-            self.scales,
-        )
+        return np.inf if self.settings.newton and large else threshold
 
-    def _verdict(self, segment: Segment, stood: Position) -> Verdict | None:
-        height = float(segment.point.energy) * self.scales.energy
+    def _verdict(self, taken: Taken, stood: Position) -> Verdict | None:
+        height = self._engine.energy * self.scales.energy
         if not np.isfinite(self.recorder.largest + height):
             return Verdict.NONFINITE
-        if bool(segment.resting):
+        if taken.resting:
             return Verdict.CONVERGED
         if self.recorder.n_descent >= self.settings.max_steps:
             return Verdict.MAX_STEPS
-        stands = int(segment.steps) >= _STANDING and np.array_equal(self.position, stood)
+        stands = len(taken.energy) >= _STANDING and np.array_equal(self.position, stood)
         if stands or self._watch.stalls(self.recorder.n_descent, height, self.recorder.largest):
-            known = float(force_rounding(self._state.moved(self.position, self._pairs)))
+            known = float(force_rounding(self._state.moved(self.position, self._engine.pairs)))
             return Verdict.CONVERGED if self.recorder.largest <= known else Verdict.STALLED
         return Verdict.RISING if self._watch.rises(height) else None
 
@@ -188,7 +171,7 @@ class Descent:
         """Measure the curvature again where products with the Hessian show it, and keep what has hardly changed."""
         if not len(self.scales.felt):
             return
-        felt = hessian_rows(self._state.moved(self.position, self._pairs))
+        felt = hessian_rows(self._state.moved(self.position, self._engine.pairs))
         ratio = np.asarray(felt) / np.asarray(self.scales.felt)
         if ratio.max() > _CHANGED or ratio.min() < 1 / _CHANGED:
             self.scales = replaced(self.scales, {"felt": felt})

@@ -1,0 +1,6 @@
+"""Machine code made from a law's own JAX function, where a CPU runs loops faster than XLA does: lists and minimisers."""
+
+from mdsens.native.law import NativeLaw, Ranges, native_law, native_ranges
+from mdsens.native.listing import Listing, listed
+
+__all__ = ["Listing", "NativeLaw", "Ranges", "listed", "native_law", "native_ranges"]

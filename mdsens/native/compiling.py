@@ -1,0 +1,48 @@
+"""Numba as this room uses it: signatures given, machine code kept on disk where that can be written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numba
+from numba import types as nb
+
+_OPTIONS = {"error_model": "numpy", "fastmath": {"contract", "reassoc"}}  # NaN and infinity stay what they are
+
+FIELD, COUNTS = nb.float64[:, ::1], nb.int32[::1]
+# positions, kinds, table, reaches, where every particle's pairs start, their partners, B S
+LISTED = (FIELD, COUNTS, nb.float64[:, :, ::1], FIELD, COUNTS, COUNTS, FIELD)
+ENERGY = nb.float64(*LISTED, FIELD)  # fills the forces
+
+
+def compiled(signature: Any, *, kept: bool = True) -> Callable[[Callable[..., Any]], Any]:
+    """Return what compiles a function for these types; it runs without Python's lock."""
+
+    def wrapped(function: Callable[..., Any]) -> Any:
+        try:
+            return numba.njit(signature, nogil=True, cache=kept, **_OPTIONS)(function)
+        except RuntimeError:  # no folder to keep it in
+            return numba.njit(signature, nogil=True, **_OPTIONS)(function)
+
+    return wrapped
+
+
+def compiled_callback(signature: Any, *, kept: bool = True) -> Callable[[Callable[..., Any]], Any]:
+    """Return what compiles a function that others, compiled before, are given as an argument."""
+    return lambda function: numba.cfunc(signature, cache=kept, **_OPTIONS)(function)
+
+
+def code_folder() -> Path | None:
+    """Return the folder of generated sources and their machine code, beside JAX's cache; None where none can be made."""
+    chosen = jax.config.jax_compilation_cache_dir
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mdsens"
+    folder = (Path(chosen) if chosen else home) / "native"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None

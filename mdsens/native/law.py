@@ -1,0 +1,219 @@
+"""The machine code of a pair law: its energy, forces and curvatures over a list, generated from its one JAX function."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import os
+import sys
+import threading
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+from numba import types as nb
+
+from mdsens.energy import PairPotential, State
+from mdsens.energy.parameters import PerParticle, at_pairs, is_entries
+from mdsens.native.compiling import ENERGY, LISTED, code_folder, compiled, compiled_callback
+from mdsens.native.scalar import NotScalar, source_of
+
+_MOST_KINDS = 600  # particles with parameters of their own: every pair of them is a row of the table
+_ONE_AT_A_TIME = threading.Lock()
+
+
+class NativeLaw(NamedTuple):
+    """A law as loops of machine code take it.
+
+    Attributes:
+        evaluate: (table, x, listing, force) -> energy; fills the forces. A compiled function's address.
+        felt: The same for the larger of \\|u''\\| and \\|u'\\|/r, summed over every particle's pairs.
+        kind: Of every particle, shape (n,): particles of a kind have equal parameters.
+        table: Parameters of every pair of kinds, shape (kinds, kinds, k).
+        reach: Interaction range of every pair of kinds, shape (kinds, kinds), units of length.
+    """
+
+    evaluate: Any
+    felt: Any
+    kind: np.ndarray
+    table: np.ndarray
+    reach: np.ndarray
+
+
+def native_law(state: State) -> NativeLaw | None:
+    """Return the machine code of a state's law; None where there is none.
+
+    Laws that are no pair laws, whose u(r) is no arithmetic of numbers (a table's lookup), or with parameters for more
+    than 600 single particles are left to XLA; so is everything where JAX computes on an accelerator.
+    """
+    ranges = native_ranges(state)
+    if ranges is None:
+        return None
+    leaves, structure = jax.tree.flatten(ranges.expanded)
+    if any(np.asarray(leaf).dtype != float for leaf in leaves):
+        return None
+    code = _code(structure, len(leaves), state.configuration.dimension)
+    if code is None:
+        return None
+    n = len(ranges.reach)
+    columns = [np.broadcast_to(np.asarray(leaf), n * n) for leaf in leaves]
+    table = np.stack(columns, axis=-1) if columns else np.zeros((n * n, 0))
+    return NativeLaw(*code, ranges.kind, np.array(table.reshape(n, n, -1), order="C"), ranges.reach)
+
+
+class Ranges(NamedTuple):
+    """How far particles of a pair law see each other.
+
+    Attributes:
+        kind: Of every particle, shape (n,).
+        reach: Interaction range of every pair of kinds, shape (kinds, kinds), units of length.
+        expanded: The law with the parameters of those pairs, row by row.
+    """
+
+    kind: np.ndarray
+    reach: np.ndarray
+    expanded: PairPotential
+
+
+def native_ranges(state: State) -> Ranges | None:
+    """Return the ranges of a state's pairs, where they can be listed by machine code; None elsewhere."""
+    law, configuration = state.potential, state.configuration
+    if not isinstance(law, PairPotential) or not _is_plain(law) or jax.default_backend() != "cpu":
+        return None
+    kind, first = _kinds(state)
+    if len(first) > _MOST_KINDS:
+        return None
+    low, high = (index.ravel() for index in np.meshgrid(first, first, indexing="ij"))
+    expanded = at_pairs(law, configuration.species, jnp.asarray(low), jnp.asarray(high))
+    shape = (len(first), len(first))
+    reach = np.broadcast_to(np.asarray(expanded.cutoff * expanded.pair_length), len(low)).reshape(shape)
+    return Ranges(kind, np.array(reach, order="C"), expanded) if np.isfinite(reach).all() else None
+
+
+def _is_plain(law: PairPotential) -> bool:
+    """Whether the energy is the sum of u(r) over pairs and nothing else."""
+    inherited = ("energy", "energy_and_forces", "along", "pair_ranges")
+    return all(getattr(type(law), name) is getattr(PairPotential, name) for name in inherited)
+
+
+def _kinds(state: State) -> tuple[np.ndarray, np.ndarray]:
+    """Return every particle's kind and a particle of every kind: species, or the particles where they are unlike."""
+    n = state.configuration.n_particles
+    nodes = jax.tree.leaves(state.potential, is_leaf=is_entries)
+    if any(isinstance(node, PerParticle) for node in nodes):
+        return np.arange(n, dtype=np.int32), np.arange(n)
+    _, first, kind = np.unique(np.asarray(state.configuration.species), return_index=True, return_inverse=True)
+    return kind.astype(np.int32), first
+
+
+def _code(structure: Any, n_leaves: int, d: int) -> tuple[Any, Any] | None:
+    """Return the compiled functions of a law in d dimensions."""
+    slope = lambda r, leaves: jax.value_and_grad(jax.tree.unflatten(structure, leaves).pair_energy)(r)  # noqa: E731
+
+    def value_and_slope(r: Array, *leaves: Array) -> tuple[Array, Array]:
+        return slope(r, leaves)
+
+    def slope_and_curvature(r: Array, *leaves: Array) -> tuple[Array, Array]:
+        return jax.jvp(lambda at: slope(at, leaves)[1], (r,), (jnp.ones(()),))
+
+    names = ["r", *(f"p{k}" for k in range(n_leaves))]
+    try:
+        first = source_of(value_and_slope, names, ["u", "du"])
+        second = source_of(slope_and_curvature, names, ["du", "ddu"])
+    except NotScalar:
+        return None
+    return _compiled(_source(first, second, n_leaves, d))
+
+
+def _source(first: list[str], second: list[str], n_leaves: int, d: int) -> str:
+    """Return the loops over a half list with a law's lines inside."""
+    axes = range(d)
+    rows = lambda indent, lines: "\n".join(" " * indent + line for line in lines)  # noqa: E731
+    parameters = rows(12, [f"p{k} = table[a, b, {k}]" for k in range(n_leaves)])
+    apart = rows(12, [f"d{c} = x{c} - x[j, {c}] - offset[m, {c}]" for c in axes])
+    here = rows(8, [f"x{c} = x[i, {c}]" for c in axes])
+    square = " + ".join(f"d{c} * d{c}" for c in axes)
+    return f'''"""Generated from a pair law by mdsens.native.law; safe to delete."""
+import math
+
+
+def evaluate(x, kind, table, reach, starts, partner, offset, force):
+    force[:] = 0.0
+    energy = 0.0
+    for i in range(len(kind)):
+        a = kind[i]
+{here}
+{rows(8, [f"f{c} = 0.0" for c in axes])}
+        for m in range(starts[i], starts[i + 1]):
+            j = partner[m]
+            b = kind[j]
+{apart}
+            square = {square}
+            if square >= reach[a, b] * reach[a, b]:
+                continue
+            r = math.sqrt(square)
+{parameters}
+{rows(12, first)}
+            energy += u
+            push = -du / r
+{rows(12, [f"f{c} += push * d{c}" for c in axes])}
+{rows(12, [f"force[j, {c}] -= push * d{c}" for c in axes])}
+{rows(8, [f"force[i, {c}] += f{c}" for c in axes])}
+    return energy
+
+
+def felt(x, kind, table, reach, starts, partner, offset, near, deep, total):
+    total[:] = 0.0
+    for i in range(len(kind)):
+        a = kind[i]
+{here}
+        for m in range(starts[i], starts[i + 1]):
+            j = partner[m]
+            b = kind[j]
+{apart}
+            r = math.sqrt({square})
+            if r < near * reach[a, b]:
+                r = min(r, deep * reach[a, b])
+            if r >= reach[a, b]:
+                continue
+{parameters}
+{rows(12, second)}
+            feels = max(abs(ddu), abs(du) / r)
+            total[i] += feels
+            total[j] += feels
+'''
+
+
+@functools.cache
+def _compiled(source: str) -> tuple[Any, Any]:
+    """Compile generated source, or take what an earlier process compiled from it."""
+    with _ONE_AT_A_TIME:
+        module, kept = _module(source)
+        return (
+            compiled_callback(ENERGY, kept=kept)(module["evaluate"]),
+            compiled(nb.void(*LISTED, nb.float64, nb.float64, nb.float64[::1]), kept=kept)(module["felt"]),
+        )
+
+
+def _module(source: str) -> tuple[dict[str, Any], bool]:
+    """Return the names that a source defines, and whether it stands in a file beside which machine code is kept."""
+    name = f"mdsens_native_{hashlib.sha256(source.encode()).hexdigest()[:24]}"
+    folder = code_folder()
+    if folder is None:
+        space: dict[str, Any] = {"__name__": name}
+        exec(compile(source, name, "exec"), space)
+        return space, False
+    path = folder / f"{name}.py"
+    if not path.exists():
+        whole = path.with_suffix(f".{os.getpid()}")
+        whole.write_text(source)
+        whole.replace(path)
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where numba looks for it
+    spec.loader.exec_module(module)
+    return vars(module), True

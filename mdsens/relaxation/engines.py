@@ -1,0 +1,247 @@
+"""What runs a minimiser's steps: XLA for any law and rule, machine code for pair laws on a CPU."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from mdsens.energy import State
+from mdsens.energy.stiffness import DEEP
+from mdsens.native import NativeLaw, listed, native_law, rules
+from mdsens.neighbors import PairList, no_pairs
+from mdsens.relaxation.conjugate_gradient import ConjugateGradient
+from mdsens.relaxation.descent import Reach, advance, find_pairs, start
+from mdsens.relaxation.fire import Fire
+from mdsens.relaxation.masses import NEAR, lightness_felt, longest_step, softness
+from mdsens.relaxation.minimizer import Minimizer
+from mdsens.relaxation.scales import Scales
+from mdsens.types import Position
+
+_FRESH = 12  # steps after which masses that are measured are measured again; each later time twice as many
+
+
+class Taken(NamedTuple):
+    """Steps that were taken.
+
+    Attributes:
+        energy: After every step, shape (k,).
+        max_force: Largest force after every step, shape (k,).
+        largest: Largest force at the end, where no step was needed, too.
+        resting: Whether forces and momenta are below what was asked for.
+    """
+
+    energy: np.ndarray
+    max_force: np.ndarray
+    largest: float
+    resting: bool
+
+
+class Engine(Protocol):
+    """A minimiser on its way.
+
+    Attributes:
+        position: Where it stands, shape (n, d).
+        energy: Energy there, in units of the scales.
+        force: Forces there, same units.
+        pairs: The pairs listed last.
+        reach: How far they are listed.
+    """
+
+    @property
+    def position(self) -> Position: ...
+    @property
+    def energy(self) -> float: ...
+    @property
+    def force(self) -> Position: ...
+    @property
+    def pairs(self) -> PairList: ...
+    @property
+    def reach(self) -> Reach: ...
+
+    def relist(self) -> None:
+        """List the pairs anew."""
+
+    def advance(self, threshold: float, n_steps: int, momentum: float, scales: Scales) -> Taken:
+        """Take at most so many steps, until forces are below the threshold and momenta below theirs."""
+
+
+def engine_for(state: State, rule: Minimizer, scales: Scales, reach: Reach) -> Engine:
+    """Return what runs fastest.
+
+    Args:
+        state: Where to start, its pairs listed.
+        rule: The minimiser.
+        scales: What it measures with.
+        reach: How far pairs are listed.
+    """
+    if isinstance(rule, Fire | ConjugateGradient) and not len(scales.felt):
+        law = native_law(state)
+        if law is not None:
+            return Native(law, state, rule, scales, reach)
+    return Compiled(state, rule, scales, reach)
+
+
+class Compiled:
+    """XLA's engine: the rule's own JAX code, lists included."""
+
+    def __init__(self, state: State, rule: Minimizer, scales: Scales, reach: Reach) -> None:
+        """Start a rule."""
+        self._state, self._rule = state, rule
+        self.reach, self.pairs = reach, state.pairs
+        self._point = start(rule, state, scales)
+        self._reference = self.position
+
+    @property
+    def position(self) -> Position:
+        """Where it stands."""
+        return self._point.position
+
+    @property
+    def energy(self) -> float:
+        """Energy there, in units of the scales."""
+        return float(self._point.energy)
+
+    @property
+    def force(self) -> Position:
+        """Forces there, same units."""
+        return self._point.force
+
+    def relist(self) -> None:
+        """List the pairs anew, with more room where they no longer fit."""
+        self.pairs, self.reach = find_pairs(self._state, self.position, self.reach, len(self.pairs.mask))
+        self._reference = self.position
+
+    def advance(self, threshold: float, n_steps: int, momentum: float, scales: Scales) -> Taken:
+        """Take steps in one compiled loop."""
+        segment = advance(
+            self._rule, self._point, self._state, self.pairs, self._reference, threshold, self.reach, n_steps, momentum,
+            scales,
+        )  # fmt: skip
+        self._point, self.pairs, self._reference = segment.point, segment.pairs, segment.reference
+        steps = int(segment.steps)
+        taken = (np.asarray(part)[:steps] for part in (segment.energy, segment.max_force))
+        if bool(segment.stale):
+            self.relist()
+        return Taken(*taken, float(segment.largest), bool(segment.resting))
+
+
+class Native:
+    """Machine code's engine: loops generated from the law; the same steps as XLA's to rounding."""
+
+    def __init__(self, law: NativeLaw, state: State, rule: Fire | ConjugateGradient, scales: Scales, reach: Reach):
+        """Start a rule."""
+        self.reach, self._law, self._rule, self._scales = reach, law, rule, scales
+        self._state = state.with_pairs(no_pairs(state.configuration.dimension))
+        self._x = np.array(state.position, order="C")
+        held, n = state.configuration.held, len(self._x)
+        self._free = np.zeros((0, self._x.shape[1])) if held is None else np.array(~np.asarray(held), dtype=float)
+        self._force, self._scaled, self._memory = (np.zeros_like(self._x) for _ in range(3))
+        self._units = np.array([scales.energy, scales.length**2 / softness(state, scales), softness(state, scales)])
+        self._longest = np.array(longest_step(state, scales), dtype=float).reshape(-1)
+        self._now = np.zeros(8)
+        self._light, self._root = np.ones((n, 1)), np.ones((n, 1))
+        self.relist()
+        self._now[rules.ENERGY_NOW] = rules.evaluated(*self._system, self._free, self._force, scales.energy)
+        self._weigh()
+        if isinstance(rule, Fire):
+            self._scaled[:] = scales.length * self._root * self._force
+            self._now[[rules.STEP, rules.MIXING]] = np.float16(rule.dt_start), np.float16(0.1)
+        else:
+            self._memory[:] = self._light * self._force
+            self._now[rules.FRACTION] = 0.5 * self._units[2]
+
+    @property
+    def position(self) -> Position:
+        """Where it stands."""
+        return self._x.copy()
+
+    @property
+    def energy(self) -> float:
+        """Energy there, in units of the scales."""
+        return float(self._now[rules.ENERGY_NOW])
+
+    @property
+    def force(self) -> Position:
+        """Forces there, same units."""
+        return self._force.copy()
+
+    @property
+    def pairs(self) -> PairList:
+        """The pairs listed last."""
+        return self._listing.padded(self._listing.n_pairs)
+
+    def relist(self) -> None:
+        """List the pairs anew."""
+        reach = self._law.reach + float(self.reach.skin)
+        self._listing = listed(self._x, self._state.configuration.box, self._law.kind, reach)
+        self._reference = self._x.copy()
+
+    def advance(self, threshold: float, n_steps: int, momentum: float, scales: Scales) -> Taken:
+        """Take steps in stretches between two lists."""
+        energies, largest, taken = np.zeros(n_steps), np.zeros(n_steps), 0
+        self._now[rules.RESTING] = self._rests(threshold, momentum)
+        while taken < n_steps and not self._now[rules.RESTING]:
+            self._weigh()
+            until = min(n_steps, max(_FRESH, 2 * taken)) if self._scales.from_pairs else n_steps
+            self._now[rules.STALE] = 0.0
+            taken = self._stretch(energies, largest, threshold, momentum, taken, until)
+            if self._now[rules.STALE]:
+                self.relist()
+        return Taken(energies[:taken], largest[:taken], self._largest, bool(self._now[rules.RESTING]))
+
+    def _stretch(
+        self, energies: np.ndarray, largest: np.ndarray, threshold: float, momentum: float, first: int, last: int
+    ) -> int:
+        fire = isinstance(self._rule, Fire)
+        return (rules.fire if fire else rules.conjugate_gradient)(
+            *self._system,
+            self._now,
+            energies,
+            largest,
+            self._units,
+            self._free,
+            self._force,
+            self._reference,
+            self._memory,
+            self._scaled,
+            self._root if fire else self._light,
+            float(self.reach.skin),
+            threshold,
+            momentum,
+            first,
+            last,
+            self._scales.length,
+            self._longest,
+            float(np.float16(self._rule.dt_max)) if isinstance(self._rule, Fire) else self._rule.slack,
+        )
+
+    @property
+    def _system(self) -> tuple[Any, ...]:
+        law, listing = self._law, self._listing
+        return law.evaluate, self._x, law.kind, law.table, law.reach, listing.starts, listing.partner, listing.offset
+
+    @property
+    def _largest(self) -> float:
+        return float(np.sqrt((self._force**2).sum(axis=1).max()) * self._units[0])
+
+    def _rests(self, threshold: float, momentum: float) -> float:
+        """Return whether forces and momenta are below what is asked for; 1 for NaN, too."""
+        flies = isinstance(self._rule, Fire) and self._momentum > momentum
+        return 0.0 if self._largest > threshold or flies else 1.0
+
+    @property
+    def _momentum(self) -> float:
+        moving = (self._memory / self._root) ** 2
+        return float(np.sqrt(moving.sum(axis=1).max()) * self._units[0] / self._scales.length)
+
+    def _weigh(self) -> None:
+        """Measure the masses where they follow from the pairs; FIRE's velocities go on."""
+        if not self._scales.from_pairs:
+            return
+        felt, near = np.zeros(len(self._x)), NEAR if self._scales.contact else 0.0
+        self._law.felt(*self._system[1:], near, DEEP, felt)
+        self._light = np.array(lightness_felt(felt, self._state, self._scales))
+        before, self._root = self._root, np.sqrt(self._light)
+        if isinstance(self._rule, Fire):
+            self._memory *= before / self._root
