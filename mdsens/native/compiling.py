@@ -11,11 +11,13 @@ import jax
 import numba
 from numba import types as nb
 
-_OPTIONS = {"error_model": "numpy", "fastmath": {"contract", "reassoc"}}  # NaN and infinity stay what they are
+FAST = ("arcp", "contract", "nsz", "reassoc")  # of fast mathematics what leaves NaN and infinity alone
+_OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": set(FAST)}
 
 FIELD, COUNTS = nb.float64[:, ::1], nb.int32[::1]
-# positions, kinds, table, reaches, where every particle's pairs start, their partners, B S
-LISTED = (FIELD, COUNTS, nb.float64[:, :, ::1], FIELD, COUNTS, COUNTS, FIELD)
+NUMBERS = nb.float64[::1]
+# positions, where every particle's pairs start, their partners, B S, ranges and parameters, those that all pairs share
+LISTED = (FIELD, COUNTS, COUNTS, FIELD, NUMBERS, FIELD, NUMBERS)
 ENERGY = nb.float64(*LISTED, FIELD)  # fills the forces
 
 

@@ -18,7 +18,8 @@ from numba import types as nb
 
 from mdsens.energy import PairPotential, State
 from mdsens.energy.parameters import PerParticle, at_pairs, is_entries
-from mdsens.native.compiling import ENERGY, LISTED, code_folder, compiled, compiled_callback
+from mdsens.native.compiling import ENERGY, FAST, LISTED, code_folder, compiled, compiled_callback
+from mdsens.native.listing import Listing
 from mdsens.native.scalar import NotScalar, source_of
 
 _MOST_KINDS = 600  # particles with parameters of their own: every pair of them is a row of the table
@@ -29,18 +30,25 @@ class NativeLaw(NamedTuple):
     """A law as loops of machine code take it.
 
     Attributes:
-        evaluate: (table, x, listing, force) -> energy; fills the forces. A compiled function's address.
+        evaluate: (x, paired, shared, force) -> energy; fills the forces. A compiled function's address.
         felt: The same for the larger of \\|u''\\| and \\|u'\\|/r, summed over every particle's pairs.
         kind: Of every particle, shape (n,): particles of a kind have equal parameters.
-        table: Parameters of every pair of kinds, shape (kinds, kinds, k).
         reach: Interaction range of every pair of kinds, shape (kinds, kinds), units of length.
+        table: Parameters in which pairs differ, for every pair of kinds, shape (kinds, kinds, k).
+        shared: The other parameters, shape (p,).
     """
 
     evaluate: Any
     felt: Any
     kind: np.ndarray
-    table: np.ndarray
     reach: np.ndarray
+    table: np.ndarray
+    shared: np.ndarray
+
+    def paired(self, listing: Listing) -> tuple[np.ndarray, ...]:
+        """Return what the loops take of a list: starts, partners, B S, ranges and parameters of every pair."""
+        own, other = self.kind[listing.first], self.kind[listing.partner]
+        return listing.starts, listing.partner, listing.offset, self.reach[own, other], self.table[own, other]
 
 
 def native_law(state: State) -> NativeLaw | None:
@@ -55,13 +63,17 @@ def native_law(state: State) -> NativeLaw | None:
     leaves, structure = jax.tree.flatten(ranges.expanded)
     if any(np.asarray(leaf).dtype != float for leaf in leaves):
         return None
-    code = _code(structure, len(leaves), state.configuration.dimension)
+    n = len(ranges.reach)
+    columns = [np.broadcast_to(np.asarray(leaf), n * n).reshape(n, n) for leaf in leaves]
+    differs = [bool((column != column[0, 0]).any()) for column in columns]
+    code = _code(structure, differs, state.configuration.dimension)
     if code is None:
         return None
-    n = len(ranges.reach)
-    columns = [np.broadcast_to(np.asarray(leaf), n * n) for leaf in leaves]
-    table = np.stack(columns, axis=-1) if columns else np.zeros((n * n, 0))
-    return NativeLaw(*code, ranges.kind, np.array(table.reshape(n, n, -1), order="C"), ranges.reach)
+    table = np.zeros((n, n, sum(differs)))
+    for k, column in enumerate(column for column, unlike in zip(columns, differs, strict=True) if unlike):
+        table[..., k] = column
+    shared = [column[0, 0] for column, unlike in zip(columns, differs, strict=True) if not unlike]
+    return NativeLaw(*code, ranges.kind, ranges.reach, table, np.array(shared))
 
 
 class Ranges(NamedTuple):
@@ -109,7 +121,7 @@ def _kinds(state: State) -> tuple[np.ndarray, np.ndarray]:
     return kind.astype(np.int32), first
 
 
-def _code(structure: Any, n_leaves: int, d: int) -> tuple[Any, Any] | None:
+def _code(structure: Any, differs: list[bool], d: int) -> tuple[Any, Any] | None:
     """Return the compiled functions of a law in d dimensions."""
     slope = lambda r, leaves: jax.value_and_grad(jax.tree.unflatten(structure, leaves).pair_energy)(r)  # noqa: E731
 
@@ -119,43 +131,43 @@ def _code(structure: Any, n_leaves: int, d: int) -> tuple[Any, Any] | None:
     def slope_and_curvature(r: Array, *leaves: Array) -> tuple[Array, Array]:
         return jax.jvp(lambda at: slope(at, leaves)[1], (r,), (jnp.ones(()),))
 
-    names = ["r", *(f"p{k}" for k in range(n_leaves))]
+    names = ["r", *(f"p{k}" for k in range(len(differs)))]
     try:
         first = source_of(value_and_slope, names, ["u", "du"])
         second = source_of(slope_and_curvature, names, ["du", "ddu"])
     except NotScalar:
         return None
-    return _compiled(_source(first, second, n_leaves, d))
+    return _compiled(_source(first, second, differs, d))
 
 
-def _source(first: list[str], second: list[str], n_leaves: int, d: int) -> str:
+def _source(first: list[str], second: list[str], differs: list[bool], d: int) -> str:
     """Return the loops over a half list with a law's lines inside."""
     axes = range(d)
     rows = lambda indent, lines: "\n".join(" " * indent + line for line in lines)  # noqa: E731
-    parameters = rows(12, [f"p{k} = table[a, b, {k}]" for k in range(n_leaves)])
+    own = rows(12, [f"p{k} = own[m, {sum(differs[:k])}]" for k, unlike in enumerate(differs) if unlike])
+    shared = [f"p{k} = shared[{k - sum(differs[:k])}]" for k, unlike in enumerate(differs) if not unlike]
     apart = rows(12, [f"d{c} = x{c} - x[j, {c}] - offset[m, {c}]" for c in axes])
     here = rows(8, [f"x{c} = x[i, {c}]" for c in axes])
     square = " + ".join(f"d{c} * d{c}" for c in axes)
-    return f'''"""Generated from a pair law by mdsens.native.law; safe to delete."""
+    return f'''"""Generated from a pair law by mdsens.native.law with {', '.join(FAST)}; safe to delete."""
 import math
 
 
-def evaluate(x, kind, table, reach, starts, partner, offset, force):
+def evaluate(x, starts, partner, offset, reach, own, shared, force):
     force[:] = 0.0
     energy = 0.0
-    for i in range(len(kind)):
-        a = kind[i]
+{rows(4, shared)}
+    for i in range(len(starts) - 1):
 {here}
 {rows(8, [f"f{c} = 0.0" for c in axes])}
         for m in range(starts[i], starts[i + 1]):
             j = partner[m]
-            b = kind[j]
 {apart}
             square = {square}
-            if square >= reach[a, b] * reach[a, b]:
+            if square >= reach[m] * reach[m]:
                 continue
             r = math.sqrt(square)
-{parameters}
+{own}
 {rows(12, first)}
             energy += u
             push = -du / r
@@ -165,21 +177,20 @@ def evaluate(x, kind, table, reach, starts, partner, offset, force):
     return energy
 
 
-def felt(x, kind, table, reach, starts, partner, offset, near, deep, total):
+def felt(x, starts, partner, offset, reach, own, shared, near, deep, total):
     total[:] = 0.0
-    for i in range(len(kind)):
-        a = kind[i]
+{rows(4, shared)}
+    for i in range(len(starts) - 1):
 {here}
         for m in range(starts[i], starts[i + 1]):
             j = partner[m]
-            b = kind[j]
 {apart}
             r = math.sqrt({square})
-            if r < near * reach[a, b]:
-                r = min(r, deep * reach[a, b])
-            if r >= reach[a, b]:
+            if r < near * reach[m]:
+                r = min(r, deep * reach[m])
+            if r >= reach[m]:
                 continue
-{parameters}
+{own}
 {rows(12, second)}
             feels = max(abs(ddu), abs(du) / r)
             total[i] += feels

@@ -1,5 +1,8 @@
 """Pairs listed by cells in machine code, in boxes of any size and skew, periodic along any axes, and in free space."""
 
+# ruff: noqa: ANN001, ANN202
+# mypy: disable-error-code="no-untyped-def"
+
 from __future__ import annotations
 
 import math
@@ -11,6 +14,8 @@ from numba import types as nb
 from mdsens.native.compiling import COUNTS, FIELD, compiled
 from mdsens.neighbors import PairList, heights, padded_pairs
 from mdsens.types import Box, PeriodicBox
+
+_AXES = 3  # of space as the loops see it: discs have a third coordinate, zero
 
 
 class Listing(NamedTuple):
@@ -33,10 +38,14 @@ class Listing(NamedTuple):
         """Number of pairs."""
         return len(self.partner)
 
+    @property
+    def first(self) -> np.ndarray:
+        """First particles, shape (m,)."""
+        return np.repeat(np.arange(len(self.starts) - 1, dtype=np.int32), np.diff(self.starts))
+
     def padded(self, capacity: int) -> PairList:
         """Return the pairs as a list with room for ``capacity``."""
-        first = np.repeat(np.arange(len(self.starts) - 1, dtype=np.int32), np.diff(self.starts))
-        return padded_pairs(first, self.partner, self.shift.T, capacity)
+        return padded_pairs(self.first, self.partner, self.shift.T, capacity)
 
 
 def listed(position: np.ndarray, box: Box, kind: np.ndarray, reach: np.ndarray) -> Listing:
@@ -48,154 +57,150 @@ def listed(position: np.ndarray, box: Box, kind: np.ndarray, reach: np.ndarray) 
         kind: Of every particle, shape (n,).
         reach: Largest distance of a listed pair of two kinds, shape (kinds, kinds), units of length.
     """
-    position = np.array(position, dtype=float, order="C")
+    position = np.asarray(position, dtype=float)
     n, d = position.shape
     longest = float(reach.max())
+    matrix, repeats = np.eye(_AXES), np.zeros(_AXES, dtype=np.int32)
     if isinstance(box, PeriodicBox):
-        matrix = np.array(box.matrix, dtype=float, order="C")
-        repeats = np.array(box.periodic, dtype=np.int32)
-    else:
-        matrix, repeats = np.eye(d), np.zeros(d, dtype=np.int32)
-    inverse = np.ascontiguousarray(np.linalg.inv(matrix))
-    height = heights(matrix)
-    fractional = position @ inverse.T
+        matrix[:d, :d], repeats[:d] = box.matrix, box.periodic
+    inverse, height = np.linalg.inv(matrix), heights(matrix)
+    place = np.zeros((n, _AXES))
+    place[:, :d] = position
+    fractional = place @ inverse.T
+    boxes = np.floor(fractional) * repeats
+    fractional -= boxes
     low = np.where(repeats, 0.0, fractional.min(axis=0, initial=np.inf))
-    extent = np.where(repeats, 1.0, np.maximum(fractional.max(axis=0, initial=-np.inf) - low, 0.0)) * height
+    width = np.where(repeats, 1.0, fractional.max(axis=0, initial=-np.inf) - low)
     most = 2 * n ** (1 / d) + 3  # more cells than particles would only cost memory
-    cells = np.array([max(1, int(min(e // longest, most))) for e in extent], dtype=np.int32)
-    width = extent / cells
-    layers = np.array(
-        [math.ceil(longest / w) if r else min(m - 1, math.ceil(longest / w) if w else 0)
-         for w, m, r in zip(width, cells, repeats, strict=True)],
-        dtype=np.int32,
-    )  # fmt: skip
-    scale = np.where(extent > 0, cells / np.where(extent > 0, extent / height, 1.0), 0.0)
-    guess = np.int64(8 * n)
-    starts, partner, shift, offset = _listed(
-        position, matrix, fractional, low, scale, cells, layers, repeats, kind, reach, guess
+    cells = np.maximum(np.minimum(width * height // longest, most), 1).astype(np.int32)
+    around = np.ceil(longest * cells / np.maximum(width * height, 1e-300))
+    layers = np.where(repeats, around, np.minimum(around, cells - 1)).astype(np.int32)
+    scale = cells / np.where(width > 0, width, 1.0)
+    inside = np.minimum((fractional - low) * scale, cells - 1).astype(np.int32)
+    system = (
+        place - boxes @ matrix.T,
+        boxes.astype(np.int32),
+        inside,
+        np.array(matrix, order="C"),
+        cells,
+        layers,
+        repeats,
+        kind,
+        reach,
     )
-    return Listing(starts, partner, shift, offset)
+    starts, partner, shift = _listed(*system, 6 * n)
+    if len(shift) > len(partner):
+        starts, partner, shift = _listed(*system, len(shift))
+    shift = np.array(shift[:, :d], order="C")
+    return Listing(starts, partner, shift, shift @ np.array(matrix[:d, :d].T, order="C"))
+
+
+_PLACES = nb.int32[:, ::1]
+
+
+@compiled(nb.boolean(COUNTS, COUNTS))
+def _before(a, b):
+    for c in range(len(a)):
+        if a[c] != b[c]:
+            return a[c] < b[c]
+    return False
 
 
 @compiled(
-    nb.Tuple((COUNTS, COUNTS, nb.int32[:, ::1], FIELD))(
-        FIELD, FIELD, FIELD, nb.float64[::1], nb.float64[::1], COUNTS, COUNTS, COUNTS, COUNTS, FIELD, nb.int64
+    nb.Tuple((COUNTS, COUNTS, _PLACES))(
+        FIELD, _PLACES, _PLACES, FIELD, COUNTS, COUNTS, COUNTS, COUNTS, FIELD, nb.int64
     )
 )
-def _listed(position, matrix, fractional, low, scale, cells, layers, repeats, kind, reach, guess):  # type: ignore[no-untyped-def]
-    n, d = position.shape
-    label = np.zeros(n, np.int64)
-    place = np.zeros((n, d), np.int32)
-    boxes = np.zeros((n, d), np.int32)
-    n_cells = 1
-    for c in range(d):
-        n_cells *= cells[c]
+def _listed(x, boxes, inside, matrix, cells, layers, repeats, kind, reach, room):
+    """Return starts, partners and image counts; where there is no room for all, only the counts' number is right."""
+    n = len(kind)
+    stride1 = nb.int64(cells[0])
+    stride2 = stride1 * cells[1]
+    # particles sorted by cell, as they are in space
+    label = np.empty(n, np.int64)
+    first = np.zeros(stride2 * cells[2] + 1, np.int32)
     for i in range(n):
-        index = 0
-        for c in range(d - 1, -1, -1):
-            f = fractional[i, c] - low[c]
-            if repeats[c]:
-                boxes[i, c] = math.floor(f)
-                f -= boxes[i, c]
-            place[i, c] = min(int(f * scale[c]), cells[c] - 1)
-            index = index * cells[c] + place[i, c]
-        label[i] = index
-    # particles sorted by cell
-    first = np.zeros(n_cells + 1, np.int32)
-    for i in range(n):
+        label[i] = inside[i, 0] + inside[i, 1] * stride1 + inside[i, 2] * stride2
         first[label[i] + 1] += 1
-    for k in range(n_cells):
+    for k in range(len(first) - 1):
         first[k + 1] += first[k]
-    member = np.zeros(n, np.int32)
-    filled = first[:-1].copy()
+    filled, member, there = first[:-1].copy(), np.empty(n, np.int32), np.empty((n, 3))
     for i in range(n):
-        member[filled[label[i]]] = i
+        at = filled[label[i]]
         filled[label[i]] += 1
-    # the cells around a cell, and the images they are of
-    n_around = 1
-    for c in range(d):
-        n_around *= 2 * layers[c] + 1
-    around = np.zeros((n_around, d), np.int32)
-    for k in range(n_around):
-        rest = k
-        for c in range(d):
-            around[k, c] = rest % (2 * layers[c] + 1) - layers[c]
-            rest //= 2 * layers[c] + 1
-    starts = np.zeros(n + 1, np.int32)
-    partner = np.zeros(guess, np.int32)
-    shift = np.zeros((guess, d), np.int32)
-    count, image, apart = 0, np.zeros(d, np.int32), np.zeros(d)
+        member[at] = i
+        there[at, 0], there[at, 1], there[at, 2] = x[i, 0], x[i, 1], x[i, 2]
+    low, high, counts = np.empty(room, np.int32), np.empty(room, np.int32), np.empty((room, 3), np.int32)
+    starts, count = np.zeros(n + 2, np.int32), 0
+    for p2 in range(cells[2]):
+        for p1 in range(cells[1]):
+            for p0 in range(cells[0]):
+                here = p0 + p1 * stride1 + p2 * stride2
+                if first[here] == first[here + 1]:
+                    continue
+                for k2 in range(layers[2] + 1):  # of two opposite neighbouring cells one
+                    for k1 in range(-layers[1] if k2 > 0 else 0, layers[1] + 1):
+                        for k0 in range(-layers[0] if k2 > 0 or k1 > 0 else 0, layers[0] + 1):
+                            t0, t1, t2 = p0 + k0, p1 + k1, p2 + k2
+                            c0, c1, c2 = 0, 0, 0
+                            if t0 < 0 or t0 >= cells[0]:
+                                if not repeats[0]:
+                                    continue
+                                c0 = t0 // cells[0]
+                                t0 -= c0 * cells[0]
+                            if t1 < 0 or t1 >= cells[1]:
+                                if not repeats[1]:
+                                    continue
+                                c1 = t1 // cells[1]
+                                t1 -= c1 * cells[1]
+                            if t2 >= cells[2]:
+                                if not repeats[2]:
+                                    continue
+                                c2 = t2 // cells[2]
+                                t2 -= c2 * cells[2]
+                            y0 = matrix[0, 0] * c0 + matrix[0, 1] * c1 + matrix[0, 2] * c2
+                            y1 = matrix[1, 0] * c0 + matrix[1, 1] * c1 + matrix[1, 2] * c2
+                            y2 = matrix[2, 0] * c0 + matrix[2, 1] * c1 + matrix[2, 2] * c2
+                            beside, same = t0 + t1 * stride1 + t2 * stride2, k0 == 0 and k1 == 0 and k2 == 0
+                            for at in range(first[here], first[here + 1]):
+                                i = member[at]
+                                x0, x1, x2, own = there[at, 0] - y0, there[at, 1] - y1, there[at, 2] - y2, kind[i]
+                                for to in range(at + 1 if same else first[beside], first[beside + 1]):
+                                    d0, d1, d2 = x0 - there[to, 0], x1 - there[to, 1], x2 - there[to, 2]
+                                    j = member[to]
+                                    within = reach[own, kind[j]]
+                                    if d0 * d0 + d1 * d1 + d2 * d2 >= within * within:
+                                        continue
+                                    if count >= room:
+                                        count += 1
+                                        continue
+                                    s0 = boxes[i, 0] - boxes[j, 0] + c0
+                                    s1 = boxes[i, 1] - boxes[j, 1] + c1
+                                    s2 = boxes[i, 2] - boxes[j, 2] + c2
+                                    a, b = i, j
+                                    lead = s0 if s0 != 0 else s1 if s1 != 0 else s2
+                                    if i > j or (i == j and lead < 0):
+                                        a, b, s0, s1, s2 = j, i, -s0, -s1, -s2
+                                    low[count], high[count] = a, b
+                                    counts[count, 0], counts[count, 1], counts[count, 2] = s0, s1, s2
+                                    starts[a + 2] += 1
+                                    count += 1
+    if count > room:
+        return starts, np.empty(0, np.int32), np.empty((count, 3), np.int32)
+    # put together by first particle, in order of (j, S)
     for i in range(n):
-        begin = count
-        for k in range(n_around):
-            index, inside = 0, True
-            for c in range(d - 1, -1, -1):
-                t = place[i, c] + around[k, c]
-                image[c] = 0
-                if t < 0 or t >= cells[c]:
-                    if not repeats[c]:
-                        inside = False
-                        break
-                    image[c] = t // cells[c]
-                    t -= image[c] * cells[c]
-                index = index * cells[c] + t
-            if not inside:
-                continue
-            for at in range(first[index], first[index + 1]):
-                j = member[at]
-                if j < i:
-                    continue
-                if j == i:  # its own image, once
-                    sign = 0
-                    for c in range(d):
-                        if image[c] != 0:
-                            sign = image[c]
-                            break
-                    if sign <= 0:
-                        continue
-                square = 0.0
-                for c in range(d):
-                    apart[c] = position[i, c] - position[j, c]
-                for b in range(d):
-                    s = boxes[i, b] - boxes[j, b] + image[b]
-                    if s != 0:
-                        for c in range(d):
-                            apart[c] -= matrix[c, b] * s
-                for c in range(d):
-                    square += apart[c] * apart[c]
-                within = reach[kind[i], kind[j]]
-                if square >= within * within:
-                    continue
-                if count == len(partner):
-                    more, wider = np.zeros(2 * count + 8, np.int32), np.zeros((2 * count + 8, d), np.int32)
-                    more[:count], wider[:count] = partner[:count], shift[:count]
-                    partner, shift = more, wider
-                # kept in order of (j, S)
-                new = count
-                while new > begin and partner[new - 1] >= j:
-                    if partner[new - 1] == j:
-                        before = True
-                        for c in range(d):
-                            s = boxes[i, c] - boxes[j, c] + image[c]
-                            if shift[new - 1, c] != s:
-                                before = shift[new - 1, c] < s
-                                break
-                        if before:
-                            break
-                    partner[new] = partner[new - 1]
-                    for c in range(d):
-                        shift[new, c] = shift[new - 1, c]
-                    new -= 1
-                partner[new] = j
-                for c in range(d):
-                    shift[new, c] = boxes[i, c] - boxes[j, c] + image[c]
-                count += 1
-        starts[i + 1] = count
-    partner, shift = partner[:count].copy(), shift[:count].copy()
-    offset = np.zeros((count, d))
+        starts[i + 2] += starts[i + 1]
+    partner, shift, begins = np.empty(count, np.int32), np.empty((count, 3), np.int32), starts[1:].copy()
     for m in range(count):
-        for b in range(d):
-            if shift[m, b] != 0:
-                for c in range(d):
-                    offset[m, c] += matrix[c, b] * shift[m, b]
-    return starts, partner, shift, offset
+        a, b = low[m], high[m]
+        new = starts[a + 1]
+        starts[a + 1] += 1
+        while new > begins[a] and partner[new - 1] >= b:
+            if partner[new - 1] == b and not _before(counts[m], shift[new - 1]):
+                break
+            partner[new] = partner[new - 1]
+            shift[new, 0], shift[new, 1], shift[new, 2] = shift[new - 1, 0], shift[new - 1, 1], shift[new - 1, 2]
+            new -= 1
+        partner[new] = b
+        shift[new, 0], shift[new, 1], shift[new, 2] = counts[m, 0], counts[m, 1], counts[m, 2]
+    return starts[: n + 1].copy(), partner, shift

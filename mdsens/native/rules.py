@@ -10,50 +10,76 @@ import math
 import numpy as np
 from numba import types as nb
 
-from mdsens.native.compiling import ENERGY, FIELD, LISTED, compiled
+from mdsens.native.compiling import ENERGY, FIELD, LISTED, NUMBERS, compiled
 
-# What a stretch changes besides its fields, and what it is told: places in an array of numbers.
+# What a stretch changes besides its fields: places in an array of numbers.
 ENERGY_NOW, LARGEST, RESTING, STALE, STEP, MIXING, RISEN, FRACTION = range(8)
-_ROW = nb.float64[::1]
-_RUN = (_ROW, _ROW, _ROW, _ROW, FIELD, FIELD, FIELD, FIELD)
-_LIMITS = (nb.float64, nb.float64, nb.float64, nb.int64, nb.int64)
+N_NOW = 8
+# FIRE's constants as jax-md keeps them, in half precision.
+_GROWS, _CALMS, FIRST_MIXING = (float(np.float16(value)) for value in (1.1, 0.99, 0.1))
+_N_MIN = 5.0
+_LAW = (nb.FunctionType(ENERGY), *LISTED)
+# now, energies, largest forces, units; free, force, reference, memory, scratch, weights (n, 1)
+_RUN = (*(NUMBERS,) * 4, *(FIELD,) * 6)
+# skin, tolerances of force and momentum, first and last step, length, longest moves, the rule's number
+_LIMITS = (nb.float64, nb.float64, nb.float64, nb.int64, nb.int64, nb.float64, NUMBERS, nb.float64)
+
+
+@compiled(nb.float64(NUMBERS, nb.int64, nb.int64))
+def _square(field, i, d):
+    if d == 2:
+        return field[2 * i] ** 2 + field[2 * i + 1] ** 2
+    if d == 3:
+        return field[3 * i] ** 2 + field[3 * i + 1] ** 2 + field[3 * i + 2] ** 2
+    total = 0.0
+    for c in range(d):
+        total += field[i * d + c] ** 2
+    return total
+
+
+@compiled(nb.float64(NUMBERS, nb.int64))
+def _longest_row(flat, d):
+    """Return the largest norm of rows of d numbers."""
+    most = 0.0
+    if d == 2:
+        for i in range(len(flat) // 2):
+            square = flat[2 * i] * flat[2 * i] + flat[2 * i + 1] * flat[2 * i + 1]
+            most = square if square > most else most
+    else:
+        for i in range(len(flat) // d):
+            square = _square(flat, i, d)
+            most = square if square > most else most
+    return math.sqrt(most)
 
 
 @compiled(nb.float64(FIELD))
 def _largest(field):
-    most = 0.0
-    for i in range(field.shape[0]):
-        square = 0.0
-        for c in range(field.shape[1]):
-            square += field[i, c] * field[i, c]
-        if not square <= most:  # NaN stays
-            most = square
-            if square != square:
-                return square
-    return math.sqrt(most)
+    flat, total = field.reshape(-1), 0.0
+    for k in range(len(flat)):
+        total += flat[k]
+    return _longest_row(flat, field.shape[1]) + 0.0 * total  # NaN and infinity stay
 
 
-@compiled(nb.float64(nb.FunctionType(ENERGY), *LISTED, FIELD, FIELD, nb.float64))
-def _evaluated(law, x, kind, table, reach, starts, partner, offset, free, force, unit):
+@compiled(nb.float64(FIELD, FIELD, NUMBERS))
+def _farthest(x, reference, moved):
+    here, there = x.reshape(-1), reference.reshape(-1)
+    for k in range(len(moved)):
+        moved[k] = here[k] - there[k]
+    return _longest_row(moved, x.shape[1])
+
+
+@compiled(nb.float64(*_LAW, FIELD, FIELD, nb.float64))
+def evaluated(law, x, starts, partner, offset, reach, own, shared, free, force, unit):
     """Return the energy and fill the forces, in units of the scales, zero where nothing may move."""
-    energy = law(x, kind, table, reach, starts, partner, offset, force)
-    for i in range(force.shape[0]):
-        for c in range(force.shape[1]):
-            force[i, c] = force[i, c] / unit
-            if free.shape[0] and free[i, c] == 0.0:
-                force[i, c] = 0.0
+    energy = law(x, starts, partner, offset, reach, own, shared, force)
+    flat, held = force.reshape(-1), free.reshape(-1)
+    if unit != 1.0:
+        for k in range(len(flat)):
+            flat[k] = flat[k] / unit
+    for k in range(len(held)):
+        if held[k] == 0.0:
+            flat[k] = 0.0
     return energy / unit
-
-
-@compiled(nb.float64(FIELD, FIELD))
-def _farthest(x, reference):
-    most = 0.0
-    for i in range(x.shape[0]):
-        square = 0.0
-        for c in range(x.shape[1]):
-            square += (x[i, c] - reference[i, c]) ** 2
-        most = max(most, square)
-    return math.sqrt(most)
 
 
 @compiled(nb.float64(nb.float64))
@@ -65,170 +91,141 @@ def _half(value):
     return math.ldexp(np.rint(part * 2048.0) / 2048.0, power)
 
 
-@compiled(nb.int64(nb.FunctionType(ENERGY), *LISTED, *_RUN, FIELD, FIELD, *_LIMITS, nb.float64, _ROW, nb.float64))
+@compiled(nb.int64(*_LAW, *_RUN, *_LIMITS))
 def fire(
-    law, x, kind, table, reach, starts, partner, offset,
-    now, energies, largest, units, free, force, reference, momentum,
-    scaled, root, skin, tolerance, slow, first, last, length, longest, longest_time,
+    law, x, starts, partner, offset, reach, own, shared,
+    now, energies, largest, units, free, force, reference, momentum, scaled, root,
+    skin, tolerance, slow, first, last, length, longest, longest_time,
 ):  # fmt: skip
     """Take steps of FIRE until at rest, stale or at the limit; return how many."""
     n, d = x.shape
-    unit, mass = units[0], units[1]
+    at, pushed, pushes, moving = x.reshape(-1), force.reshape(-1), scaled.reshape(-1), momentum.reshape(-1)
+    unit, mass, moved = units[0], units[1], np.empty(n * d)
     dt, mixing, risen = now[STEP], now[MIXING], now[RISEN]
     step = first
     while step < last and now[RESTING] == 0.0 and now[STALE] == 0.0:
-        half = np.float64(np.float32(dt / 2.0))
-        whole = np.float64(np.float32(dt))
+        half, whole = np.float64(np.float32(dt / 2.0)), np.float64(np.float32(dt))
         for i in range(n):
-            square = 0.0
             factor = length * root[i, 0]
-            for c in range(d):
-                momentum[i, c] += half * scaled[i, c]
-                move = factor * (whole * momentum[i, c] / mass)
-                scaled[i, c] = move  # until the forces there are known
-                square += move * move
-            most = longest[i] if longest.shape[0] > 1 else longest[0]
+            for k in range(i * d, i * d + d):
+                moving[k] += half * pushes[k]
+                pushes[k] = factor * (whole * moving[k] / mass)  # the move, until the forces there are known
+            square, most = _square(pushes, i, d), longest[i] if len(longest) > 1 else longest[0]
             shorter = most / math.sqrt(square) if square > most * most else 1.0
-            for c in range(d):
-                x[i, c] += scaled[i, c] * shorter
-        energy = _evaluated(law, x, kind, table, reach, starts, partner, offset, free, force, unit)
+            for k in range(i * d, i * d + d):
+                at[k] += pushes[k] * shorter
+        energy = evaluated(law, x, starts, partner, offset, reach, own, shared, free, force, unit)
         force_size, momentum_size, power = 1e-6, 0.0, 0.0
         for i in range(n):
             factor = length * root[i, 0]
-            for c in range(d):
-                f = factor * force[i, c]
-                scaled[i, c] = f
-                p = momentum[i, c] + half * f
-                momentum[i, c] = p
+            for k in range(i * d, i * d + d):
+                f = factor * pushed[k]
+                p = moving[k] + half * f
+                pushes[k], moving[k] = f, p
                 force_size += f * f
                 momentum_size += p * p
                 power += f * p
         along = math.sqrt(momentum_size) / math.sqrt(force_size)
-        keeps = power >= 0.0
-        fastest = 0.0
+        keeps, fastest = 1.0 if power >= 0.0 else 0.0, 0.0
         for i in range(n):
-            square = 0.0
-            for c in range(d):
-                p = momentum[i, c]
-                p = p + mixing * (scaled[i, c] * along - p)
-                p = p if keeps else 0.0 * p
-                momentum[i, c] = p
-                square += (p / root[i, 0]) ** 2
-            fastest = max(fastest, square)
+            for k in range(i * d, i * d + d):
+                p = moving[k]
+                moving[k] = keeps * (p + mixing * (pushes[k] * along - p))
+            fastest = max(fastest, _square(moving, i, d) / (root[i, 0] * root[i, 0]))
         risen = risen + 1.0 if power >= 0.0 else 0.0
-        if power > 0.0 and risen > 5.0:
-            dt = min(_half(dt * 1.099609375), longest_time)
-            mixing = _half(mixing * 0.98974609375)
+        if power > 0.0 and risen > _N_MIN:
+            dt, mixing = min(_half(dt * _GROWS), longest_time), _half(mixing * _CALMS)
         if power < 0.0:
-            dt = dt * 0.5
-            mixing = 0.0999755859375
+            dt, mixing = 0.5 * dt, FIRST_MIXING
         top = _largest(force) * unit
         energies[step], largest[step] = energy * unit, top
         now[ENERGY_NOW], now[LARGEST] = energy, top
-        now[STALE] = 1.0 if 2.0 * _farthest(x, reference) > skin else 0.0
-        moving = top > tolerance or math.sqrt(fastest) * (unit / length) > slow
-        now[RESTING] = 0.0 if moving and top == top else 1.0
+        now[STALE] = 1.0 if 2.0 * _farthest(x, reference, moved) > skin else 0.0
+        moves = top > tolerance or math.sqrt(fastest) * (unit / length) > slow
+        now[RESTING] = 0.0 if moves and top == top else 1.0
         step += 1
     now[STEP], now[MIXING], now[RISEN] = dt, mixing, risen
     return step
 
 
-@compiled(nb.float64(FIELD, FIELD))
+@compiled(nb.float64(NUMBERS, NUMBERS))
 def _inner(a, b):
     total = 0.0
-    for i in range(a.shape[0]):
-        for c in range(a.shape[1]):
-            total += a[i, c] * b[i, c]
+    for k in range(len(a)):
+        total += a[k] * b[k]
     return total
 
 
-@compiled(nb.void(FIELD, FIELD, FIELD, nb.float64))
-def _along(x, begin, direction, fraction):
-    for i in range(x.shape[0]):
-        for c in range(x.shape[1]):
-            x[i, c] = begin[i, c] + fraction * direction[i, c]
+@compiled(nb.void(NUMBERS, NUMBERS, NUMBERS, nb.float64))
+def _go(x, begin, direction, fraction):
+    for k in range(len(x)):
+        x[k] = begin[k] + fraction * direction[k]
 
 
-@compiled(nb.int64(nb.FunctionType(ENERGY), *LISTED, *_RUN, FIELD, FIELD, *_LIMITS, nb.float64, _ROW, nb.float64))
+@compiled(nb.int64(*_LAW, *_RUN, *_LIMITS))
 def conjugate_gradient(
-    law, x, kind, table, reach, starts, partner, offset,
-    now, energies, largest, units, free, force, reference, direction,
-    scaled, lightness, skin, tolerance, slow, first, last, length, longest, slack,
+    law, x, starts, partner, offset, reach, own, shared,
+    now, energies, largest, units, free, force, reference, memory, scratch, weights,
+    skin, tolerance, slow, first, last, length, longest, slack,
 ):  # fmt: skip
     """Take line searches until at rest, stale or at the limit; return how many."""
     n, d = x.shape
-    unit, softness = units[0], units[2]
-    begin, before, energy, fraction = scaled, np.empty_like(force), now[ENERGY_NOW], now[FRACTION]
+    at, pushed, direction, begin = x.reshape(-1), force.reshape(-1), memory.reshape(-1), scratch.reshape(-1)
+    before, moved, light = np.empty_like(pushed), np.empty_like(pushed), np.repeat(weights.reshape(-1), d)
+    unit, softness, energy, fraction = units[0], units[2], now[ENERGY_NOW], now[FRACTION]
     step = first
     while step < last and now[RESTING] == 0.0 and now[STALE] == 0.0:
-        guess = fraction
-        if not _inner(force, direction) > 0.0:
-            guess = 0.5 * softness
+        guess, slope = fraction, _inner(pushed, direction)
+        if not slope > 0.0:
+            guess, slope = 0.5 * softness, 0.0
+            for k in range(len(light)):
+                direction[k] = light[k] * pushed[k]
+                slope += pushed[k] * direction[k]
+        if len(longest) > 1:
             for i in range(n):
-                for c in range(d):
-                    direction[i, c] = lightness[i, 0] * force[i, c]
-        slope = _inner(force, direction)
-        far = 0.0
-        for i in range(n):
-            square = 0.0
-            most = longest[i] if longest.shape[0] > 1 else 1.0
-            for c in range(d):
-                square += (direction[i, c] / most) ** 2
-            far = max(far, square)
-        most = (1.0 if longest.shape[0] > 1 else longest[0]) / max(math.sqrt(far), 1e-300)
+                for k in range(i * d, i * d + d):
+                    moved[k] = direction[k] / longest[i]
+            most = 1.0 / max(_longest_row(moved, d), 1e-300)
+        else:
+            most = longest[0] / max(_longest_row(direction, d), 1e-300)
         fraction = min(guess, most)
-        for i in range(n):
-            for c in range(d):
-                begin[i, c], before[i, c] = x[i, c], force[i, c]
-        _along(x, begin, direction, fraction)
-        height = _evaluated(law, x, kind, table, reach, starts, partner, offset, free, force, unit)
-        curvature = slope - _inner(force, direction)
+        begin[:], before[:] = at, pushed
+        _go(at, begin, direction, fraction)
+        height = evaluated(law, x, starts, partner, offset, reach, own, shared, free, force, unit)
+        curvature = slope - _inner(pushed, direction)
         best = fraction * slope / curvature if curvature > 0.0 else 2.0 * fraction
         best = min(max(best, 0.1 * fraction), most)
         taken = fraction
         if not (abs(best - fraction) <= slack * fraction and height <= energy):
-            ceiling = energy + 1e-13 * abs(energy)
-            taken = best
-            shrinks = 0
+            ceiling, shrinks, taken = energy + 1e-13 * abs(energy), 0, best
             while True:
-                _along(x, begin, direction, taken)
-                height = _evaluated(law, x, kind, table, reach, starts, partner, offset, free, force, unit)
+                _go(at, begin, direction, taken)
+                height = evaluated(law, x, starts, partner, offset, reach, own, shared, free, force, unit)
                 if height <= ceiling or shrinks == 8:
                     break
-                taken = 0.25 * taken
-                shrinks += 1
+                taken, shrinks = 0.25 * taken, shrinks + 1
             if not height <= ceiling:
                 taken, height = 0.0, energy
-                for i in range(n):
-                    for c in range(d):
-                        x[i, c], force[i, c] = begin[i, c], before[i, c]
+                at[:], pushed[:] = begin, before
         size, gain = 0.0, 0.0
-        for i in range(n):
-            light = lightness[i, 0]
-            for c in range(d):
-                size += light * before[i, c] * before[i, c]
-                gain += light * force[i, c] * (force[i, c] - before[i, c])
+        for k in range(len(light)):
+            size += light[k] * before[k] * before[k]
+            gain += light[k] * pushed[k] * (pushed[k] - before[k])
         weight = gain / max(size, 1e-300)
-        weight = max(weight, 0.0) if weight == weight else weight
-        for i in range(n):
-            light = lightness[i, 0]
-            for c in range(d):
-                if taken > 0.0:
-                    direction[i, c] = light * force[i, c] + weight * direction[i, c]
-                else:
-                    direction[i, c] = light * before[i, c]
+        if weight < 0.0:
+            weight = 0.0
+        if taken > 0.0:
+            for k in range(len(light)):
+                direction[k] = light[k] * pushed[k] + weight * direction[k]
+        else:
+            for k in range(len(light)):
+                direction[k] = light[k] * before[k]
         energy, fraction = height, taken if taken > 0.0 else 0.1 * fraction
         top = _largest(force) * unit
         energies[step], largest[step] = energy * unit, top
         now[ENERGY_NOW], now[LARGEST] = energy, top
-        now[STALE] = 1.0 if 2.0 * _farthest(x, reference) > skin else 0.0
-        now[RESTING] = 0.0 if top > tolerance or 0.0 > slow else 1.0
+        now[STALE] = 1.0 if 2.0 * _farthest(x, reference, moved) > skin else 0.0
+        now[RESTING] = 0.0 if (top > tolerance or 0.0 > slow) and top == top else 1.0
         step += 1
     now[FRACTION] = fraction
     return step
-
-
-@compiled(nb.float64(nb.FunctionType(ENERGY), *LISTED, FIELD, FIELD, nb.float64))
-def evaluated(law, x, kind, table, reach, starts, partner, offset, free, force, unit):
-    """Return the energy and fill the forces, in units of the scales, zero where nothing may move."""
-    return _evaluated(law, x, kind, table, reach, starts, partner, offset, free, force, unit)

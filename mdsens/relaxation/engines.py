@@ -139,14 +139,14 @@ class Native:
         self._force, self._scaled, self._memory = (np.zeros_like(self._x) for _ in range(3))
         self._units = np.array([scales.energy, scales.length**2 / softness(state, scales), softness(state, scales)])
         self._longest = np.array(longest_step(state, scales), dtype=float).reshape(-1)
-        self._now = np.zeros(8)
+        self._now = np.zeros(rules.N_NOW)
         self._light, self._root = np.ones((n, 1)), np.ones((n, 1))
         self.relist()
         self._now[rules.ENERGY_NOW] = rules.evaluated(*self._system, self._free, self._force, scales.energy)
         self._weigh()
         if isinstance(rule, Fire):
             self._scaled[:] = scales.length * self._root * self._force
-            self._now[[rules.STEP, rules.MIXING]] = np.float16(rule.dt_start), np.float16(0.1)
+            self._now[[rules.STEP, rules.MIXING]] = np.float16(rule.dt_start), rules.FIRST_MIXING
         else:
             self._memory[:] = self._light * self._force
             self._now[rules.FRACTION] = 0.5 * self._units[2]
@@ -175,7 +175,7 @@ class Native:
         """List the pairs anew."""
         reach = self._law.reach + float(self.reach.skin)
         self._listing = listed(self._x, self._state.configuration.box, self._law.kind, reach)
-        self._reference = self._x.copy()
+        self._paired, self._reference = self._law.paired(self._listing), self._x.copy()
 
     def advance(self, threshold: float, n_steps: int, momentum: float, scales: Scales) -> Taken:
         """Take steps in stretches between two lists."""
@@ -218,8 +218,7 @@ class Native:
 
     @property
     def _system(self) -> tuple[Any, ...]:
-        law, listing = self._law, self._listing
-        return law.evaluate, self._x, law.kind, law.table, law.reach, listing.starts, listing.partner, listing.offset
+        return self._law.evaluate, self._x, *self._paired, self._law.shared
 
     @property
     def _largest(self) -> float:
