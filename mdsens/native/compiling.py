@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ def compiled(signature: Any, *, kept: bool = True) -> Callable[[Callable[..., An
     """Return what compiles a function for these types; it runs without Python's lock."""
 
     def wrapped(function: Callable[..., Any]) -> Any:
+        function = inspect.unwrap(function)  # of what checks the arguments of Python's calls
         try:
             return numba.njit(signature, nogil=True, cache=kept, **_OPTIONS)(function)
         except RuntimeError:  # no folder to keep it in

@@ -13,7 +13,7 @@ from numba import types as nb
 
 from mdsens.native.compiling import COUNTS, FIELD, compiled
 from mdsens.neighbors import PairList, heights, padded_pairs
-from mdsens.types import Box, PeriodicBox
+from mdsens.types import Box, PeriodicBox, Position
 
 _AXES = 3  # of space as the loops see it: discs have a third coordinate, zero
 
@@ -48,7 +48,7 @@ class Listing(NamedTuple):
         return padded_pairs(self.first, self.partner, self.shift.T, capacity)
 
 
-def listed(position: np.ndarray, box: Box, kind: np.ndarray, reach: np.ndarray) -> Listing:
+def listed(position: Position | np.ndarray, box: Box, kind: np.ndarray, reach: np.ndarray) -> Listing:
     """List the pairs closer than their reach.
 
     Args:
@@ -71,10 +71,11 @@ def listed(position: np.ndarray, box: Box, kind: np.ndarray, reach: np.ndarray) 
     fractional -= boxes
     low = np.where(repeats, 0.0, fractional.min(axis=0, initial=np.inf))
     width = np.where(repeats, 1.0, fractional.max(axis=0, initial=-np.inf) - low)
+    extent = width * height
     most = 2 * n ** (1 / d) + 3  # more cells than particles would only cost memory
-    cells = np.maximum(np.minimum(width * height // longest, most), 1).astype(np.int32)
-    around = np.ceil(longest * cells / np.maximum(width * height, 1e-300))
-    layers = np.where(repeats, around, np.minimum(around, cells - 1)).astype(np.int32)
+    cells = np.maximum(np.minimum(extent // longest, most), 1).astype(np.int32)
+    wide = np.where(extent > 0, extent, longest)
+    layers = np.where(repeats | (cells > 1), np.ceil(longest * cells / wide), 0).astype(np.int32)
     scale = cells / np.where(width > 0, width, 1.0)
     inside = np.minimum((fractional - low) * scale, cells - 1).astype(np.int32)
     system = (

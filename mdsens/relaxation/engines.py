@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,31 +38,37 @@ class Taken(NamedTuple):
     resting: bool
 
 
-class Engine(Protocol):
+class Engine(ABC):
     """A minimiser on its way.
 
     Attributes:
-        position: Where it stands, shape (n, d).
-        energy: Energy there, in units of the scales.
-        force: Forces there, same units.
         pairs: The pairs listed last.
         reach: How far they are listed.
     """
 
-    @property
-    def position(self) -> Position: ...
-    @property
-    def energy(self) -> float: ...
-    @property
-    def force(self) -> Position: ...
-    @property
-    def pairs(self) -> PairList: ...
-    @property
-    def reach(self) -> Reach: ...
+    pairs: PairList
+    reach: Reach
 
+    @property
+    @abstractmethod
+    def position(self) -> Position | np.ndarray:
+        """Where it stands, shape (n, d)."""
+
+    @property
+    @abstractmethod
+    def energy(self) -> float:
+        """Energy there, in units of the scales."""
+
+    @property
+    @abstractmethod
+    def force(self) -> Position | np.ndarray:
+        """Forces there, same units."""
+
+    @abstractmethod
     def relist(self) -> None:
         """List the pairs anew."""
 
+    @abstractmethod
     def advance(self, threshold: float, n_steps: int, momentum: float, scales: Scales) -> Taken:
         """Take at most so many steps, until forces are below the threshold and momenta below theirs."""
 
@@ -82,7 +89,7 @@ def engine_for(state: State, rule: Minimizer, scales: Scales, reach: Reach) -> E
     return Compiled(state, rule, scales, reach)
 
 
-class Compiled:
+class Compiled(Engine):
     """XLA's engine: the rule's own JAX code, lists included."""
 
     def __init__(self, state: State, rule: Minimizer, scales: Scales, reach: Reach) -> None:
@@ -126,7 +133,7 @@ class Compiled:
         return Taken(*taken, float(segment.largest), bool(segment.resting))
 
 
-class Native:
+class Native(Engine):
     """Machine code's engine: loops generated from the law; the same steps as XLA's to rounding."""
 
     def __init__(self, law: NativeLaw, state: State, rule: Fire | ConjugateGradient, scales: Scales, reach: Reach):
@@ -152,7 +159,7 @@ class Native:
             self._now[rules.FRACTION] = 0.5 * self._units[2]
 
     @property
-    def position(self) -> Position:
+    def position(self) -> np.ndarray:
         """Where it stands."""
         return self._x.copy()
 
@@ -162,20 +169,15 @@ class Native:
         return float(self._now[rules.ENERGY_NOW])
 
     @property
-    def force(self) -> Position:
+    def force(self) -> np.ndarray:
         """Forces there, same units."""
         return self._force.copy()
-
-    @property
-    def pairs(self) -> PairList:
-        """The pairs listed last."""
-        return self._listing.padded(self._listing.n_pairs)
 
     def relist(self) -> None:
         """List the pairs anew."""
         reach = self._law.reach + float(self.reach.skin)
-        self._listing = listed(self._x, self._state.configuration.box, self._law.kind, reach)
-        self._paired, self._reference = self._law.paired(self._listing), self._x.copy()
+        found = listed(self._x, self._state.configuration.box, self._law.kind, reach)
+        self.pairs, self._paired, self._reference = found.padded(found.n_pairs), self._law.paired(found), self._x.copy()
 
     def advance(self, threshold: float, n_steps: int, momentum: float, scales: Scales) -> Taken:
         """Take steps in stretches between two lists."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from mdsens.energy import State
@@ -52,7 +53,7 @@ class Recorder:
         self.add(taken.energy, taken.max_force, newton=False)
         self.largest = taken.largest
 
-    def keep(self, position: Position) -> None:
+    def keep(self, position: Position | np.ndarray) -> None:
         """Keep a frame of the path, and of the earlier ones every other one when they have become too many."""
         if self.path and self.path[-1][0] == self.n_total:
             return
@@ -111,7 +112,7 @@ class Descent:
         self._watch = _Watch(self._engine.energy * scales.energy, scales.energy)
 
     @property
-    def position(self) -> Position:
+    def position(self) -> Position | np.ndarray:
         """Where it stands, shape (n, d), in memory order."""
         return self._engine.position
 
@@ -143,6 +144,9 @@ class Descent:
             self.recorder.keep(self.position)
             self._measure()
 
+    def _here(self) -> State:
+        return self._state.moved(jnp.asarray(self.position), self._engine.pairs)
+
     def _n_steps(self) -> int:
         taken = self.recorder.n_descent
         n_steps = min(SEGMENT, self.settings.max_steps - taken)
@@ -153,7 +157,7 @@ class Descent:
         large = self._state.configuration.n_particles > SMALL
         return np.inf if self.settings.newton and large else threshold
 
-    def _verdict(self, taken: Taken, stood: Position) -> Verdict | None:
+    def _verdict(self, taken: Taken, stood: Position | np.ndarray) -> Verdict | None:
         height = self._engine.energy * self.scales.energy
         if not np.isfinite(self.recorder.largest + height):
             return Verdict.NONFINITE
@@ -163,7 +167,7 @@ class Descent:
             return Verdict.MAX_STEPS
         stands = len(taken.energy) >= _STANDING and np.array_equal(self.position, stood)
         if stands or self._watch.stalls(self.recorder.n_descent, height, self.recorder.largest):
-            known = float(force_rounding(self._state.moved(self.position, self._engine.pairs)))
+            known = float(force_rounding(self._here()))
             return Verdict.CONVERGED if self.recorder.largest <= known else Verdict.STALLED
         return Verdict.RISING if self._watch.rises(height) else None
 
@@ -171,7 +175,7 @@ class Descent:
         """Measure the curvature again where products with the Hessian show it, and keep what has hardly changed."""
         if not len(self.scales.felt):
             return
-        felt = hessian_rows(self._state.moved(self.position, self._engine.pairs))
+        felt = hessian_rows(self._here())
         ratio = np.asarray(felt) / np.asarray(self.scales.felt)
         if ratio.max() > _CHANGED or ratio.min() < 1 / _CHANGED:
             self.scales = replaced(self.scales, {"felt": felt})
