@@ -17,9 +17,9 @@ from benchmarks.speed import everything_rows, first_call, jacobian_row, memory_r
 from mdsens import io
 from mdsens.config import OutputOptions, Section, load
 from mdsens.errors import UserError
+from mdsens.machine.progress import counting_progress
 from workflows.output import announce, draw, prepare_output
 from workflows.problem import Problem, ProblemSections, build_problem
-from workflows.progress import counting_progress
 from workflows.rows import Row, as_arrays, print_rows
 
 

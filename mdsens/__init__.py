@@ -46,8 +46,12 @@ __all__ = [
     "thermal",
 ]
 
+# Double precision, unless single precision was asked for by name, which is refused where something is computed.
 if "jax" not in _sys.modules:
-    _os.environ.setdefault("JAX_ENABLE_X64", "1")  # before anything is computed
+    _os.environ.setdefault("JAX_ENABLE_X64", "1")
+    _os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # else a line per program that comes from the cache
+elif _os.environ.get("JAX_ENABLE_X64", "").lower() not in ("0", "false", "off"):
+    _sys.modules["jax"].config.update("jax_enable_x64", True)
 
 
 def __getattr__(name: str) -> _Any:

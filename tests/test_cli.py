@@ -168,23 +168,9 @@ def test_errors_of_other_libraries_keep_their_traceback(install: Callable[[str, 
 def test_prepare_jax_switches_float64_and_the_cache_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     changes: dict[str, object] = {}
     monkeypatch.setattr(jax.config, "update", changes.__setitem__)
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("mdsens.machine.caches.keep_programs", lambda: changes.update(kept=True))
     cli.prepare_jax()
-    assert changes["jax_enable_x64"] is True
-    assert str(changes["jax_compilation_cache_dir"]).startswith(str(tmp_path / "mdsens" / "jax"))
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "mine"))
-    cli.prepare_jax()
-    assert changes["jax_compilation_cache_dir"] == str(tmp_path / "mine")
-
-
-def test_prepare_jax_does_without_a_cache_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    changes: dict[str, object] = {}
-    (tmp_path / "file").touch()
-    monkeypatch.setattr(jax.config, "update", changes.__setitem__)
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "file" / "cache"))
-    cli.prepare_jax()
-    assert changes == {"jax_enable_x64": True, "jax_cpu_enable_async_dispatch": False}
+    assert changes == {"jax_enable_x64": True, "jax_cpu_enable_async_dispatch": False, "kept": True}
 
 
 def test_prepare_output_makes_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

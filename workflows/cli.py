@@ -12,10 +12,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
-import hashlib
 import importlib
 import os
-import platform
 import re
 import signal
 import sys
@@ -254,38 +252,17 @@ def prepare_process() -> None:
 
 def prepare_jax() -> None:
     """Switch on float64, one thread per factorisation, and JAX's persistent compilation cache where it is writable."""
-    # jax 0.10's XLA logs "prefer-no-gather is not supported", wrongly, for every program it takes from the cache.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # see keep_programs
     # Ensembles run members in threads, and small factorisations gain nothing from threads of their own: with both,
     # cores are fought over, and a factorisation of a millisecond was seen to take a quarter of a second.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     import jax
 
+    from mdsens.machine.caches import keep_programs
+
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # short programs in several threads: a tenth faster
-    cache = _cache_folder()
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return
-    if os.access(cache, os.W_OK):
-        jax.config.update("jax_compilation_cache_dir", str(cache))
-        # importing jax-md alone compiles a hundred programs of 20 ms, a command of ours some fifty more
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-
-
-def _cache_folder() -> Path:
-    """Return the cache's folder, one per kind of processor: homes are shared, compiled programs are not portable."""
-    chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-    if chosen:
-        return Path(chosen)
-    try:
-        features = re.findall(r"^(?:flags|Features)\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)[:1]
-    except OSError:
-        features = []
-    machine = " ".join([platform.machine(), *features])
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "mdsens" / "jax" / hashlib.sha256(machine.encode()).hexdigest()[:12]
+    keep_programs()
 
 
 def _is_sentence(error: Exception) -> bool:

@@ -18,11 +18,11 @@ from mdsens.config import OutputOptions, Section, load
 from mdsens.errors import NumericalError, UserError
 from mdsens.jamming import check_way, compression_tables, fitted_points, followed, followed_again
 from mdsens.jamming.tables import HARMONIC
+from mdsens.machine.progress import counting_progress, say
 from mdsens.sweep import Record, note_manifest, run_members, stored_members
 from workflows.checks import Check
 from workflows.output import announce, draw, prepare_output
 from workflows.problem import ProblemSections, build_problem
-from workflows.progress import counting_progress, say
 from workflows.remaking import with_rounding
 
 Pressure = Annotated[float, Field(gt=0)]

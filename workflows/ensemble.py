@@ -21,6 +21,7 @@ from mdsens.energy import State
 from mdsens.energy.paths import entries, select
 from mdsens.errors import NumericalError, UserError
 from mdsens.jamming.experiment import start_member, start_state, sweep_member, sweep_state
+from mdsens.machine.progress import counting_progress, say
 from mdsens.relaxation import Relaxation
 from mdsens.results import Verdict
 from mdsens.sweep import Record, note_manifest, run_members, stored_members
@@ -28,7 +29,6 @@ from mdsens.sweep.tables import iterate_arrays, judged, recorded_steps, stacked,
 from workflows.checks import Check
 from workflows.output import announce, draw, prepare_output
 from workflows.problem import Problem, ProblemSections, build_problem
-from workflows.progress import counting_progress, say
 from workflows.remaking import judged_at
 
 Step = Annotated[int, Field(ge=1, le=1_000_000)]

@@ -17,13 +17,13 @@ from mdsens.config import Section, load
 from mdsens.energy import State
 from mdsens.energy.strain import strained
 from mdsens.errors import NumericalError, UserError
+from mdsens.machine.progress import box_progress, relaxation_progress
 from mdsens.pressure import relax_at_pressure
 from mdsens.relaxation import PressureSettings, Relaxation, RelaxationSettings, relax
 from mdsens.results import Verdict, check
 from mdsens.sensitivity import ObservableSensitivity, PositionSensitivity
 from workflows.output import announce, draw, prepare_output
 from workflows.problem import Problem, ProblemSections, build_problem
-from workflows.progress import box_progress, relaxation_progress
 
 Component = Literal["xx", "yy", "zz", "xy", "xz", "yz"]
 

@@ -14,6 +14,7 @@ from mdsens.config import OutputOptions, Section
 from mdsens.energy import State
 from mdsens.energy.paths import PRESSURE, Selection, select
 from mdsens.errors import UserError
+from mdsens.machine.progress import counting_progress
 from mdsens.relaxation import Relaxation
 from mdsens.response import linear_response
 from mdsens.sensitivity import position_sensitivity
@@ -27,7 +28,6 @@ from mdsens.validity import (
     predict,
     steps_around,
 )
-from workflows.progress import counting_progress
 from workflows.state import Answer, StateSections, Workflow, nothing_asked
 
 

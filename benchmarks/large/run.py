@@ -19,9 +19,9 @@ from benchmarks.large.registry import PARTS
 from benchmarks.large.tables import part_arrays, relaxation_times, response_costs
 from mdsens import __version__, io
 from mdsens.config import load
+from mdsens.machine.progress import counting_progress, say
 from mdsens.sweep import note_manifest, run_members
 from workflows.output import announce, draw, prepare_output
-from workflows.progress import counting_progress, say
 from workflows.rows import Row, as_arrays, print_rows
 
 

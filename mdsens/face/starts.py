@@ -12,6 +12,7 @@ import jax
 from mdsens.energy import Potential
 from mdsens.errors import UserError
 from mdsens.given import shown
+from mdsens.machine.caches import keep_programs
 from mdsens.types import Configuration
 
 
@@ -24,7 +25,7 @@ def read(path: str | os.PathLike[str]) -> Configuration:
     Raises:
         UserError: When it is missing, of another kind, damaged, or makes no configuration.
     """
-    require_x64()
+    prepare()
     from mdsens.io import read_configuration
 
     if not isinstance(path, str | os.PathLike):
@@ -42,7 +43,7 @@ def configuration_of(atoms: Any) -> Configuration:
     Raises:
         UserError: When it is something else.
     """
-    require_x64()
+    prepare()
     if isinstance(atoms, Configuration):
         return atoms
     if isinstance(atoms, str | os.PathLike):
@@ -77,8 +78,8 @@ def law_for(law: Any, configuration: Configuration) -> Potential:
     return law.for_species(configuration.species_names)
 
 
-def require_x64() -> None:
-    """Switch double precision on.
+def prepare() -> None:
+    """Switch double precision on, and keep what is compiled for the next time.
 
     Raises:
         UserError: When single precision was asked for by name.
@@ -87,3 +88,4 @@ def require_x64() -> None:
         raise UserError("JAX_ENABLE_X64 is off: unset it, relaxed states and their derivatives need double precision.")
     if not jax.config.read("jax_enable_x64"):
         jax.config.update("jax_enable_x64", True)
+    keep_programs()

@@ -12,7 +12,7 @@ from typing import Any
 from mdsens.energy import Barostat
 from mdsens.face.drawing import drawn
 from mdsens.face.relaxed import Relaxed
-from mdsens.face.starts import require_x64
+from mdsens.face.starts import prepare
 from mdsens.face.tables import Sensitivity, Table
 from mdsens.io import read_run, restored_potential, restored_settings
 from mdsens.io.stored import StoredRun
@@ -86,7 +86,7 @@ def load(path: str | os.PathLike[str]) -> Stored:
     Raises:
         UserError: When the file is missing, damaged or of another kind.
     """
-    require_x64()
+    prepare()
     return Stored(read_run(Path(path)))
 
 

@@ -1,4 +1,4 @@
-"""Machine code made from a law's own JAX function, where a CPU runs loops faster than XLA does: lists and minimisers."""
+"""Machine code made from a law's own JAX function, for what a CPU runs faster than XLA's: lists and minimisers."""
 
 from mdsens.native.law import NativeLaw, Ranges, native_law, native_ranges
 from mdsens.native.listing import Listing, listed

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import jax
 import numba
 from numba import types as nb
 
@@ -38,15 +35,3 @@ def compiled(signature: Any, *, kept: bool = True) -> Callable[[Callable[..., An
 def compiled_callback(signature: Any, *, kept: bool = True) -> Callable[[Callable[..., Any]], Any]:
     """Return what compiles a function that others, compiled before, are given as an argument."""
     return lambda function: numba.cfunc(signature, cache=kept, **_OPTIONS)(function)
-
-
-def code_folder() -> Path | None:
-    """Return the folder of generated sources and their machine code, beside JAX's cache; None where none can be made."""
-    chosen = jax.config.jax_compilation_cache_dir
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mdsens"
-    folder = (Path(chosen) if chosen else home) / "native"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    return folder if os.access(folder, os.W_OK) else None

@@ -1,4 +1,4 @@
-"""The machine code of a pair law: its energy, forces and curvatures over a list, generated from its one JAX function."""
+"""The machine code of a pair law: energy, forces and curvatures over a list, made from its one JAX function."""
 
 from __future__ import annotations
 
@@ -15,23 +15,25 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 from numba import types as nb
+from numba.core.errors import NumbaError
 
 from mdsens.energy import PairPotential, State
 from mdsens.energy.parameters import PerParticle, at_pairs, is_entries
-from mdsens.native.compiling import ENERGY, FAST, LISTED, code_folder, compiled, compiled_callback
+from mdsens.machine.caches import code_folder
+from mdsens.native.compiling import ENERGY, FAST, LISTED, compiled, compiled_callback
 from mdsens.native.listing import Listing
-from mdsens.native.scalar import NotScalar, source_of
+from mdsens.native.scalar import NotScalarError, source_of
 
 _MOST_KINDS = 600  # particles with parameters of their own: every pair of them is a row of the table
 _ONE_AT_A_TIME = threading.Lock()
 
 
 class NativeLaw(NamedTuple):
-    """A law as loops of machine code take it.
+    r"""A law as loops of machine code take it.
 
     Attributes:
         evaluate: (x, paired, shared, force) -> energy; fills the forces. A compiled function's address.
-        felt: The same for the larger of \\|u''\\| and \\|u'\\|/r, summed over every particle's pairs.
+        felt: The same for the larger of u'' and u'/r in size, summed over every particle's pairs.
         kind: Of every particle, shape (n,): particles of a kind have equal parameters.
         reach: Interaction range of every pair of kinds, shape (kinds, kinds), units of length.
         table: Parameters in which pairs differ, for every pair of kinds, shape (kinds, kinds, k).
@@ -135,9 +137,9 @@ def _code(structure: Any, differs: list[bool], d: int) -> tuple[Any, Any] | None
     try:
         first = source_of(value_and_slope, names, ["u", "du"])
         second = source_of(slope_and_curvature, names, ["du", "ddu"])
-    except NotScalar:
+        return _compiled(_source(first, second, differs, d))
+    except (NotScalarError, NumbaError):
         return None
-    return _compiled(_source(first, second, differs, d))
 
 
 def _source(first: list[str], second: list[str], differs: list[bool], d: int) -> str:
@@ -149,7 +151,7 @@ def _source(first: list[str], second: list[str], differs: list[bool], d: int) ->
     apart = rows(12, [f"d{c} = x{c} - x[j, {c}] - offset[m, {c}]" for c in axes])
     here = rows(8, [f"x{c} = x[i, {c}]" for c in axes])
     square = " + ".join(f"d{c} * d{c}" for c in axes)
-    return f'''"""Generated from a pair law by mdsens.native.law with {', '.join(FAST)}; safe to delete."""
+    return f'''"""Generated from a pair law by mdsens.native.law with {", ".join(FAST)}; safe to delete."""
 import math
 
 
@@ -223,7 +225,8 @@ def _module(source: str) -> tuple[dict[str, Any], bool]:
         whole.write_text(source)
         whole.replace(path)
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # where numba looks for it
     spec.loader.exec_module(module)

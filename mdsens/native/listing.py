@@ -1,11 +1,9 @@
 """Pairs listed by cells in machine code, in boxes of any size and skew, periodic along any axes, and in free space."""
 
-# ruff: noqa: ANN001, ANN202
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -108,9 +106,7 @@ def _before(a, b):
 
 
 @compiled(
-    nb.Tuple((COUNTS, COUNTS, _PLACES))(
-        FIELD, _PLACES, _PLACES, FIELD, COUNTS, COUNTS, COUNTS, COUNTS, FIELD, nb.int64
-    )
+    nb.Tuple((COUNTS, COUNTS, _PLACES))(FIELD, _PLACES, _PLACES, FIELD, COUNTS, COUNTS, COUNTS, COUNTS, FIELD, nb.int64)
 )
 def _listed(x, boxes, inside, matrix, cells, layers, repeats, kind, reach, room):
     """Return starts, partners and image counts; where there is no room for all, only the counts' number is right."""

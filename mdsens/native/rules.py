@@ -1,6 +1,5 @@
 """FIRE and conjugate gradients as loops of machine code: step by step what the rules of ``mdsens.relaxation`` do."""
 
-# ruff: noqa: ANN001, ANN202
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
@@ -225,7 +224,7 @@ def conjugate_gradient(
         energies[step], largest[step] = energy * unit, top
         now[ENERGY_NOW], now[LARGEST] = energy, top
         now[STALE] = 1.0 if 2.0 * _farthest(x, reference, moved) > skin else 0.0
-        now[RESTING] = 0.0 if (top > tolerance or 0.0 > slow) and top == top else 1.0
+        now[RESTING] = 0.0 if (top > tolerance or slow < 0.0) and top == top else 1.0
         step += 1
     now[FRACTION] = fraction
     return step

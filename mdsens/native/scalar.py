@@ -12,8 +12,8 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var
 from jaxtyping import Array
 
 _INFIX = {
-    "add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!=",
-    "add_any": "+",
+    "add": "+", "sub": "-", "mul": "*", "div": "/", "add_any": "+",
+    "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!=",
 }  # fmt: skip
 _CALLS = {
     "exp": "math.exp({})", "log": "math.log({})", "log1p": "math.log1p({})", "expm1": "math.expm1({})",
@@ -31,7 +31,7 @@ _CALLS = {
 _NESTED = {"pjit": "jaxpr", "jit": "jaxpr", "custom_jvp_call": "call_jaxpr", "closed_call": "call_jaxpr"}
 
 
-class NotScalar(Exception):
+class NotScalarError(Exception):
     """A function holds what is no arithmetic of numbers."""
 
 
@@ -44,7 +44,7 @@ def source_of(function: Callable[..., Sequence[Array]], names: Sequence[str], re
         results: What its results are called there.
 
     Raises:
-        NotScalar: When it holds an operation that is none of numbers, such as a table's lookup.
+        NotScalarError: When it holds an operation that is none of numbers, such as a table's lookup.
     """
     closed = jax.make_jaxpr(function)(*(jax.ShapeDtypeStruct((), np.dtype(float)) for _ in names))
     writer = _Writer()
@@ -68,8 +68,8 @@ class _Writer:
             return _number(atom.val) if isinstance(atom, Literal) else known[atom]
 
         for equation in jaxpr.eqns:
-            if any(result.aval.shape for result in equation.outvars):
-                raise NotScalar(f"{equation.primitive.name} makes an array")
+            if any(np.shape(result.aval) for result in equation.outvars):
+                raise NotScalarError(f"{equation.primitive.name} makes an array")
             taken = [named(atom) for atom in equation.invars]
             known |= dict(zip(equation.outvars, self._written(equation, taken), strict=True))
         return [named(atom) for atom in jaxpr.outvars]
@@ -109,7 +109,7 @@ def _expression(operation: str, options: dict[str, Any], taken: list[str], equat
             return f"float({taken[0]})"
         if kind == "b":
             return f"({taken[0]} != 0)"
-    raise NotScalar(operation)
+    raise NotScalarError(operation)
 
 
 def _power(base: str, exponent: int) -> str:
@@ -126,8 +126,14 @@ def _power(base: str, exponent: int) -> str:
 
 def _number(value: Any) -> str:
     if np.ndim(value):
-        raise NotScalar("an array of constants")
+        raise NotScalarError("an array of constants")
     if np.asarray(value).dtype.kind == "b":
         return str(bool(value))
     number = float(value)
-    return repr(number) if math.isfinite(number) else f"math.{'nan' if number != number else 'inf'}" if not number < 0 else "(-math.inf)"
+    return (
+        repr(number)
+        if math.isfinite(number)
+        else f"math.{'nan' if number != number else 'inf'}"
+        if not number < 0
+        else "(-math.inf)"
+    )

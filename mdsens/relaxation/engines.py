@@ -127,10 +127,10 @@ class Compiled(Engine):
         )  # fmt: skip
         self._point, self.pairs, self._reference = segment.point, segment.pairs, segment.reference
         steps = int(segment.steps)
-        taken = (np.asarray(part)[:steps] for part in (segment.energy, segment.max_force))
+        energies, largest = (np.asarray(part)[:steps] for part in (segment.energy, segment.max_force))
         if bool(segment.stale):
             self.relist()
-        return Taken(*taken, float(segment.largest), bool(segment.resting))
+        return Taken(energies, largest, float(segment.largest), bool(segment.resting))
 
 
 class Native(Engine):

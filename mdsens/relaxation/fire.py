@@ -9,7 +9,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mdsens.jax_md import part
+from mdsens.machine.jax_md import part
 from mdsens.relaxation.minimizer import Minimizer, Point, Surface, largest_norm, refuse_outside, shortened
 from mdsens.types import Position, Scalar
 

@@ -7,7 +7,7 @@ PROGRAM = """
 import sys
 import jax
 jax.config.update("jax_enable_x64", True)
-from mdsens.jax_md import part
+from mdsens.machine.jax_md import part
 jax.jit(lambda x: part("minimize") and x)(1.0)  # first needed inside a trace
 minimize = part("minimize")
 assert not [name for name in sys.modules if name.split(".")[0] in ("jax_md", "flax")]
