@@ -68,7 +68,7 @@ class _Writer:
             return _number(atom.val) if isinstance(atom, Literal) else known[atom]
 
         for equation in jaxpr.eqns:
-            if any(np.shape(result.aval) for result in equation.outvars):
+            if any(getattr(result.aval, "shape", ()) for result in equation.outvars):
                 raise NotScalarError(f"{equation.primitive.name} makes an array")
             taken = [named(atom) for atom in equation.invars]
             known |= dict(zip(equation.outvars, self._written(equation, taken), strict=True))
