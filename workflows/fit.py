@@ -20,7 +20,7 @@ from mdsens.errors import NumericalError, UserError
 from mdsens.fitting import Case, FitSettings, Iteration, Target, case_arrays, history_arrays, run_case, structure_arrays
 from mdsens.fitting.cases import RIGHT, box_array, perturbed, with_values
 from mdsens.fitting.identify import identify
-from mdsens.fitting.records import Outcome
+from mdsens.fitting.outcomes import Outcome
 from mdsens.response import linear_response
 from mdsens.sensitivity import position_sensitivity
 from workflows.checks import Check

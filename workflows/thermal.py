@@ -35,7 +35,7 @@ from mdsens.equilibrium import (
     thermal_observable,
     without_overlaps,
 )
-from mdsens.equilibrium.records import SERIES
+from mdsens.equilibrium.samples import SERIES
 from mdsens.equilibrium.tables import average_arrays, convergence_arrays, derivative_arrays, series_arrays
 from mdsens.machine.progress import counting_progress, say
 from mdsens.sweep import Record, note_manifest, run_members, stored_members

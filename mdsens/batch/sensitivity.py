@@ -32,6 +32,7 @@ from mdsens.neighbors import PairList
 from mdsens.response.linear import WORST_RESIDUAL, is_loaded
 from mdsens.results import Verdict
 from mdsens.rounding import UNIT, position_rounding
+from mdsens.sensitivity.certified import relative
 from mdsens.sensitivity.derivatives import (
     Observable,
     adjoint_residual_drift,
@@ -40,7 +41,6 @@ from mdsens.sensitivity.derivatives import (
     pulled_parameters,
 )
 from mdsens.sensitivity.observables import rounded
-from mdsens.sensitivity.records import relative
 from mdsens.types import Box, Scalar
 
 

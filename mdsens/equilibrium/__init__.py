@@ -10,7 +10,7 @@ from mdsens.equilibrium.observables import (
     sampled_energy,
     thermal_observable,
 )
-from mdsens.equilibrium.records import (
+from mdsens.equilibrium.samples import (
     Averages,
     Equilibration,
     Samples,

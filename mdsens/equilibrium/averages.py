@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import chi2, norm
 
 from mdsens.equilibrium.autocorrelation import Estimate, estimate
-from mdsens.equilibrium.records import Averages, Equilibration, Samples
+from mdsens.equilibrium.samples import Averages, Equilibration, Samples
 
 SHORTEST = 50  # autocorrelation times that a replica must last
 _UNEQUAL = 2.0  # mean square of the weights from which on fewer than half of the samples count

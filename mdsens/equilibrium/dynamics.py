@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 from mdsens.energy import PairPotential, State, energy, energy_and_forces
 from mdsens.energy.parameters import Parameters
 from mdsens.equilibrium.observables import Observable, sampled_energy, value_and_slopes
-from mdsens.equilibrium.records import Integrator
+from mdsens.equilibrium.samples import Integrator
 from mdsens.machine.jax_md import part
 from mdsens.neighbors import Grid, PairList, compiled_pairs, on_device, padded_pairs
 from mdsens.types import Position, Scalar, replaced

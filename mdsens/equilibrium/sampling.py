@@ -15,7 +15,7 @@ from mdsens.energy import PairPotential, State, energy_and_forces, max_reach
 from mdsens.energy.paths import Selection
 from mdsens.equilibrium.dynamics import Conditions, Measured, Plan, Walker, run_segment, start
 from mdsens.equilibrium.observables import Observable
-from mdsens.equilibrium.records import Samples, ThermalSettings
+from mdsens.equilibrium.samples import Samples, ThermalSettings
 from mdsens.errors import NumericalError, UserError
 from mdsens.neighbors import Grid, smallest_height
 from mdsens.relaxation import RelaxationSettings, relax

@@ -6,7 +6,7 @@ import numpy as np
 
 from mdsens.equilibrium.autocorrelation import block_errors, estimate
 from mdsens.equilibrium.averages import contributions, influence
-from mdsens.equilibrium.records import Averages, Samples
+from mdsens.equilibrium.samples import Averages, Samples
 
 _POINTS = 200  # of a running average
 

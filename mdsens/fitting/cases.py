@@ -13,7 +13,7 @@ from mdsens.fitting.descent import descend
 from mdsens.fitting.forces import match_forces
 from mdsens.fitting.gauss_newton import fit_positions
 from mdsens.fitting.identify import Identified
-from mdsens.fitting.records import Fit, FitSettings, Iteration, Outcome
+from mdsens.fitting.outcomes import Fit, FitSettings, Iteration, Outcome
 from mdsens.fitting.target import Target, parameter_errors
 from mdsens.relaxation import Relaxation, RelaxationSettings, relax
 from mdsens.results import check

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mdsens.fitting.gauss_newton import iteration
-from mdsens.fitting.records import FitSettings, Iteration
+from mdsens.fitting.outcomes import FitSettings, Iteration
 from mdsens.fitting.target import Candidate, Target, relaxed_at
 from mdsens.response import linear_response
 from mdsens.sensitivity import pull_back

@@ -12,7 +12,7 @@ from scipy.optimize import least_squares
 from mdsens.energy import State, free_forces
 from mdsens.energy.parameters import Parameters
 from mdsens.energy.paths import select
-from mdsens.fitting.records import FitSettings
+from mdsens.fitting.outcomes import FitSettings
 from mdsens.fitting.target import Target
 
 _REACH = 1.5  # of the starting range: pairs listed, so that lengths may grow on the way

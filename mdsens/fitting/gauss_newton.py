@@ -21,7 +21,7 @@ from mdsens.contacts import contact_network
 from mdsens.energy import PairPotential
 from mdsens.errors import NumericalError
 from mdsens.fitting.identify import Identified, identify
-from mdsens.fitting.records import Fit, FitSettings, Iteration, Outcome
+from mdsens.fitting.outcomes import Fit, FitSettings, Iteration, Outcome
 from mdsens.fitting.target import Candidate, Linearised, Target, linearised, linearised_at_target, relaxed_at
 from mdsens.results import Verdict
 

@@ -13,7 +13,7 @@ from mdsens.io.h5md import TRAJECTORY, read_vectors, sensitivity_names, write_ve
 from mdsens.io.hdf5 import write_attributes
 from mdsens.io.reading import Shape, attributes, child, damage, numbers, read_attributes
 from mdsens.response.null_space import ZeroModes
-from mdsens.sensitivity.records import Certificate, ObservableSensitivity, PositionSensitivity
+from mdsens.sensitivity.certified import Certificate, ObservableSensitivity, PositionSensitivity
 
 _JACOBIAN = "sensitivity/jacobian"
 _GAUGE = "minimum norm: centre of mass of the backbone fixed, rattlers fixed"

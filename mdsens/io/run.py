@@ -20,7 +20,7 @@ from mdsens.io.provenance import Provenance, write_provenance
 from mdsens.io.tables import Groups, write_groups
 from mdsens.neighbors import numbered_pairs
 from mdsens.relaxation import Relaxation
-from mdsens.sensitivity.records import ObservableSensitivity, PositionSensitivity
+from mdsens.sensitivity.certified import ObservableSensitivity, PositionSensitivity
 from mdsens.types import PeriodicBox
 
 KIND = "run"

@@ -20,7 +20,7 @@ from mdsens.io.run import ANALYSES, KIND, LAYOUT
 from mdsens.io.tables import read_groups
 from mdsens.relaxation import History
 from mdsens.results import Verdict
-from mdsens.sensitivity.records import ObservableSensitivity, PositionSensitivity
+from mdsens.sensitivity.certified import ObservableSensitivity, PositionSensitivity
 from mdsens.types import Box, Configuration, FreeBox, Groups, PeriodicBox
 
 

@@ -14,7 +14,7 @@ from mdsens.io.reading import fitting_together
 from mdsens.io.run import KIND
 from mdsens.io.stored import StoredRun, read_run
 from mdsens.io.tables import Tables, read_tables
-from mdsens.sensitivity.records import Certificate, ObservableSensitivity
+from mdsens.sensitivity.certified import Certificate, ObservableSensitivity
 
 _MOST_ROWS = 24
 _LONGEST_ARRAY = 8

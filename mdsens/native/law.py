@@ -68,7 +68,7 @@ def native_law(state: State) -> NativeLaw | None:
     n = len(ranges.reach)
     columns = [np.broadcast_to(np.asarray(leaf), n * n).reshape(n, n) for leaf in leaves]
     differs = [bool((column != column[0, 0]).any()) for column in columns]
-    code = _code(structure, differs, state.configuration.dimension)
+    code = _code(structure, tuple(differs), state.configuration.dimension)
     if code is None:
         return None
     table = np.zeros((n, n, sum(differs)))
@@ -123,7 +123,8 @@ def _kinds(state: State) -> tuple[np.ndarray, np.ndarray]:
     return kind.astype(np.int32), first
 
 
-def _code(structure: Any, differs: list[bool], d: int) -> tuple[Any, Any] | None:
+@functools.lru_cache(maxsize=256)
+def _code(structure: Any, differs: tuple[bool, ...], d: int) -> tuple[Any, Any] | None:
     """Return the compiled functions of a law in d dimensions."""
     slope = lambda r, leaves: jax.value_and_grad(jax.tree.unflatten(structure, leaves).pair_energy)(r)  # noqa: E731
 
@@ -142,7 +143,7 @@ def _code(structure: Any, differs: list[bool], d: int) -> tuple[Any, Any] | None
         return None
 
 
-def _source(first: list[str], second: list[str], differs: list[bool], d: int) -> str:
+def _source(first: list[str], second: list[str], differs: tuple[bool, ...], d: int) -> str:
     """Return the loops over a half list with a law's lines inside."""
     axes = range(d)
     rows = lambda indent, lines: "\n".join(" " * indent + line for line in lines)  # noqa: E731

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mdsens.errors import UserError
-from mdsens.sensitivity.records import ObservableSensitivity
+from mdsens.sensitivity.certified import ObservableSensitivity
 
 _SMALL = 1e-9  # of the largest response: an observable or parameter below it is zero and cannot be its own scale
 

@@ -1,13 +1,7 @@
 """Figures for a two-column journal, all drawn from results files; the only room that imports matplotlib."""
 
 from mdsens.plotting.benchmark import draw_benchmark
-from mdsens.plotting.files import figures_for
-from mdsens.plotting.fit import draw_fit_loss, draw_fit_parameters, draw_fit_structure
-from mdsens.plotting.history import draw_history
-from mdsens.plotting.iterates import draw_iterates
-from mdsens.plotting.observables import draw_observables
-from mdsens.plotting.packing import draw_packing
-from mdsens.plotting.records import (
+from mdsens.plotting.data import (
     Arrows,
     Benchmark,
     FitHistories,
@@ -18,6 +12,12 @@ from mdsens.plotting.records import (
     ResponseCosts,
     Sweep,
 )
+from mdsens.plotting.files import figures_for
+from mdsens.plotting.fit import draw_fit_loss, draw_fit_parameters, draw_fit_structure
+from mdsens.plotting.history import draw_history
+from mdsens.plotting.iterates import draw_iterates
+from mdsens.plotting.observables import draw_observables
+from mdsens.plotting.packing import draw_packing
 from mdsens.plotting.scaling import draw_relaxation_times, draw_response_costs
 from mdsens.plotting.slab import draw_slab
 from mdsens.plotting.spectrum import draw_spectrum

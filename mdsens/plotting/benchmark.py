@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from mdsens.plotting import labels
-from mdsens.plotting.records import Benchmark
+from mdsens.plotting.data import Benchmark
 from mdsens.plotting.style import BLUE, DOUBLE_COLUMN, INK, VERMILION, new_figure, style
 
 _WIDEST = 1e4  # bars end here: a margin beyond it says no more

@@ -14,15 +14,7 @@ from mdsens.errors import UserError
 from mdsens.io import StoredRun, Tables, fitting_together, kind_of, read_run, read_tables
 from mdsens.plotting import geometry, labels
 from mdsens.plotting.benchmark import draw_benchmark
-from mdsens.plotting.fit import draw_fit_loss, draw_fit_parameters, draw_fit_structure
-from mdsens.plotting.history import draw_box_history, draw_history
-from mdsens.plotting.independence import IndependentResponses, draw_independence
-from mdsens.plotting.iterates import draw_iterates
-from mdsens.plotting.jamming import Compression, Exponents, draw_compression
-from mdsens.plotting.observables import draw_observables
-from mdsens.plotting.packing import draw_packing
-from mdsens.plotting.paper import draw_distillation, draw_packing_precision, draw_ridge, draw_selection
-from mdsens.plotting.records import (
+from mdsens.plotting.data import (
     Arrows,
     Benchmark,
     Distillation,
@@ -36,6 +28,14 @@ from mdsens.plotting.records import (
     Selection,
     Sweep,
 )
+from mdsens.plotting.fit import draw_fit_loss, draw_fit_parameters, draw_fit_structure
+from mdsens.plotting.history import draw_box_history, draw_history
+from mdsens.plotting.independence import IndependentResponses, draw_independence
+from mdsens.plotting.iterates import draw_iterates
+from mdsens.plotting.jamming import Compression, Exponents, draw_compression
+from mdsens.plotting.observables import draw_observables
+from mdsens.plotting.packing import draw_packing
+from mdsens.plotting.paper import draw_distillation, draw_packing_precision, draw_ridge, draw_selection
 from mdsens.plotting.scaling import draw_relaxation_times, draw_response_costs
 from mdsens.plotting.slab import draw_slab
 from mdsens.plotting.spectrum import draw_spectrum

@@ -13,10 +13,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from mdsens.plotting import labels
+from mdsens.plotting.data import FitHistories, FittedStructure
 from mdsens.plotting.geometry import corners_of, nearest, wrapped
 from mdsens.plotting.iterates import median
 from mdsens.plotting.page import beside, frame, page, side_height, write_facts
-from mdsens.plotting.records import FitHistories, FittedStructure
 from mdsens.plotting.style import (
     BLUE,
     DOUBLE_COLUMN,

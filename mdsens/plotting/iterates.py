@@ -11,7 +11,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mdsens.plotting.records import Iterates
+from mdsens.plotting.data import Iterates
 from mdsens.plotting.style import BLUE, DOUBLE_COLUMN, INK, VERMILION, label_panel, new_figure, style
 
 MARKS = (300, 1000, 3000)

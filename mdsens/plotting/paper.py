@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from mdsens.plotting.data import Distillation, Precision, Selection
 from mdsens.plotting.labels import scientific
-from mdsens.plotting.records import Distillation, Precision, Selection
 from mdsens.plotting.style import (
     BLUE,
     DOUBLE_COLUMN,

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterMathtext, LogLocator, NullFormatter
 
-from mdsens.plotting.records import RelaxationTimes, ResponseCosts
+from mdsens.plotting.data import RelaxationTimes, ResponseCosts
 from mdsens.plotting.style import (
     BLUE,
     DOUBLE_COLUMN,

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mdsens.plotting.records import Sweep
+from mdsens.plotting.data import Sweep
 from mdsens.plotting.style import BLUE, GREEN, INK, PURPLE, SINGLE_COLUMN, VERMILION, label_panel, new_figure, style
 
 

@@ -6,7 +6,8 @@ from mdsens.relaxation.freedom import free_strains
 from mdsens.relaxation.lbfgs import LBFGS
 from mdsens.relaxation.minimizer import Minimizer
 from mdsens.relaxation.minimum import relax, taken_as_relaxed
-from mdsens.relaxation.records import BoxRelaxation, History, PressureSettings, Relaxation, RelaxationSettings
+from mdsens.relaxation.relaxed import BoxRelaxation, History, Relaxation
+from mdsens.relaxation.settings import PressureSettings, RelaxationSettings
 from mdsens.relaxation.truncated_newton import TruncatedNewton
 
 #: Every rule with its default settings, by the name that configurations use.

@@ -36,9 +36,10 @@ from mdsens.relaxation.descent import Reach, find_pairs, fitting_grid
 from mdsens.relaxation.masses import force_rounding
 from mdsens.relaxation.newton import Polish, polish
 from mdsens.relaxation.reasons import reason
-from mdsens.relaxation.records import History, Relaxation, RelaxationSettings
+from mdsens.relaxation.relaxed import History, Relaxation
 from mdsens.relaxation.saddles import off_the_saddle
 from mdsens.relaxation.scales import Scales
+from mdsens.relaxation.settings import RelaxationSettings
 from mdsens.relaxation.starts import refuse_coincident, refuse_endless, refuse_nonfinite
 from mdsens.relaxation.way import Descent, Recorder
 from mdsens.results import Verdict

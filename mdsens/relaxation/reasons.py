@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mdsens.energy import State, free_forces
-from mdsens.relaxation.records import History
+from mdsens.relaxation.relaxed import History
 
 _HIGH = 10.0  # times the median: a force that stands out
 _forces = jax.jit(free_forces)

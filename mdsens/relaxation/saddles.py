@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from mdsens.energy import State, energy
 from mdsens.hessian.any_energy import unknowns_of
 from mdsens.linear import Factor
-from mdsens.relaxation.records import Relaxation
+from mdsens.relaxation.relaxed import Relaxation
 from mdsens.types import Position
 
 _SHORTEST = 2.0**-12  # of the longest move

@@ -13,8 +13,9 @@ from mdsens.neighbors import SMALL
 from mdsens.relaxation.descent import SEGMENT, Reach
 from mdsens.relaxation.engines import Taken, engine_for
 from mdsens.relaxation.masses import force_rounding
-from mdsens.relaxation.records import History, RelaxationSettings
+from mdsens.relaxation.relaxed import History
 from mdsens.relaxation.scales import Scales, hessian_rows
+from mdsens.relaxation.settings import RelaxationSettings
 from mdsens.results import Verdict
 from mdsens.types import Position, replaced
 

@@ -1,10 +1,10 @@
 """Forward, adjoint and full sensitivities of relaxed states, with certificates."""
 
 from mdsens.response.null_space import ZeroModes
+from mdsens.sensitivity.certified import BoxResponse, Certificate, ObservableSensitivity, PositionSensitivity
 from mdsens.sensitivity.differentiable import relaxed_condition, relaxed_position
 from mdsens.sensitivity.observables import gradient, observable_sensitivities, observable_sensitivity, pull_back
 from mdsens.sensitivity.positions import forward, newton_step, position_sensitivity
-from mdsens.sensitivity.records import BoxResponse, Certificate, ObservableSensitivity, PositionSensitivity
 
 __all__ = [
     "BoxResponse",

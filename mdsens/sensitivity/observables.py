@@ -26,6 +26,7 @@ from mdsens.hessian.mixed import mixed_matrix
 from mdsens.response import LinearResponse
 from mdsens.response.linear import border_drift_norms, chunks, has_sparse_slopes, norms
 from mdsens.rounding import UNIT
+from mdsens.sensitivity.certified import ObservableSensitivity, PositionSensitivity
 from mdsens.sensitivity.derivatives import (
     Observable,
     adjoint_slope,
@@ -43,7 +44,6 @@ from mdsens.sensitivity.positions import (
     refuse_loaded_directions,
     solved,
 )
-from mdsens.sensitivity.records import ObservableSensitivity, PositionSensitivity
 from mdsens.types import Position, Scalar
 
 Pair = tuple[np.ndarray, np.ndarray]

@@ -30,8 +30,8 @@ from mdsens.hessian.derivatives import carried, mixed, mixed_slopes, nearby
 from mdsens.response import Forward, LinearResponse
 from mdsens.response.linear import accepted, chunks, norms, refuse_loaded
 from mdsens.rounding import UNIT
+from mdsens.sensitivity.certified import BoxResponse, Certificate, PositionSensitivity, relative
 from mdsens.sensitivity.derivatives import volume_slopes
-from mdsens.sensitivity.records import BoxResponse, Certificate, PositionSensitivity, relative
 from mdsens.types import PeriodicBox
 
 Step = tuple[Array, Array]  # of positions, shape (n, d), and of the free strains, shape (s,)

@@ -12,7 +12,7 @@ from mdsens.energy.parameters import PerSpecies, Uniform
 from mdsens.io import Provenance, Run, collect, write_run
 from mdsens.relaxation import relax
 from mdsens.response.null_space import ZeroModes
-from mdsens.sensitivity.records import Certificate, ObservableSensitivity, PositionSensitivity
+from mdsens.sensitivity.certified import Certificate, ObservableSensitivity, PositionSensitivity
 from mdsens.types import Configuration, PeriodicBox
 from potentials.soft_sphere import SoftSphere
 

@@ -9,7 +9,7 @@ from mdsens.energy.paths import select
 from mdsens.pressure import relax_at_pressure
 from mdsens.response import linear_response
 from mdsens.sensitivity import observable_sensitivity, position_sensitivity
-from mdsens.sensitivity.records import relative
+from mdsens.sensitivity.certified import relative
 from mdsens.types import Configuration, PeriodicBox
 from potentials import lennard_jones
 
