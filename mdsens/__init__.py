@@ -8,6 +8,7 @@
     dx = found.sensitivity("soft_sphere.sigma[A]")
     table = found.observables(["pressure", "bulk_modulus"])
     found.save("run.h5")
+    md.verify("run.h5")
     md.fit(atoms, law), md.thermal(atoms, law, temperature=0.1), md.relax([atoms, atoms], law)
 
 Nothing is loaded before it is asked for.
@@ -26,6 +27,7 @@ _ROOMS = {
     "fit": "mdsens.face",
     "thermal": "mdsens.face",
     "load": "mdsens.face",
+    "verify": "mdsens.face",
     "Configuration": "mdsens.types",
     "FreeBox": "mdsens.types",
     "PeriodicBox": "mdsens.types",
@@ -44,6 +46,7 @@ __all__ = [
     "relax",
     "systems",
     "thermal",
+    "verify",
 ]
 
 # Double precision, unless single precision was asked for by name, which is refused where something is computed.

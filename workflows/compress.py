@@ -20,7 +20,7 @@ from mdsens.jamming import check_way, compression_tables, fitted_points, followe
 from mdsens.jamming.tables import HARMONIC
 from mdsens.machine.progress import counting_progress, say
 from mdsens.sweep import Record, note_manifest, run_members, stored_members
-from workflows.checks import Check
+from mdsens.verification.checks import Check
 from workflows.output import announce, draw, prepare_output
 from workflows.problem import ProblemSections, build_problem
 from workflows.remaking import with_rounding

@@ -26,7 +26,7 @@ from mdsens.relaxation import Relaxation
 from mdsens.results import Verdict
 from mdsens.sweep import Record, note_manifest, run_members, stored_members
 from mdsens.sweep.tables import iterate_arrays, judged, recorded_steps, stacked, sweep_arrays
-from workflows.checks import Check
+from mdsens.verification.checks import Check
 from workflows.output import announce, draw, prepare_output
 from workflows.problem import Problem, ProblemSections, build_problem
 from workflows.remaking import judged_at

@@ -23,7 +23,7 @@ from mdsens.fitting.identify import identify
 from mdsens.fitting.outcomes import Outcome
 from mdsens.response import linear_response
 from mdsens.sensitivity import position_sensitivity
-from workflows.checks import Check
+from mdsens.verification.checks import Check
 from workflows.output import announce, draw, prepare_output
 from workflows.problem import Problem, ProblemSections, build_problem
 from workflows.remaking import judged_at, with_rounding

@@ -16,12 +16,12 @@ from mdsens import io
 from mdsens.config import load_text
 from mdsens.energy import Barostat
 from mdsens.errors import UserError
-from mdsens.observables import check_names
+from mdsens.observables import is_known
 from mdsens.pressure import taken_as_relaxed_at_pressure
 from mdsens.relaxation import History, PressureSettings, Relaxation, RelaxationSettings, taken_as_relaxed
 from mdsens.results import Verdict
 from mdsens.types import PeriodicBox, replaced
-from workflows.checks import Check, same
+from mdsens.verification.checks import Check, same
 from workflows.own_errors import SOFTEST, own_errors, without_direction
 from workflows.problem import Problem, stored_problem
 from workflows.sensitivity import differentiate
@@ -208,7 +208,7 @@ def answered(stored: io.StoredRun, found: Relaxation, workflow: str, config: Any
         return asked.again(found, config)
     wanted: dict[tuple[str, ...], list[str]] = {}  # names of observables by the parameters that they were asked in
     for name, record in stored.observables.items():
-        if _is_known(name):
+        if is_known(name):
             wanted.setdefault(record.paths, []).append(name)
     if stored.positions.paths:
         wanted.setdefault(stored.positions.paths, [])
@@ -222,17 +222,9 @@ def answered(stored: io.StoredRun, found: Relaxation, workflow: str, config: Any
     return Answer(positions, tuple(again.values()), stored.analyses)
 
 
-def _is_known(name: str) -> bool:
-    try:
-        check_names([name])
-    except UserError:
-        return False
-    return name != "distance"  # its target is not in the file
-
-
 def unknown(stored: io.StoredRun) -> dict[str, str]:
     """Return why parts of a file saved from Python cannot be computed again."""
-    own = [re.escape(name) for name in stored.observables if not _is_known(name)]
+    own = [re.escape(name) for name in stored.observables if not is_known(name)]
     rules = {rf"sensitivity/({'|'.join(own)})([/@].*)?": "observables of the author's own"} if own else {}
     given = {r"analyses/.+": "analyses of the author's own", r"relaxation/settings@.*|.*@way": "chosen in Python"}
     return rules | given

@@ -39,8 +39,8 @@ from mdsens.equilibrium.samples import SERIES
 from mdsens.equilibrium.tables import average_arrays, convergence_arrays, derivative_arrays, series_arrays
 from mdsens.machine.progress import counting_progress, say
 from mdsens.sweep import Record, note_manifest, run_members, stored_members
+from mdsens.verification.checks import Check
 from potentials.lennard_jones_tail import check_tail, tail_energy, tail_pressure
-from workflows.checks import Check
 from workflows.output import announce, draw, prepare_output
 from workflows.problem import ProblemSections, build_problem
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mdsens import io
-from workflows.checks import Check
+from mdsens.verification.checks import Check
 
 
 def expected(stored: io.Tables, config: None, members: Path) -> tuple[io.Expectation, list[Check]]:

@@ -1,4 +1,4 @@
-"""What people type: `md.read`, `md.relax`, `md.fit`, `md.thermal`, `md.load`, and the objects that answer them.
+"""What people type: `md.read`, `md.relax`, `md.fit`, `md.thermal`, `md.verify`, `md.load`, and what answers them.
 
 Thin wrappers: everything numerical is done, and judged, in the rooms below, whose records stay plain and are at hand
 (`found.relaxation`, `dx.record`). This is the one room that knows the packages `potentials` and `systems`, by name.
@@ -12,6 +12,7 @@ from mdsens.face.relaxing import relax
 from mdsens.face.starts import read
 from mdsens.face.stored import Stored, load
 from mdsens.face.tables import Sensitivity, Table
+from mdsens.face.verified import Verified, verify
 
 __all__ = [
     "Fitted",
@@ -22,9 +23,11 @@ __all__ = [
     "Table",
     "Tables",
     "Thermal",
+    "Verified",
     "fit",
     "load",
     "read",
     "relax",
     "thermal",
+    "verify",
 ]

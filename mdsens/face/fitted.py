@@ -41,6 +41,14 @@ def fit(
 
     Raises:
         UserError: When there is no such parameter, one is zero, or the target is no structure for this law.
+
+    Example:
+        >>> import mdsens as md
+        >>> law = md.potentials.SoftSphere({"A": 0.6, "B": 1.0})
+        >>> target = md.relax(md.systems.bidisperse(n_particles=24, seed=1), law).configuration
+        >>> found = md.fit(target, md.potentials.SoftSphere({"A": 0.602, "B": 1.0}), "soft_sphere.sigma[A]")
+        >>> print(found.outcome.value, f"{found.values['soft_sphere.sigma[A]']:.8f}")
+        converged 0.60000000
     """
     atoms = configuration_of(target)
     potential = law_for(law, atoms)

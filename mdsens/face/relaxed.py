@@ -72,6 +72,11 @@ class Relaxed:
         """Numbers of the particles that nothing holds in place."""
         return np.flatnonzero(~self.relaxation.network.backbone)
 
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Names of the parameter entries of which dx/dp was asked for last."""
+        return () if self._positions is None else self._positions.paths
+
     def sensitivity(self, parameters: str | Sequence[str] | None = None) -> Sensitivity:
         """Return dx/dp, and at constant pressure what the box adds to it.
 
@@ -82,6 +87,14 @@ class Relaxed:
         Raises:
             UserError: When there is no such parameter; the message names the nearest.
             NumericalError: When the state is no minimum, or a derivative cannot be found as well as it should.
+
+        Example:
+            >>> import mdsens as md
+            >>> law = md.potentials.SoftSphere({"A": 0.6, "B": 1.0})
+            >>> found = md.relax(md.systems.bidisperse(n_particles=24, seed=1), law)
+            >>> dx = found.sensitivity("soft_sphere.sigma[A]")
+            >>> dx.values.shape, bool(dx.error < 1e-9)
+            ((24, 2), True)
         """
         names = self._parameters(parameters)
         self._check()
@@ -98,6 +111,14 @@ class Relaxed:
         Raises:
             UserError: When there is no such observable or parameter; the message names the nearest.
             NumericalError: As for ``sensitivity``.
+
+        Example:
+            >>> import mdsens as md
+            >>> law = md.potentials.SoftSphere({"A": 0.6, "B": 1.0})
+            >>> found = md.relax(md.systems.bidisperse(n_particles=24, seed=1), law)
+            >>> table = found.observables(["pressure", "bulk_modulus"], "soft_sphere.sigma[A]")
+            >>> table.names, bool(table["pressure"].values[0] > 0)
+            (('pressure', 'bulk_modulus'), True)
         """
         wanted, chosen = [names] if isinstance(names, str) else list(names), self._parameters(parameters)
         check_names(wanted)

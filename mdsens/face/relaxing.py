@@ -13,6 +13,7 @@ from mdsens.face.many import Many, nearly_relaxed
 from mdsens.face.relaxed import Relaxed
 from mdsens.face.starts import configuration_of, law_for
 from mdsens.given import is_number, shown
+from mdsens.machine.progress import box_progress, relaxation_progress
 from mdsens.pressure import relax_at_pressure
 from mdsens.relaxation import PressureSettings, RelaxationSettings
 from mdsens.relaxation import relax as relax_at_fixed_box
@@ -48,6 +49,8 @@ def relax(
         pressure: Pressure at which the box is relaxed, too, units of energy per volume; None: the box stays.
         settings: How to relax: ``RelaxationSettings``, at constant pressure ``PressureSettings``.
 
+    In a terminal or a notebook work of more than a second shows its progress.
+
     Returns:
         The state, whatever became of it: its ``verdict`` says so. What asks for derivatives of a state that is no
         minimum is refused with the reason. For a list, the states in its order.
@@ -55,6 +58,15 @@ def relax(
     Raises:
         UserError: When an argument is of another kind, or the energy would be wrong in so small a cell; in a list, with
             the number of the system.
+
+    Example:
+        >>> import mdsens as md
+        >>> law = md.potentials.SoftSphere({"A": 0.6, "B": 1.0})
+        >>> found = md.relax(md.systems.bidisperse(n_particles=24, seed=1), law)
+        >>> found.verdict.value, found.position.shape
+        ('converged', (24, 2))
+        >>> print(f"{md.relax(found.configuration, law, pressure=0.05).pressure:.6f}")
+        0.050000
     """
     wanted = RelaxationSettings if pressure is None else PressureSettings
     if settings is not None and not isinstance(settings, wanted):
@@ -78,9 +90,11 @@ def relax(
 def _one(law: Potential, start: Configuration, pressure: float | None, settings: Settings) -> Relaxed:
     if pressure is None:
         assert not isinstance(settings, PressureSettings)
-        return Relaxed(relax_at_fixed_box(law, start, settings))
+        with relaxation_progress() as report:
+            return Relaxed(relax_at_fixed_box(law, start, settings, progress=report))
     assert not isinstance(settings, RelaxationSettings)
-    return Relaxed(relax_at_pressure(law, start, float(pressure), settings))
+    with box_progress() as report:
+        return Relaxed(relax_at_pressure(law, start, float(pressure), settings, progress=report))
 
 
 def _each(make: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:

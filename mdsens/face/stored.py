@@ -85,6 +85,16 @@ def load(path: str | os.PathLike[str]) -> Stored:
 
     Raises:
         UserError: When the file is missing, damaged or of another kind.
+
+    Example:
+        >>> import mdsens as md
+        >>> law = md.potentials.SoftSphere({"A": 0.6, "B": 1.0})
+        >>> found = md.relax(md.systems.bidisperse(n_particles=24, seed=1), law)
+        >>> import pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "run.h5"
+        >>> found.save(path)
+        >>> md.load(path).energy == found.energy
+        True
     """
     prepare()
     return Stored(read_run(Path(path)))

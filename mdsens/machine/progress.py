@@ -1,12 +1,16 @@
-"""Progress on the terminal."""
+"""Progress in terminals and notebooks; elsewhere nothing is shown."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+_PATIENCE = 1.0  # seconds after which work is long
 
 
 def say(sentence: str) -> None:
@@ -17,27 +21,14 @@ def say(sentence: str) -> None:
 @contextmanager
 def relaxation_progress() -> Iterator[Callable[[int, float], None]]:
     """Show the steps and the largest force while a relaxation runs; yields the callback for ``relax``."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, transient=True) as progress:
-        task = progress.add_task("relaxing")
-
-        def report(steps: int, largest: float) -> None:
-            progress.update(task, description=f"relaxing: {steps} steps, max force {largest:.1e}")
-
+    with _in_words("relaxing: {} steps, max force {:.1e}") as report:
         yield report
 
 
 @contextmanager
 def box_progress() -> Iterator[Callable[[int, float], None]]:
     """Show the steps of the box and the deviation of its stress; yields the callback for ``relax_at_pressure``."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, transient=True) as progress:
-        task = progress.add_task("relaxing positions and box")
-
-        def report(steps: int, error: float) -> None:
-            words = f"relaxing positions and box: {steps} steps of the box, stress error {error:.1e}"
-            progress.update(task, description=words)
-
+    with _in_words("relaxing positions and box: {} steps of the box, stress error {:.1e}") as report:
         yield report
 
 
@@ -48,3 +39,24 @@ def counting_progress(title: str, total: int) -> Iterator[Callable[[], None]]:
     with Progress(*columns) as progress:
         task = progress.add_task(title, total=total)
         yield lambda: progress.advance(task)
+
+
+@contextmanager
+def _in_words(sentence: str) -> Iterator[Callable[[int, float], None]]:
+    """Yield a callback that shows two numbers in a sentence, once the work has taken long."""
+    console, begun = Console(), time.monotonic()
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    progress = Progress(*columns, transient=True, console=console)
+    task = progress.add_task("")
+
+    def report(count: int, value: float) -> None:
+        if not (console.is_terminal or console.is_jupyter) or time.monotonic() - begun < _PATIENCE:
+            return
+        progress.start()
+        progress.update(task, description=sentence.format(count, value))
+
+    try:
+        yield report
+    finally:
+        if progress.live.is_started:
+            progress.stop()

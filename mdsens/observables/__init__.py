@@ -32,7 +32,7 @@ from mdsens.observables.elasticity import (
 )
 from mdsens.observables.enthalpy import Enthalpy, number_density, volume
 from mdsens.observables.independence import Independence, independence
-from mdsens.observables.naming import RECIPES, Workbench, check_names, made
+from mdsens.observables.naming import RECIPES, Workbench, check_names, is_known, made
 from mdsens.observables.packing import packing_fraction
 from mdsens.observables.spectrum import (
     DensityOfStates,
@@ -77,6 +77,7 @@ __all__ = [
     "energy",
     "function_of_moduli",
     "independence",
+    "is_known",
     "isostatic_contact_number",
     "made",
     "mean_overlap",

@@ -207,6 +207,15 @@ def check_names(names: Sequence[str]) -> None:
         _found(name)
 
 
+def is_known(name: str) -> bool:
+    """Return whether a name says all of an observable; of a distance it does not say to what."""
+    try:
+        check_names([name])
+    except UserError:
+        return False
+    return name != "distance"
+
+
 def made(name: str, bench: Workbench) -> Observable:
     """Return the observable of that name, for the state of a workbench and those near it.
 

@@ -17,6 +17,7 @@ from mdsens.energy.paths import select
 from mdsens.equilibrium import ThermalSettings
 from mdsens.errors import UserError
 from mdsens.fitting import Outcome
+from mdsens.machine.progress import box_progress, relaxation_progress
 from mdsens.relaxation import relax
 from mdsens.response import linear_response
 from mdsens.results import Verdict
@@ -240,3 +241,40 @@ def test_a_misspelt_name_is_told_what_there_is():
 def test_a_state_with_values_by_name_is_refused_by_the_rooms(law):
     with pytest.raises(ValueError, match="say for which species"):
         State.unlisted(start(), law)
+
+
+def test_double_precision_is_switched_on_where_jax_is_loaded_already():
+    words = "import jax, mdsens as md; print(md.potentials.SoftSphere({'A': 0.6, 'B': 1.0}).epsilon.values.dtype)"
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["float64"]
+
+
+def test_derivatives_are_verified_and_wrong_ones_found(found, tmp_path):
+    assert md.verify(found, PATH)
+    asked = md.relax(found.configuration, found.relaxation.state.potential)
+    asked.sensitivity(PATH)
+    asked.observables(["pressure", "bulk_modulus"], PATH)
+    asked.save(tmp_path / "run.h5")
+    right = md.verify(tmp_path / "run.h5")
+    assert right.holds
+    assert repr(right).splitlines()[-1] == "verified"
+    assert "<table>" in right._repr_html_()
+    stored = md.load(tmp_path / "run.h5")
+    stored.record.positions.values[0, 0, 0] += 1e-3
+    wrong = md.verify(stored)
+    assert not wrong
+    assert [check.label for check in wrong.checks if not check.holds] == [f"dx/d {PATH}, as stored (absolute)"]
+    with pytest.raises(UserError, match="3 is given; verify what"):
+        md.verify(3)
+
+
+def test_long_work_shows_its_progress_in_a_terminal(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes what it writes to for a terminal
+    monkeypatch.setattr("mdsens.machine.progress._PATIENCE", 0.0)
+    with relaxation_progress() as report:
+        report(7, 1e-3)
+    assert "relaxing: 7 steps, max force 1.0e-03" in capsys.readouterr().out
+    monkeypatch.delenv("FORCE_COLOR")
+    with box_progress() as report:
+        report(7, 1e-3)
+    assert capsys.readouterr().out == ""

@@ -17,7 +17,7 @@ from mdsens.config import OutputOptions, Section, load
 from mdsens.energy import State
 from mdsens.energy.paths import select
 from mdsens.errors import UserError
-from workflows.checks import Check
+from mdsens.verification.checks import Check
 from workflows.output import announce, draw, prepare_output
 from workflows.paper import packing, ridge
 from workflows.paper.data import require_datasets
