@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -49,14 +50,14 @@ class Verified:
         return as_html(head, rows)
 
 
-def verify(found: Relaxed | Stored | str | os.PathLike[str], parameters: str | Sequence[str] | None = None) -> Verified:
+def verify(found: Any, parameters: str | Sequence[str] | None = None) -> Verified:
     """Compare derivatives with differences of re-relaxed states and with exact scale identities.
 
     Of a file, what it holds is compared with what is found at its positions besides; ``mdsens verify FILE`` compares
     every number in it.
 
     Args:
-        found: A relaxed state, or the path of one that was saved.
+        found: What ``md.relax`` or ``md.load`` returned, or the path of what was saved.
         parameters: The entries that are compared, each by relaxing twice; by default those asked for before, or all.
 
     Raises:
