@@ -3,7 +3,6 @@
 from mdsens.hessian.matrix import (
     SMALL,
     LinearSolver,
-    dense_hessian,
     directional_norm,
     directional_row_sum,
     factorise,
@@ -15,7 +14,6 @@ from mdsens.hessian.matrix import (
 __all__ = [
     "SMALL",
     "LinearSolver",
-    "dense_hessian",
     "directional_norm",
     "directional_row_sum",
     "factorise",

@@ -194,16 +194,6 @@ def pair_stiffness(state: State) -> Float[Array, "m d d"]:
     return jnp.where(pairs.mask[:, None, None], stiffness, 0.0)
 
 
-def dense_hessian(state: State) -> Float[Array, "m m"]:
-    """Return d2U/dx2 of a pair law as a dense matrix, shape (n d, n d), inside compiled code."""
-    n, d = state.position.shape
-    blocks, i, j = pair_stiffness(state), state.pairs.i, state.pairs.j
-    pieces = (
-        jnp.zeros((n, n, d, d)).at[i, i].add(blocks).at[j, j].add(blocks).at[i, j].add(-blocks).at[j, i].add(-blocks)
-    )
-    return pieces.transpose(0, 2, 1, 3).reshape(n * d, n * d)
-
-
 @jax.jit
 def _live_stiffness(state: State) -> tuple[Float[Array, "m d d"], Bool[Array, " m"]]:
     """Return the blocks of the listed pairs, and which of them are real pairs with stiffness."""

@@ -2,5 +2,15 @@
 
 from mdsens.native.law import NativeLaw, Ranges, native_law, native_ranges
 from mdsens.native.listing import Listing, listed
+from mdsens.native.surface import free_components, native_surface
 
-__all__ = ["Listing", "NativeLaw", "Ranges", "listed", "native_law", "native_ranges"]
+__all__ = [
+    "Listing",
+    "NativeLaw",
+    "Ranges",
+    "free_components",
+    "listed",
+    "native_law",
+    "native_ranges",
+    "native_surface",
+]

@@ -31,6 +31,17 @@ class Listing(NamedTuple):
     shift: np.ndarray
     offset: np.ndarray
 
+    @classmethod
+    def of(cls, pairs: PairList, box: Box, n_particles: int) -> Listing:
+        """Return the pairs of a list, whatever their order."""
+        mask = np.asarray(pairs.mask)
+        first = np.asarray(pairs.i)[mask]
+        order = np.argsort(first, kind="stable")
+        starts = np.searchsorted(first[order], np.arange(n_particles + 1)).astype(np.int32)
+        shift = np.array(np.asarray(pairs.shift).T[mask][order], dtype=np.int32, order="C")
+        partner = np.array(np.asarray(pairs.j)[mask][order], dtype=np.int32)
+        return cls(starts, partner, shift, _offsets(shift, box))
+
     @property
     def n_pairs(self) -> int:
         """Number of pairs."""
@@ -91,7 +102,14 @@ def listed(position: Position | np.ndarray, box: Box, kind: np.ndarray, reach: n
     if len(shift) > len(partner):
         starts, partner, shift = _listed(*system, len(shift))
     shift = np.array(shift[:, :d], order="C")
-    return Listing(starts, partner, shift, shift @ np.array(matrix[:d, :d].T, order="C"))
+    return Listing(starts, partner, shift, _offsets(shift, box))
+
+
+def _offsets(shift: np.ndarray, box: Box) -> np.ndarray:
+    """Return B S of every pair, shape (m, d)."""
+    if not isinstance(box, PeriodicBox):
+        return np.zeros(shift.shape)
+    return np.array(shift @ np.asarray(box.matrix).T, order="C")
 
 
 _PLACES = nb.int32[:, ::1]

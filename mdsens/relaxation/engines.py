@@ -9,7 +9,7 @@ import numpy as np
 
 from mdsens.energy import State
 from mdsens.energy.stiffness import DEEP
-from mdsens.native import NativeLaw, listed, native_law, rules
+from mdsens.native import NativeLaw, free_components, listed, native_law, rules
 from mdsens.neighbors import PairList, no_pairs
 from mdsens.relaxation.conjugate_gradient import ConjugateGradient
 from mdsens.relaxation.descent import Reach, advance, find_pairs, start
@@ -141,8 +141,7 @@ class Native(Engine):
         self.reach, self._law, self._rule, self._scales = reach, law, rule, scales
         self._state = state.with_pairs(no_pairs(state.configuration.dimension))
         self._x = np.array(state.position, order="C")
-        held, n = state.configuration.held, len(self._x)
-        self._free = np.zeros((0, self._x.shape[1])) if held is None else np.array(~np.asarray(held), dtype=float)
+        n, self._free = len(self._x), free_components(state)
         self._force, self._scaled, self._memory = (np.zeros_like(self._x) for _ in range(3))
         self._units = np.array([scales.energy, scales.length**2 / softness(state, scales), softness(state, scales)])
         self._longest = np.array(longest_step(state, scales), dtype=float).reshape(-1)
