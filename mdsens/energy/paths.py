@@ -22,7 +22,7 @@ from mdsens.energy.strain import strain_basis, voigt_places
 from mdsens.errors import UserError
 from mdsens.names import OF_STATE
 from mdsens.types import PeriodicBox
-from mdsens.units import unit_powers
+from mdsens.units import unit_powers, unit_text
 
 PRESSURE = "pressure"  # the path of the pressure among parameters
 
@@ -193,7 +193,8 @@ def entries(state: State) -> Iterator[Entry]:
     yield from _held_entries(state, before + sum(leaf.size for leaf in jax.tree.leaves(state.configuration.box)))
     if state.barostat is not None:
         last = sum(leaf.size for leaf in jax.tree.leaves(state.parameters)) - 1
-        yield Entry(PRESSURE, float(state.barostat.pressure), "none", np.array([last]), np.ones(1))
+        unit = unit_text({"energy": 1, "length": -state.configuration.dimension})
+        yield Entry(PRESSURE, float(state.barostat.pressure), unit, np.array([last]), np.ones(1))
 
 
 def _box_entries(state: State, before: int) -> Iterator[Entry]:

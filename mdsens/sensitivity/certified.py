@@ -102,7 +102,7 @@ class PositionSensitivity:
         paths: Name of every parameter entry, such as ``soft_sphere.sigma[A]``; at constant pressure the last one is
             ``pressure``.
         parameter_values: Their values, shape (k,).
-        units: Their units: "length", "energy" or "none".
+        units: Their units in words: "length", "energy/length^2", "none".
         values: dx/dp, shape (k, n, d); at fixed box its mean over the backbone is zero, rattler rows are zero; where
             the box relaxes, real positions about the origin, which follow it.
         certificate: How good it is, per entry; errors are of ``values``.
