@@ -102,18 +102,18 @@ def find_pairs(state: State, position: Position, reach: Reach, capacity: int) ->
     ranges = native_ranges(state)
     if ranges is not None:
         found = listed(position, state.configuration.box, ranges.kind, ranges.reach + float(reach.skin))
-        return found.padded(_room(found.n_pairs, len(position), reach.grid, capacity)), reach
+        return found.padded(room_for(found.n_pairs, len(position), reach.grid, capacity)), reach
     pairs, n_found, lacking = _listed(state, position, reach, max(capacity, 1))
     if bool(lacking):
         reach = Reach(reach.longest, reach.skin, fitting_grid(state, position, reach.longest, reach.skin))
         pairs, n_found, _ = _listed(state, position, reach, max(capacity, 1))
-    room = _room(int(n_found), len(position), reach.grid, capacity)
+    room = room_for(int(n_found), len(position), reach.grid, capacity)
     if room > capacity:
         pairs, _, _ = _listed(state, position, reach, room)
     return (in_order(pairs) if reach.grid.cells else pairs), reach
 
 
-def _room(n_found: int, n: int, grid: Grid, capacity: int) -> int:
+def room_for(n_found: int, n: int, grid: Grid, capacity: int) -> int:
     """Return the capacity, or a standard one with a twentieth to spare where that does not suffice."""
     if n_found <= capacity:
         return capacity

@@ -12,7 +12,7 @@ from mdsens.energy.stiffness import DEEP
 from mdsens.native import NativeLaw, free_components, listed, native_law, rules
 from mdsens.neighbors import PairList, no_pairs
 from mdsens.relaxation.conjugate_gradient import ConjugateGradient
-from mdsens.relaxation.descent import Reach, advance, find_pairs, start
+from mdsens.relaxation.descent import Reach, advance, find_pairs, room_for, start
 from mdsens.relaxation.fire import Fire
 from mdsens.relaxation.masses import NEAR, lightness_felt, longest_step, softness
 from mdsens.relaxation.minimizer import Minimizer
@@ -139,6 +139,7 @@ class Native(Engine):
     def __init__(self, law: NativeLaw, state: State, rule: Fire | ConjugateGradient, scales: Scales, reach: Reach):
         """Start a rule."""
         self.reach, self._law, self._rule, self._scales = reach, law, rule, scales
+        self.pairs = state.pairs
         self._state = state.with_pairs(no_pairs(state.configuration.dimension))
         self._x = np.array(state.position, order="C")
         n, self._free = len(self._x), free_components(state)
@@ -176,7 +177,8 @@ class Native(Engine):
         """List the pairs anew."""
         reach = self._law.reach + float(self.reach.skin)
         found = listed(self._x, self._state.configuration.box, self._law.kind, reach)
-        self.pairs, self._paired, self._reference = found.padded(found.n_pairs), self._law.paired(found), self._x.copy()
+        room = room_for(found.n_pairs, len(self._x), self.reach.grid, len(self.pairs.mask))
+        self.pairs, self._paired, self._reference = found.padded(room), self._law.paired(found), self._x.copy()
 
     def advance(self, threshold: float, n_steps: int, momentum: float, scales: Scales) -> Taken:
         """Take steps in stretches between two lists."""
