@@ -115,7 +115,7 @@ FLOORS = (
     ("config", "linear", "results", "types"),
     ("implicit", "neighbors"),
     ("energy",),
-    ("hessian", "native"),
+    ("hessian",),
     ("contacts",),
     ("relaxation",),
     ("response",),

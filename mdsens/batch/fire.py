@@ -13,8 +13,8 @@ from jaxtyping import Array, Bool, Float, Int
 from mdsens.batch.kernels import Fields, Lists, forces, list_pairs
 from mdsens.batch.stack import Stack, positions, taken
 from mdsens.energy import largest_reach
+from mdsens.energy.stiffness import scales
 from mdsens.relaxation.masses import LONGEST_STEP
-from mdsens.relaxation.scales import scales
 from mdsens.types import replaced
 
 DT_START, DT_MAX = 0.1, 0.4

@@ -11,10 +11,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mdsens.energy import PairPotential, State
+from mdsens.energy.native_law import native_ranges
 from mdsens.energy.parameters import has_tie
-from mdsens.energy.stiffness import ALIKE, pair_lengths, softest_and_spread, typical_stiffness
+from mdsens.energy.stiffness import ALIKE, host_spread, pair_lengths, softest_and_spread, typical_stiffness
 from mdsens.hessian.any_energy import random_product
 from mdsens.neighbors import on_device, padded_pairs, pair_distances, standard_capacity
+from mdsens.neighbors.listing import offsets
 from mdsens.rounding import UNIT
 from mdsens.types import Position, Scalar, replaced
 
@@ -93,8 +95,24 @@ def least_overlaps(state: State) -> Scalar | float | Float[Array, " m"]:
     return jax.lax.stop_gradient(jnp.where(spread <= ALIKE, TOUCH, unlike))
 
 
+def _overlaps_and_least(state: State) -> tuple[np.ndarray, np.ndarray | float]:
+    """Return the relative overlaps of listed pairs and those that make a contact, from the host."""
+    law, ranges = state.potential, native_ranges(state)
+    assert isinstance(law, PairPotential)
+    alike = not law.contact or float(host_spread(state)) <= ALIKE
+    if ranges is None or not alike:
+        overlap, least = _compiled_overlaps(state)
+        return np.asarray(overlap), np.asarray(least)
+    pairs, position = state.pairs, np.asarray(state.position)
+    i, j = np.asarray(pairs.i), np.asarray(pairs.j)
+    vector = position[i] - position[j] - offsets(np.asarray(pairs.shift).T, state.configuration.box)
+    reach = ranges.reach[ranges.kind[i], ranges.kind[j]]
+    overlap = np.where(np.asarray(pairs.mask), 1.0 - np.linalg.norm(vector, axis=1) / reach, 1.0 - 1.0 / reach)
+    return overlap, TOUCH if law.contact else 0.0
+
+
 @jax.jit
-def _overlaps_and_least(state: State) -> tuple[Float[Array, " m"], Scalar | float | Float[Array, " m"]]:
+def _compiled_overlaps(state: State) -> tuple[Float[Array, " m"], Scalar | float | Float[Array, " m"]]:
     return _relative_overlaps(state), least_overlaps(state)
 
 
@@ -119,7 +137,7 @@ def contact_network(state: State) -> Network:
         return dataclasses.replace(network, one_sided=_is_at_a_kink(state, stiff))
     pairs, mask = state.pairs, np.asarray(state.pairs.mask)
     i, j, shift = (np.asarray(index)[..., mask] for index in (pairs.i, pairs.j, pairs.shift))
-    overlap, least = (np.asarray(part) for part in _overlaps_and_least(state))
+    overlap, least = _overlaps_and_least(state)
     touching = (overlap > least)[mask]
     i_touching, j_touching = i[touching], j[touching]
     if potential.contact:
@@ -138,8 +156,9 @@ def _is_at_a_kink(state: State, backbone: np.ndarray) -> bool:
         return True
     held = _felt(state, backbone)
     for term in _kinked(state):
-        overlap, least = (np.asarray(part) for part in _overlaps_and_least(term))
-        if np.any(held & (np.abs(overlap) <= np.where(least > 0, least, TOUCH))):  # of laws that attract, too
+        overlap, least = _overlaps_and_least(term)
+        close = np.where(np.asarray(least) > 0, least, TOUCH)  # of laws that attract, too
+        if np.any(held & (np.abs(overlap) <= close)):
             return True
     return False
 

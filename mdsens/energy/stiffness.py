@@ -1,15 +1,19 @@
-"""How stiff the pairs of a law are, and how much they differ: what an overlap means as a force."""
+"""Units of a law, how stiff its pairs are and how much they differ: what an overlap means as a force."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from mdsens.energy.pairs import PairPotential
-from mdsens.energy.parameters import at_pairs
+from mdsens.energy.parameters import Entries, PairParameter, PerParticle, at_pairs
+from mdsens.energy.potential import Potential
 from mdsens.energy.state import State
-from mdsens.types import Scalar, Species
+from mdsens.neighbors import no_pairs
+from mdsens.types import Configuration, Scalar, Species
 
 ALIKE = 8.0  # most between the stiffest and the softest pair of a system whose particles need no masses of their own
 DEEP = 0.9  # of its range: where a contact is as stiff as those of packings
@@ -52,6 +56,44 @@ def softest_and_spread(state: State) -> tuple[Scalar, Scalar]:
     spread = jnp.max(jnp.where(held, stiff, 0.0)) / jnp.min(jnp.where(held, stiff, jnp.inf))
     softest = jnp.min(jnp.where(held, stiff * length, jnp.inf))
     return softest, jnp.where(jnp.any(held), spread, 1.0)
+
+
+def host_spread(state: State) -> Scalar:
+    """Return how much stiffer the stiffest pair is than the softest; compiled once for all lists of pairs."""
+    return declared_and_spread(state)[3]
+
+
+def declared_and_spread(state: State) -> tuple[Scalar | float, Scalar | float, Scalar, Scalar]:
+    """Return the units of length and energy, that of the weakest forces, and the spread of stiffness."""
+    return _declared_and_spread(state.with_pairs(no_pairs(state.configuration.dimension)))
+
+
+@jax.jit
+def _declared_and_spread(state: State) -> tuple[Scalar | float, Scalar | float, Scalar, Scalar]:
+    return *scales(state.potential, state.configuration), *softest_and_spread(state)
+
+
+@jax.jit
+def scales(potential: Potential, configuration: Configuration) -> tuple[Scalar | float, Scalar | float]:
+    """Return the length and energy units of a law: the largest parameter of each kind that a pair of particles has.
+
+    A species without particles counts nothing; where no parameter of a kind is declared the unit is 1.
+    """
+    pairs = occurring(configuration.species, len(configuration.species_names))
+
+    def largest(kind: str) -> Any:
+        nodes = [node.value for node in potential.nodes() if node.unit == kind]
+        tops = [_largest(node, configuration.species, pairs) for node in nodes]
+        return jnp.max(jnp.stack(tops)) if tops else 1.0
+
+    return largest("length"), largest("energy")
+
+
+def _largest(node: Any, species: Species, pairs: tuple[Array, Array, Array]) -> Scalar:
+    if isinstance(node, PerParticle) or not isinstance(node, PairParameter):
+        return jnp.max(jnp.asarray(node.values if isinstance(node, Entries) else node))
+    i, j, held = pairs
+    return jnp.max(jnp.where(held, node.at(species, i, j), -jnp.inf))
 
 
 def occurring(species: Species, n_species: int) -> tuple[Int[Array, " t"], Int[Array, " t"], Array]:

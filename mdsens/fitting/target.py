@@ -12,12 +12,12 @@ import numpy as np
 from mdsens.energy import Potential, State, max_reach
 from mdsens.energy.parameters import Parameters
 from mdsens.energy.paths import Selection, select
+from mdsens.energy.stiffness import scales
 from mdsens.errors import UserError
 from mdsens.fitting.identify import Identified
 from mdsens.hessian.derivatives import mixed, mixed_drift
 from mdsens.neighbors import neighbor_pairs
 from mdsens.relaxation import Relaxation, RelaxationSettings, relax
-from mdsens.relaxation.scales import scales
 from mdsens.response import LinearResponse, linear_response
 from mdsens.response.build import response_at
 from mdsens.results import Verdict

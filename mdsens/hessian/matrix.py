@@ -22,6 +22,7 @@ import scipy.sparse as sp
 from jaxtyping import Array, Bool, Float
 
 from mdsens.energy import PairPotential, State, energy_at, harmless
+from mdsens.energy.native_law import native_terms
 from mdsens.energy.parameters import at_pairs
 from mdsens.energy.strain import Components, deformed, n_strains
 from mdsens.errors import UserError
@@ -60,10 +61,33 @@ def pair_blocks(state: State, particles: np.ndarray | None = None) -> PairBlocks
         particles: As for ``hessian``.
     """
     kept = np.ones(state.configuration.n_particles, bool) if particles is None else particles
-    blocks, live = (np.asarray(part) for part in _live_stiffness(state))
     number = np.cumsum(kept) - 1
-    i, j = (number[np.asarray(index)[live]] for index in (state.pairs.i, state.pairs.j))
-    return merged(PairBlocks(blocks[live], i, j, int(kept.sum())))
+    blocks, i, j = _native_blocks(state) or _compiled_blocks(state)
+    return merged(PairBlocks(blocks, number[i], number[j], int(kept.sum())))
+
+
+_Blocks = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _native_blocks(state: State) -> _Blocks | None:
+    """Return the blocks of pairs with stiffness and their particles, from machine code; None where there is none."""
+    terms = native_terms(state)
+    if terms is None:
+        return None
+    own = terms.i != terms.j  # an image of its own moves with a particle
+    live = own & ((terms.slope != 0) | (terms.curvature != 0) | ~np.isfinite(terms.slope + terms.curvature))
+    i, j, vector, distance, _, slope, curvature = (part[live] for part in terms)
+    normal, across = vector / distance[:, None], slope / distance
+    blocks = (curvature - across)[:, None, None] * normal[:, :, None] * normal[:, None, :]
+    axes = np.arange(vector.shape[1])
+    blocks[:, axes, axes] += across[:, None]
+    return blocks, i, j
+
+
+def _compiled_blocks(state: State) -> _Blocks:
+    blocks, live = (np.asarray(part) for part in _live_stiffness(state))
+    i, j = (np.asarray(index)[live] for index in (state.pairs.i, state.pairs.j))
+    return blocks[live], i, j
 
 
 def hessian(state: State, particles: np.ndarray | None = None) -> sp.csc_array:

@@ -16,11 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from mdsens.energy import Barostat, PairPotential, Potential, check_system
+from mdsens.energy.stiffness import scales
 from mdsens.energy.strain import enthalpy_gradient, periodic_box, strained, stress_deviation
 from mdsens.errors import NumericalError, UserError
 from mdsens.given import is_number, shown
 from mdsens.relaxation import BoxRelaxation, History, PressureSettings, Relaxation, free_strains, relax
-from mdsens.relaxation.scales import scales
 from mdsens.response import Border, bordered, linear_response
 from mdsens.results import Verdict
 from mdsens.types import Configuration, replaced

@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Array, Bool
 
 from mdsens.energy import PairPotential, Potential, State, free_forces
+from mdsens.energy.stiffness import scales
 from mdsens.relaxation.masses import curvature_felt
-from mdsens.relaxation.scales import scales
 
 _MILD = 1e3  # ratio of energies up to which masses do
 _STAGE = 1e2  # by which it grows from one power to the next

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mdsens.energy import State
-from mdsens.energy.stiffness import DEEP
-from mdsens.native import NativeLaw, free_components, listed, native_law, rules
+from mdsens.energy.native_law import NativeLaw, evaluated, free_components, native_law
 from mdsens.neighbors import PairList, no_pairs
+from mdsens.neighbors.listing import listed
+from mdsens.relaxation import loops
 from mdsens.relaxation.conjugate_gradient import ConjugateGradient
 from mdsens.relaxation.descent import Reach, advance, find_pairs, room_for, start
 from mdsens.relaxation.fire import Fire
-from mdsens.relaxation.masses import NEAR, lightness_felt, longest_step, softness
+from mdsens.relaxation.masses import lightness_felt, longest_step, native_felt, softness
 from mdsens.relaxation.minimizer import Minimizer
 from mdsens.relaxation.scales import Scales
 from mdsens.types import Position
@@ -146,17 +147,17 @@ class Native(Engine):
         self._force, self._scaled, self._memory = (np.zeros_like(self._x) for _ in range(3))
         self._units = np.array([scales.energy, scales.length**2 / softness(state, scales), softness(state, scales)])
         self._longest = np.array(longest_step(state, scales), dtype=float).reshape(-1)
-        self._now = np.zeros(rules.N_NOW)
+        self._now = np.zeros(loops.N_NOW)
         self._light, self._root = np.ones((n, 1)), np.ones((n, 1))
         self.relist()
-        self._now[rules.ENERGY_NOW] = rules.evaluated(*self._system, self._free, self._force, scales.energy)
+        self._now[loops.ENERGY_NOW] = evaluated(*self._system, self._free, self._force, scales.energy)
         self._weigh()
         if isinstance(rule, Fire):
             self._scaled[:] = scales.length * self._root * self._force
-            self._now[[rules.STEP, rules.MIXING]] = np.float16(rule.dt_start), rules.FIRST_MIXING
+            self._now[[loops.STEP, loops.MIXING]] = np.float16(rule.dt_start), loops.FIRST_MIXING
         else:
             self._memory[:] = self._light * self._force
-            self._now[rules.FRACTION] = 0.5 * self._units[2]
+            self._now[loops.FRACTION] = 0.5 * self._units[2]
 
     @property
     def position(self) -> np.ndarray:
@@ -166,7 +167,7 @@ class Native(Engine):
     @property
     def energy(self) -> float:
         """Energy there, in units of the scales."""
-        return float(self._now[rules.ENERGY_NOW])
+        return float(self._now[loops.ENERGY_NOW])
 
     @property
     def force(self) -> np.ndarray:
@@ -183,21 +184,21 @@ class Native(Engine):
     def advance(self, threshold: float, n_steps: int, momentum: float, scales: Scales) -> Taken:
         """Take steps in stretches between two lists."""
         energies, largest, taken = np.zeros(n_steps), np.zeros(n_steps), 0
-        self._now[rules.RESTING] = self._rests(threshold, momentum)
-        while taken < n_steps and not self._now[rules.RESTING]:
+        self._now[loops.RESTING] = self._rests(threshold, momentum)
+        while taken < n_steps and not self._now[loops.RESTING]:
             self._weigh()
             until = min(n_steps, max(_FRESH, 2 * taken)) if self._scales.from_pairs else n_steps
-            self._now[rules.STALE] = 0.0
+            self._now[loops.STALE] = 0.0
             taken = self._stretch(energies, largest, threshold, momentum, taken, until)
-            if self._now[rules.STALE]:
+            if self._now[loops.STALE]:
                 self.relist()
-        return Taken(energies[:taken], largest[:taken], self._largest, bool(self._now[rules.RESTING]))
+        return Taken(energies[:taken], largest[:taken], self._largest, bool(self._now[loops.RESTING]))
 
     def _stretch(
         self, energies: np.ndarray, largest: np.ndarray, threshold: float, momentum: float, first: int, last: int
     ) -> int:
         fire = isinstance(self._rule, Fire)
-        return (rules.fire if fire else rules.conjugate_gradient)(
+        return (loops.fire if fire else loops.conjugate_gradient)(
             *self._system,
             self._now,
             energies,
@@ -241,8 +242,7 @@ class Native(Engine):
         """Measure the masses where they follow from the pairs; FIRE's velocities go on."""
         if not self._scales.from_pairs:
             return
-        felt, near = np.zeros(len(self._x)), NEAR if self._scales.contact else 0.0
-        self._law.felt(*self._system[1:], near, DEEP, felt)
+        felt = native_felt(self._law, self._x, self._paired, near=self._scales.contact)
         self._light = np.array(lightness_felt(felt, self._state, self._scales))
         before, self._root = self._root, np.sqrt(self._light)
         if isinstance(self._rule, Fire):

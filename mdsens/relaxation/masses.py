@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from mdsens.energy import PairPotential, State, free_forces
+from mdsens.energy.native_law import NativeLaw, listing_of, native_law
 from mdsens.energy.parameters import at_pairs
 from mdsens.energy.stiffness import DEEP, slope_and_curvature, typical_stiffness
 from mdsens.neighbors import pair_distances
@@ -113,8 +115,17 @@ def curvature_felt(state: State, *, near: bool = False) -> Float[Array, " n"]:
     return jnp.zeros(configuration.n_particles).at[pairs.i].add(felt).at[pairs.j].add(felt)
 
 
-@jax.jit
-def force_rounding(state: State) -> Scalar:
+def native_felt(
+    law: NativeLaw, position: np.ndarray, paired: tuple[np.ndarray, ...], *, near: bool = False
+) -> Float[np.ndarray, " n"]:
+    """Return what ``curvature_felt`` returns, from machine code; the pairs as ``law.paired`` has them."""
+    distance, _, slope, curvature = law.terms(position, paired, NEAR if near else 0.0, DEEP)
+    felt = np.maximum(np.abs(curvature), np.abs(slope) / distance)
+    n, first = len(position), np.repeat(np.arange(len(position)), np.diff(paired[0]))
+    return np.bincount(first, felt, n) + np.bincount(paired[1], felt, n)
+
+
+def force_rounding(state: State) -> float:
     r"""Return the rounding error of the largest force, units of force.
 
     Coordinates are known to eps |x|, and the curvature k that a particle feels turns that into a force,
@@ -123,14 +134,22 @@ def force_rounding(state: State) -> Scalar:
     coordinate is moved by a rounding unit.
     """
     if not isinstance(state.potential, PairPotential):
-        return 2.0 * _largest_change(state)
-    configuration = state.configuration
-    extent = jnp.max(jnp.abs(state.position))
+        return 2.0 * float(_largest_change(state))
+    configuration, code = state.configuration, native_law(state)
+    extent = np.abs(np.asarray(state.position)).max()
     if isinstance(configuration.box, PeriodicBox):
-        extent = jnp.maximum(extent, jnp.max(jnp.abs(configuration.box.matrix)))
-    return 2.0 * UNIT * extent * jnp.max(curvature_felt(state))
+        extent = max(extent, np.abs(np.asarray(configuration.box.matrix)).max())
+    if code is None:
+        felt = np.asarray(_felt(state))
+    else:
+        felt = native_felt(code, np.array(state.position, order="C"), code.paired(listing_of(state)))
+    return 2.0 * UNIT * float(extent * felt.max())
 
 
+_felt = jax.jit(curvature_felt)
+
+
+@jax.jit
 def _largest_change(state: State) -> Scalar:
     """Return the largest change of a particle's force under changes of the last digits of all coordinates."""
     signs = jax.random.rademacher(jax.random.key(0), (_TRIALS, *state.position.shape), float)

@@ -24,6 +24,7 @@ from mdsens.energy import (
     max_reach,
     pressure,
 )
+from mdsens.energy.native_law import native_terms
 from mdsens.energy.parameters import reordered
 from mdsens.errors import UserError
 from mdsens.given import shown
@@ -252,7 +253,7 @@ def _judged(
 ) -> Relaxation:
     loaded = with_contacts(state, network)
     unit = float(way.scales.force * way.scales.length ** (1 - state.configuration.dimension))  # of pressures
-    height, value = (float(part) for part in _energy_and_pressure(state))
+    height, value = _energy_and_pressure(state)
     if verdict is Verdict.CONVERGED:
         if _is_unjammed(state, network, value / unit):
             verdict, factor = Verdict.UNJAMMED, None
@@ -348,7 +349,17 @@ def _taken_in_order(state: State, order: np.ndarray) -> State:
 _forces = jax.jit(free_forces)
 
 
-@jax.jit
-def _energy_and_pressure(state: State) -> tuple[Scalar, Scalar]:
+def _energy_and_pressure(state: State) -> tuple[float, float]:
     """Return the energy and the pressure, which is NaN for a free system and where the energy does not follow it."""
+    terms, box = native_terms(state), state.configuration.box
+    if terms is None:
+        height, value = _compiled_energy_and_pressure(state)
+        return float(height), float(value)
+    if not (isinstance(box, PeriodicBox) and has_pressure(state)):
+        return float(terms.value.sum()), math.nan
+    return float(terms.value.sum()), -float(terms.slope @ terms.distance) / (box.dimension * float(box.volume))
+
+
+@jax.jit
+def _compiled_energy_and_pressure(state: State) -> tuple[Scalar, Scalar]:
     return energy(state), pressure(state) if has_pressure(state) else jnp.full((), jnp.nan)

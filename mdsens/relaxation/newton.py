@@ -12,11 +12,11 @@ import numpy as np
 
 from mdsens.contacts import Network, contact_network
 from mdsens.energy import PairPotential, State, energy, free_forces
+from mdsens.energy.native_law import native_surface
 from mdsens.errors import NumericalError
 from mdsens.hessian import SMALL, LinearSolver, factorise
 from mdsens.hessian.any_energy import unknowns_of
 from mdsens.linear import Factor
-from mdsens.native import native_surface
 from mdsens.types import Position, Scalar
 
 _LONGER = 6.0  # of the longest step: where steps are shortened, half of all the way that a particle may go

@@ -11,11 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mdsens.energy import PairPotential, Potential, State
-from mdsens.energy.parameters import Entries, PairParameter, PerParticle
-from mdsens.energy.stiffness import ALIKE, occurring, softest_and_spread
+from mdsens.energy import PairPotential, State
+from mdsens.energy.stiffness import ALIKE, declared_and_spread, scales
 from mdsens.hessian.any_energy import hessian_products
-from mdsens.types import Configuration, PeriodicBox, Scalar, Species
+from mdsens.types import Configuration, PeriodicBox
 
 _PROBES = 4  # products with the Hessian that show how stiff an energy is
 _SAMPLE = 2_000_000  # distances looked at for a mean spacing
@@ -54,7 +53,7 @@ class Scales(eqx.Module):
     def found(cls, state: State) -> Scales:
         """Return the scales of a start, from the host."""
         if isinstance(state.potential, PairPotential):
-            length, energy, softest, spread = (float(number) for number in _declared_and_spread(state))
+            length, energy, softest, spread = (float(number) for number in declared_and_spread(state))
             contact, alike = state.potential.contact, spread <= ALIKE
             force = softest if contact and not alike else energy / length
             return cls(length, energy, jnp.zeros(0), force, alike=alike, contact=contact)
@@ -66,35 +65,6 @@ class Scales(eqx.Module):
     def from_pairs(self) -> bool:
         """Whether every particle's mass follows from its pairs."""
         return not len(self.felt) and not (self.contact and self.alike)
-
-
-@jax.jit
-def scales(potential: Potential, configuration: Configuration) -> tuple[Scalar | float, Scalar | float]:
-    """Return the length and energy units of a law: the largest parameter of each kind that a pair of particles has.
-
-    A species without particles counts nothing; where no parameter of a kind is declared the unit is 1.
-    """
-    pairs = occurring(configuration.species, len(configuration.species_names))
-
-    def largest(kind: str) -> Any:
-        nodes = [node.value for node in potential.nodes() if node.unit == kind]
-        tops = [_largest(node, configuration.species, pairs) for node in nodes]
-        return jnp.max(jnp.stack(tops)) if tops else 1.0
-
-    return largest("length"), largest("energy")
-
-
-def _largest(node: Any, species: Species, pairs: tuple[Array, Array, Array]) -> Scalar:
-    if isinstance(node, PerParticle) or not isinstance(node, PairParameter):
-        return jnp.max(jnp.asarray(node.values if isinstance(node, Entries) else node))
-    i, j, held = pairs
-    return jnp.max(jnp.where(held, node.at(species, i, j), -jnp.inf))
-
-
-@jax.jit
-def _declared_and_spread(state: State) -> tuple[Scalar | float, Scalar | float, Scalar, Scalar]:
-    """Return the units, that of the weakest forces, and how much stiffer the stiffest pair is than the softest."""
-    return *scales(state.potential, state.configuration), *softest_and_spread(state)
 
 
 @jax.jit

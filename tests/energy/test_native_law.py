@@ -8,15 +8,17 @@ import pytest
 
 import mdsens as md
 from mdsens.energy import PairPotential, State, energy_and_forces, max_reach, parameter
+from mdsens.energy import native_law as native
+from mdsens.energy.native_law import evaluated, native_law, native_ranges
 from mdsens.energy.parameters import PerParticle
-from mdsens.native import law as native
-from mdsens.native import listed, native_law, native_ranges, rules
-from mdsens.native.scalar import NotScalarError, source_of
+from mdsens.energy.scalar_source import NotScalarError, source_of
+from mdsens.hessian.matrix import _compiled_blocks, _native_blocks
 from mdsens.neighbors import neighbor_pairs
+from mdsens.neighbors.listing import listed
 from mdsens.relaxation import LBFGS, ConjugateGradient, Fire, relax
 from mdsens.relaxation.descent import Reach, find_pairs, fitting_grid
 from mdsens.relaxation.engines import Compiled, Native, engine_for
-from mdsens.relaxation.masses import curvature_felt
+from mdsens.relaxation.masses import curvature_felt, native_felt
 from mdsens.relaxation.scales import Scales
 from mdsens.types import FreeBox, PeriodicBox
 from potentials import LAWS
@@ -90,15 +92,24 @@ def test_energy_forces_and_curvatures_are_those_of_jax(name, d):
     found = listed(state.position, state.configuration.box, code.kind, code.reach + 0.3)
     whole = state.with_pairs(found.padded(found.n_pairs + 3))
     energy, forces = energy_and_forces(whole)
-    force, felt = np.zeros(state.position.shape), np.zeros(len(state.position))
+    force = np.zeros(state.position.shape)
     system = (np.array(state.position), *code.paired(found), code.shared)
-    height = rules.evaluated(code.evaluate, *system, np.zeros((0, d)), force, 1.0)
+    height = evaluated(code.evaluate, *system, np.zeros((0, d)), force, 1.0)
     np.testing.assert_allclose(height, energy, rtol=1e-13)
     np.testing.assert_allclose(force, forces, atol=1e-13 * np.abs(forces).max())
     near = state.potential.contact
-    code.felt(*system, 1.1 if near else 0.0, 0.9, felt)
+    felt = native_felt(code, system[0], code.paired(found), near=near)
     expected = curvature_felt(whole, near=near)
     np.testing.assert_allclose(felt, expected, atol=1e-12 * float(expected.max()))
+
+
+@pytest.mark.parametrize("name", LAWS_OF_PAIRS)
+def test_blocks_of_the_hessian_are_those_of_jax(name):
+    state = of(LAWS_OF_PAIRS[name], start(d=3, spread=2.5))  # pairs with several images, and with their own
+    state = state.with_pairs(find_pairs_of(state))
+    ours, theirs = _native_blocks(state), _compiled_blocks(state)
+    for found, expected in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-13 * np.abs(expected).max())
 
 
 def test_every_pair_law_that_is_shipped_has_machine_code():

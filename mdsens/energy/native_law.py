@@ -8,6 +8,7 @@ import importlib.util
 import os
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -17,23 +18,24 @@ from jaxtyping import Array
 from numba import types as nb
 from numba.core.errors import NumbaError
 
-from mdsens.energy import PairPotential, State
+from mdsens.energy.pairs import PairPotential
 from mdsens.energy.parameters import PerParticle, at_pairs, is_entries
+from mdsens.energy.scalar_source import NotScalarError, source_of
+from mdsens.energy.state import State
 from mdsens.machine.caches import code_folder
-from mdsens.native.compiling import ENERGY, FAST, LISTED, compiled, compiled_callback
-from mdsens.native.listing import Listing
-from mdsens.native.scalar import NotScalarError, source_of
+from mdsens.machine.compiling import ENERGY, FAST, FIELD, LISTED, compiled, compiled_callback
+from mdsens.neighbors.listing import Listing
 
 _MOST_KINDS = 600  # particles with parameters of their own: every pair of them is a row of the table
 _ONE_AT_A_TIME = threading.Lock()
 
 
 class NativeLaw(NamedTuple):
-    r"""A law as loops of machine code take it.
+    """A law as loops of machine code take it.
 
     Attributes:
-        evaluate: (x, paired, shared, force) -> energy; fills the forces. A compiled function's address.
-        felt: The same for the larger of u'' and u'/r in size, summed over every particle's pairs.
+        evaluate: (x, *paired, shared, force) -> energy; fills the forces. A compiled function's address.
+        pairwise: (x, *paired, shared, near, deep, terms): fills r, u, u' and u'' of every pair, shape (4, m).
         kind: Of every particle, shape (n,): particles of a kind have equal parameters.
         reach: Interaction range of every pair of kinds, shape (kinds, kinds), units of length.
         table: Parameters in which pairs differ, for every pair of kinds, shape (kinds, kinds, k).
@@ -41,7 +43,7 @@ class NativeLaw(NamedTuple):
     """
 
     evaluate: Any
-    felt: Any
+    pairwise: Any
     kind: np.ndarray
     reach: np.ndarray
     table: np.ndarray
@@ -51,6 +53,21 @@ class NativeLaw(NamedTuple):
         """Return what the loops take of a list: starts, partners, B S, ranges and parameters of every pair."""
         own, other = self.kind[listing.first], self.kind[listing.partner]
         return listing.starts, listing.partner, listing.offset, self.reach[own, other], self.table[own, other]
+
+    def terms(
+        self, position: np.ndarray, paired: tuple[np.ndarray, ...], near: float = 0.0, deep: float = 1.0
+    ) -> np.ndarray:
+        """Return r, u, u' and u'' of every pair, shape (4, m); zero energies beyond the range.
+
+        Args:
+            position: Real coordinates, shape (n, d).
+            paired: What ``paired`` returned.
+            near: In units of its range, the distance below which a pair is taken as if it were at most ``deep`` in it.
+            deep: In units of its range.
+        """
+        found = np.zeros((4, len(paired[1])))
+        self.pairwise(position, *paired, self.shared, near, deep, found)
+        return found
 
 
 def native_law(state: State) -> NativeLaw | None:
@@ -126,18 +143,21 @@ def _kinds(state: State) -> tuple[np.ndarray, np.ndarray]:
 @functools.lru_cache(maxsize=256)
 def _code(structure: Any, differs: tuple[bool, ...], d: int) -> tuple[Any, Any] | None:
     """Return the compiled functions of a law in d dimensions."""
-    slope = lambda r, leaves: jax.value_and_grad(jax.tree.unflatten(structure, leaves).pair_energy)(r)  # noqa: E731
+
+    def law(r: Array, leaves: tuple[Array, ...]) -> Array:
+        return jax.tree.unflatten(structure, leaves).pair_energy(r)
 
     def value_and_slope(r: Array, *leaves: Array) -> tuple[Array, Array]:
-        return slope(r, leaves)
+        return jax.value_and_grad(law)(r, leaves)
 
-    def slope_and_curvature(r: Array, *leaves: Array) -> tuple[Array, Array]:
-        return jax.jvp(lambda at: slope(at, leaves)[1], (r,), (jnp.ones(()),))
+    def derivatives(r: Array, *leaves: Array) -> tuple[Array, ...]:
+        (value, slope), (_, curvature) = jax.jvp(lambda at: value_and_slope(at, *leaves), (r,), (jnp.ones(()),))
+        return value, slope, curvature
 
     names = ["r", *(f"p{k}" for k in range(len(differs)))]
     try:
         first = source_of(value_and_slope, names, ["u", "du"])
-        second = source_of(slope_and_curvature, names, ["du", "ddu"])
+        second = source_of(derivatives, names, ["u", "du", "ddu"])
         return _compiled(_source(first, second, differs, d))
     except (NotScalarError, NumbaError):
         return None
@@ -152,7 +172,7 @@ def _source(first: list[str], second: list[str], differs: tuple[bool, ...], d: i
     apart = rows(12, [f"d{c} = x{c} - x[j, {c}] - offset[m, {c}]" for c in axes])
     here = rows(8, [f"x{c} = x[i, {c}]" for c in axes])
     square = " + ".join(f"d{c} * d{c}" for c in axes)
-    return f'''"""Generated from a pair law by mdsens.native.law with {", ".join(FAST)}; safe to delete."""
+    return f'''"""Generated from a pair law by mdsens.energy.native_law with {", ".join(FAST)}; safe to delete."""
 import math
 
 
@@ -180,8 +200,7 @@ def evaluate(x, starts, partner, offset, reach, own, shared, force):
     return energy
 
 
-def felt(x, starts, partner, offset, reach, own, shared, near, deep, total):
-    total[:] = 0.0
+def pairwise(x, starts, partner, offset, reach, own, shared, near, deep, terms):
 {rows(4, shared)}
     for i in range(len(starts) - 1):
 {here}
@@ -191,13 +210,14 @@ def felt(x, starts, partner, offset, reach, own, shared, near, deep, total):
             r = math.sqrt({square})
             if r < near * reach[m]:
                 r = min(r, deep * reach[m])
+            terms[0, m] = r
             if r >= reach[m]:
                 continue
 {own}
 {rows(12, second)}
-            feels = max(abs(ddu), abs(du) / r)
-            total[i] += feels
-            total[j] += feels
+            terms[1, m] = u
+            terms[2, m] = du
+            terms[3, m] = ddu
 '''
 
 
@@ -208,7 +228,7 @@ def _compiled(source: str) -> tuple[Any, Any]:
         module, kept = _module(source)
         return (
             compiled_callback(ENERGY, kept=kept)(module["evaluate"]),
-            compiled(nb.void(*LISTED, nb.float64, nb.float64, nb.float64[::1]), kept=kept)(module["felt"]),
+            compiled(nb.void(*LISTED, nb.float64, nb.float64, FIELD), kept=kept)(module["pairwise"]),
         )
 
 
@@ -232,3 +252,82 @@ def _module(source: str) -> tuple[dict[str, Any], bool]:
     sys.modules[name] = module  # where numba looks for it
     spec.loader.exec_module(module)
     return vars(module), True
+
+
+@compiled(nb.float64(nb.FunctionType(ENERGY), *LISTED, FIELD, FIELD, nb.float64))
+def evaluated(law, x, starts, partner, offset, reach, own, shared, free, force, unit):  # type: ignore[no-untyped-def]
+    """Return the energy and fill the forces, in a unit of energy, zero where nothing may move."""
+    energy = law(x, starts, partner, offset, reach, own, shared, force)
+    flat, held = force.reshape(-1), free.reshape(-1)
+    if unit != 1.0:
+        for k in range(len(flat)):
+            flat[k] = flat[k] / unit
+    for k in range(len(held)):
+        if held[k] == 0.0:
+            flat[k] = 0.0
+    return energy / unit
+
+
+def native_surface(state: State) -> Callable[[np.ndarray], tuple[float, np.ndarray]] | None:
+    """Return a function from positions (n, d) to the energy and the forces, those held zero; None without code.
+
+    Args:
+        state: The law and the pairs, which are not listed anew.
+    """
+    code = native_law(state)
+    if code is None:
+        return None
+    paired, free = code.paired(listing_of(state)), free_components(state)
+
+    def surface(position: np.ndarray) -> tuple[float, np.ndarray]:
+        force = np.empty_like(position)
+        return evaluated(code.evaluate, position, *paired, code.shared, free, force, 1.0), force
+
+    return surface
+
+
+def listing_of(state: State) -> Listing:
+    """Return a state's pairs as loops take them."""
+    configuration = state.configuration
+    return Listing.of(state.pairs, configuration.box, configuration.n_particles)
+
+
+def free_components(state: State) -> np.ndarray:
+    """Return 1 for components that may move and 0 for held ones, shape (n, d); (0, d) where all may."""
+    held = state.configuration.held
+    if held is None:
+        return np.zeros((0, state.configuration.dimension))
+    return np.array(~np.asarray(held), dtype=float, order="C")
+
+
+class PairTerms(NamedTuple):
+    """The real pairs of a state, in the order of its list: what their law makes of them.
+
+    Attributes:
+        i: First particles, shape (m,).
+        j: Second particles, same shape.
+        vector: x_i - x_j - B S, shape (m, d).
+        distance: Their lengths, shape (m,).
+        value: u, shape (m,).
+        slope: u', shape (m,).
+        curvature: u'', shape (m,).
+    """
+
+    i: np.ndarray
+    j: np.ndarray
+    vector: np.ndarray
+    distance: np.ndarray
+    value: np.ndarray
+    slope: np.ndarray
+    curvature: np.ndarray
+
+
+def native_terms(state: State) -> PairTerms | None:
+    """Return u and its derivatives at a state's pairs; None where the law has no machine code."""
+    code = native_law(state)
+    if code is None:
+        return None
+    listing, position = listing_of(state), np.array(state.position, order="C")
+    distance, value, slope, curvature = code.terms(position, code.paired(listing))
+    vector = position[listing.first] - position[listing.partner] - listing.offset
+    return PairTerms(listing.first, listing.partner, vector, distance, value, slope, curvature)

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import types as nb
 
-from mdsens.native.compiling import COUNTS, FIELD, compiled
-from mdsens.neighbors import PairList, heights, padded_pairs
+from mdsens.machine.compiling import COUNTS, FIELD, compiled
+from mdsens.neighbors.pairs import PairList, padded_pairs
+from mdsens.neighbors.search import heights
 from mdsens.types import Box, PeriodicBox, Position
 
 _AXES = 3  # of space as the loops see it: discs have a third coordinate, zero
@@ -40,7 +41,7 @@ class Listing(NamedTuple):
         starts = np.searchsorted(first[order], np.arange(n_particles + 1)).astype(np.int32)
         shift = np.array(np.asarray(pairs.shift).T[mask][order], dtype=np.int32, order="C")
         partner = np.array(np.asarray(pairs.j)[mask][order], dtype=np.int32)
-        return cls(starts, partner, shift, _offsets(shift, box))
+        return cls(starts, partner, shift, offsets(shift, box))
 
     @property
     def n_pairs(self) -> int:
@@ -102,10 +103,10 @@ def listed(position: Position | np.ndarray, box: Box, kind: np.ndarray, reach: n
     if len(shift) > len(partner):
         starts, partner, shift = _listed(*system, len(shift))
     shift = np.array(shift[:, :d], order="C")
-    return Listing(starts, partner, shift, _offsets(shift, box))
+    return Listing(starts, partner, shift, offsets(shift, box))
 
 
-def _offsets(shift: np.ndarray, box: Box) -> np.ndarray:
+def offsets(shift: np.ndarray, box: Box) -> np.ndarray:
     """Return B S of every pair, shape (m, d)."""
     if not isinstance(box, PeriodicBox):
         return np.zeros(shift.shape)

@@ -9,7 +9,8 @@ import math
 import numpy as np
 from numba import types as nb
 
-from mdsens.native.compiling import ENERGY, FIELD, LISTED, NUMBERS, compiled
+from mdsens.energy.native_law import evaluated
+from mdsens.machine.compiling import ENERGY, FIELD, LISTED, NUMBERS, compiled
 
 # What a stretch changes besides its fields: places in an array of numbers.
 ENERGY_NOW, LARGEST, RESTING, STALE, STEP, MIXING, RISEN, FRACTION = range(8)
@@ -65,20 +66,6 @@ def _farthest(x, reference, moved):
     for k in range(len(moved)):
         moved[k] = here[k] - there[k]
     return _longest_row(moved, x.shape[1])
-
-
-@compiled(nb.float64(*_LAW, FIELD, FIELD, nb.float64))
-def evaluated(law, x, starts, partner, offset, reach, own, shared, free, force, unit):
-    """Return the energy and fill the forces, in units of the scales, zero where nothing may move."""
-    energy = law(x, starts, partner, offset, reach, own, shared, force)
-    flat, held = force.reshape(-1), free.reshape(-1)
-    if unit != 1.0:
-        for k in range(len(flat)):
-            flat[k] = flat[k] / unit
-    for k in range(len(held)):
-        if held[k] == 0.0:
-            flat[k] = 0.0
-    return energy / unit
 
 
 @compiled(nb.float64(nb.float64))
