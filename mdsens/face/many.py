@@ -10,7 +10,8 @@ from typing import Any, overload
 import numpy as np
 
 from mdsens.batch import BatchSettings, relax_batch, stack_systems
-from mdsens.energy import PairPotential, Potential
+from mdsens.energy import PairPotential, Potential, State
+from mdsens.energy.native_law import native_law
 from mdsens.errors import UserError
 from mdsens.face.relaxed import Relaxed
 from mdsens.face.tables import Sensitivity, Table, as_html, as_text, frame
@@ -173,7 +174,7 @@ class Tables(Sequence[Table | None]):
 def nearly_relaxed(
     laws: Sequence[Potential], starts: Sequence[Configuration], settings: RelaxationSettings | None
 ) -> list[Configuration]:
-    """Return better starts: systems of one size run down together, which is faster; the others stay as they are.
+    """Return better starts: where XLA runs the minimiser, systems of one size run down together, which is faster.
 
     Args:
         laws: The law of each.
@@ -186,7 +187,8 @@ def nearly_relaxed(
         if isinstance(law, PairPotential) and small and (settings is None or settings.minimizer is None):
             groups[law.name, start.position.shape, type(start.box), start.species_names].append(k)
     for members in groups.values():
-        if len(members) < _WORTH:
+        first = members[0]
+        if len(members) < _WORTH or native_law(State.unlisted(starts[first], laws[first])) is not None:
             continue
         options = settings or RelaxationSettings()
         try:

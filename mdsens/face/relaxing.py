@@ -43,7 +43,7 @@ def relax(
 
     Args:
         atoms: A ``Configuration``, the path of a file, ASE's ``Atoms``, or a system such as
-            ``md.systems.bidisperse(n_particles=128)``; or a list of them. Small systems of one size run down together.
+            ``md.systems.bidisperse(n_particles=128)``; or a list of them.
         law: The potential; its values may be given by names of species, ``{"A": 0.6, "B": 1.0}``. For a list of
             systems one for all, or a list with one for each.
         pressure: Pressure at which the box is relaxed, too, units of energy per volume; None: the box stays.
