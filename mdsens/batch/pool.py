@@ -77,7 +77,7 @@ class Arrived(NamedTuple):
     n_fire: np.ndarray
 
 
-class _Moving(eqx.Module):
+class Moving(eqx.Module):
     """What the slots of a pool hold."""
 
     stack: Stack
@@ -85,11 +85,11 @@ class _Moving(eqx.Module):
     walk: Walk
 
 
-def _begin(stack: Stack, unit: Units, threshold: Array, limit: Array, capacity: int, skin: float) -> _Moving:
-    return _Moving(stack, unit, start_walk(stack, with_skin(unit, skin), threshold, limit, capacity))
+def _begin(stack: Stack, unit: Units, threshold: Array, limit: Array, capacity: int, skin: float) -> Moving:
+    return Moving(stack, unit, start_walk(stack, with_skin(unit, skin), threshold, limit, capacity))
 
 
-def _advanced(moving: _Moving, limit: Array, capacity: int, skin: float, lanes: int) -> tuple[Walk, tuple[Array, ...]]:
+def _advanced(moving: Moving, limit: Array, capacity: int, skin: float, lanes: int) -> tuple[Walk, tuple[Array, ...]]:
     """Return the walk after a segment, and what the host looks at."""
     ready = replaced(moving.walk, {"overflow": jnp.zeros_like(moving.walk.overflow), "limit": limit})
     walk = descend(moving.stack, with_skin(moving.unit, skin), ready, capacity, lanes)
@@ -100,13 +100,13 @@ def _counted(stack: Stack, unit: Units, position: Array, skin: float) -> Array:
     return count_pairs(stack, position, with_skin(unit, skin).skin)
 
 
-def _polished(moving: _Moving, index: Array, tolerance: Array, capacity: int) -> Judged:
-    group: _Moving = taken(moving, index)
+def _polished(moving: Moving, index: Array, tolerance: Array, capacity: int) -> Judged:
+    group: Moving = taken(moving, index)
     finish = one_by_one(functools.partial(polish, capacity=capacity))
     return finish(group.stack, with_skin(group.unit, NARROW), group.walk.position, tolerance)
 
 
-def _thresholds(moving: _Moving, threshold: Array) -> Walk:
+def _thresholds(moving: Moving, threshold: Array) -> Walk:
     return rest_at(moving.walk, moving.unit, threshold)
 
 
@@ -129,13 +129,10 @@ class Pool:
         self._contact = getattr(stack.potential, "contact", False)
         self._capacity: dict[float, int] = {}
         self._arrived: list[tuple[int, Verdict, int, Judged]] = []
-        position = np.swapaxes(positions(held), 1, 2)
-        self._count(WIDE, held, unit, position)
         platform = (mesh.devices.flat[0] if mesh else jax.devices()[0]).platform
         self._lanes = CPU_LANES if platform == "cpu" else ACCELERATOR_LANES
         self._steps = np.zeros(self._number.shape, np.int32)
-        begin = compiled(_begin, mesh, self._capacity[WIDE], WIDE)
-        self._moving: _Moving = begin(held, unit, self._slot_thresholds(), self._steps.ravel())
+        self._moving = self._begun(held, unit)
 
     def run(self) -> Arrived:
         """Relax everybody."""
@@ -145,6 +142,13 @@ class Pool:
         self._arrived.sort(key=lambda entry: entry[0])
         _, verdicts, n_fire, judged = zip(*self._arrived, strict=True)
         return Arrived(jax.tree.map(lambda *leaves: np.stack(leaves), *judged), verdicts, np.array(n_fire))
+
+    def _begun(self, stack: Stack, unit: Units) -> Moving:
+        """Return the members where they start, slot by slot."""
+        self._count(WIDE, stack, unit, np.swapaxes(positions(stack), 1, 2))
+        begin = compiled(_begin, self._mesh, self._capacity[WIDE], WIDE)
+        moving: Moving = begin(stack, unit, self._slot_thresholds(), self._steps.ravel())
+        return moving
 
     def _count(self, skin: float, stack: Stack, unit: Units, position: Array | np.ndarray) -> None:
         """Provide for the pairs that there are."""
@@ -166,11 +170,7 @@ class Pool:
 
     def _advance(self, skin: float, n_steps: int) -> None:
         """Take at most that many steps with everybody, polish those at rest, let those leave that have arrived."""
-        segment = compiled(_advanced, self._mesh, self._room(skin), skin, self._lanes)
-        limit = np.minimum(self._steps + n_steps, self._settings.max_steps)
-        walk, look = segment(self._moving, limit.ravel())
-        self._moving = replaced(self._moving, {"walk": walk})
-        resting, overflow, self._steps = (np.asarray(part).reshape(self._number.shape) for part in look)
+        resting, overflow = self._moved(skin, n_steps)
         live = self._number >= 0
         if np.any(overflow & live):
             self._make_room(skin, self._capacity[skin] + 1)
@@ -179,6 +179,19 @@ class Pool:
             return
         while waiting.any():
             self._polish(waiting, resting)
+        self._lower()
+
+    def _moved(self, skin: float, n_steps: int) -> tuple[np.ndarray, np.ndarray]:
+        """Take at most that many steps with everybody; return who rests and whose pairs found no room, by slot."""
+        segment = compiled(_advanced, self._mesh, self._room(skin), skin, self._lanes)
+        limit = np.minimum(self._steps + n_steps, self._settings.max_steps)
+        walk, look = segment(self._moving, limit.ravel())
+        self._moving = replaced(self._moving, {"walk": walk})
+        resting, overflow, self._steps = (np.asarray(part).reshape(self._number.shape) for part in look)
+        return resting, overflow
+
+    def _lower(self) -> None:
+        """Let those go on that have not arrived, to the thresholds that are set now."""
         rest = compiled(_thresholds, self._mesh)
         self._moving = replaced(self._moving, {"walk": rest(self._moving, self._slot_thresholds())})
 

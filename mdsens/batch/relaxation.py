@@ -16,7 +16,8 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from mdsens.batch.fire import units
-from mdsens.batch.pool import Arrived, BatchSettings, Pool
+from mdsens.batch.native import pool_for
+from mdsens.batch.pool import Arrived, BatchSettings
 from mdsens.batch.sharding import compiled, device_mesh
 from mdsens.batch.stack import Stack, positions, taken
 from mdsens.neighbors import check_range
@@ -102,7 +103,7 @@ def relax_batch(
     settings = settings or BatchSettings()
     _check_boxes(stack)
     mesh = device_mesh(devices)
-    return _record(stack, Pool(stack, settings, mesh).run(), settings, mesh, begun)
+    return _record(stack, pool_for(stack, settings, mesh).run(), settings, mesh, begun)
 
 
 def _check_boxes(stack: Stack) -> None:
