@@ -122,7 +122,7 @@ def native_felt(
     distance, _, slope, curvature = law.terms(position, paired, NEAR if near else 0.0, DEEP)
     felt = np.maximum(np.abs(curvature), np.abs(slope) / distance)
     n, first = len(position), np.repeat(np.arange(len(position)), np.diff(paired[0]))
-    return np.bincount(first, felt, n) + np.bincount(paired[1], felt, n)
+    return np.bincount(np.append(first, paired[1]), np.append(felt, felt), n) + np.zeros(n)  # without pairs, too
 
 
 def force_rounding(state: State) -> float:
