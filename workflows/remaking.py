@@ -18,7 +18,7 @@ from mdsens.energy import Barostat
 from mdsens.errors import UserError
 from mdsens.observables import is_known
 from mdsens.pressure import taken_as_relaxed_at_pressure
-from mdsens.relaxation import History, PressureSettings, Relaxation, RelaxationSettings, taken_as_relaxed
+from mdsens.relaxation import History, PressureSettings, Relaxation, taken_as_relaxed
 from mdsens.results import Verdict
 from mdsens.types import PeriodicBox, replaced
 from mdsens.verification.checks import Check, same
@@ -92,16 +92,10 @@ def configuration_of(stored: io.StoredRun) -> tuple[str, Any]:
     return name, load_text(text, schema=schema, source="the configuration in the file")
 
 
-def with_rounding(problem: Problem) -> RelaxationSettings:
-    """Return the settings with a tolerance that forces summed in another order still meet."""
-    allowed = problem.settings.max_force + 1e-14 * problem.potential.stiffness
-    return dataclasses.replace(problem.settings, max_force=allowed)
-
-
 def judged_at(problem: Problem, position: np.ndarray) -> Relaxation:
     """Judge the state of a problem at other positions as it is."""
     configuration = replaced(problem.configuration, {"position": jnp.asarray(position)})
-    return taken_as_relaxed(problem.potential, configuration, with_rounding(problem))
+    return taken_as_relaxed(problem.potential, configuration, problem.settings.allowing_rounding(problem.potential))
 
 
 def taken(stored: io.StoredRun, problem: Problem, config: StateSections | None) -> tuple[Relaxation, list[Check]]:
@@ -130,7 +124,7 @@ def _force_checks(stored: io.StoredRun, relaxation: Relaxation, problem: Problem
     checks = [Check("stored largest force against that of the state", distance, 1e-6 * force + rounding)]
     if stored.verdict.stationary:
         label = "largest force at the stored positions, epsilon/sigma"
-        checks.insert(0, Check(label, force, with_rounding(problem).max_force))
+        checks.insert(0, Check(label, force, problem.settings.allowing_rounding(problem.potential).max_force))
     return checks
 
 

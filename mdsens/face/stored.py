@@ -21,8 +21,6 @@ from mdsens.relaxation import PressureSettings, taken_as_relaxed
 from mdsens.results import Verdict
 from mdsens.types import Configuration
 
-_ROUNDING = 1e-14  # of the stiffness: a force that was zero when it was summed before
-
 
 class Stored:
     """A relaxed state and its derivatives, as a file has them.
@@ -103,8 +101,7 @@ def load(path: str | os.PathLike[str]) -> Stored:
 def _restored(stored: StoredRun) -> Relaxed:
     law = restored_potential(stored, dict(importlib.import_module("potentials").LAWS))
     asked = restored_settings(stored.settings)
-    allowed = asked.max_force + _ROUNDING * law.stiffness  # forces summed in another order
-    found = taken_as_relaxed(law, stored.configuration, dataclasses.replace(asked, max_force=allowed))
+    found = taken_as_relaxed(law, stored.configuration, asked.allowing_rounding(law))
     found = dataclasses.replace(found, settings=asked, history=stored.history)
     held = stored.constant_pressure
     if held is None:

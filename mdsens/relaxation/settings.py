@@ -9,6 +9,7 @@ from typing import get_args
 
 import numpy as np
 
+from mdsens.energy import Potential
 from mdsens.errors import UserError
 from mdsens.given import is_number, shown
 from mdsens.hessian import LinearSolver
@@ -19,6 +20,8 @@ from mdsens.relaxation.freedom import BoxKind
 from mdsens.relaxation.lbfgs import LBFGS
 from mdsens.relaxation.minimizer import Minimizer
 from mdsens.relaxation.truncated_newton import TruncatedNewton
+
+_ROUNDING = 1e-14  # of the stiffness: a force that was zero when it was summed before
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +53,10 @@ class RelaxationSettings:
     def rule(self, n_particles: int) -> Minimizer:
         """Return the minimiser for a system of this size."""
         return self.minimizer or (Fire() if n_particles <= SMALL else ConjugateGradient())
+
+    def allowing_rounding(self, potential: Potential) -> RelaxationSettings:
+        """Return settings whose tolerance forces still meet that are summed in another order."""
+        return dataclasses.replace(self, max_force=self.max_force + _ROUNDING * potential.stiffness)
 
     def __post_init__(self) -> None:
         for name, low in (("max_force", 0.0), ("max_steps", 0), ("skin", 0.0)):
