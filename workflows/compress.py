@@ -23,7 +23,6 @@ from mdsens.sweep import Record, note_manifest, run_members, stored_members
 from mdsens.verification.checks import Check
 from workflows.output import announce, draw, prepare_output
 from workflows.problem import ProblemSections, build_problem
-from workflows.remaking import with_rounding
 
 Pressure = Annotated[float, Field(gt=0)]
 POINTS = {"phi - phi_J": "excess_fraction", "Z - Z_c": "excess_contacts", "G/B": "modulus_ratio"}
@@ -104,7 +103,7 @@ def expected(stored: io.Tables, config: Config, members: Path) -> tuple[io.Expec
         problem = build_problem(member)
         law = (problem.potential, problem.configuration)
         way = {name: record[name] for name in names} | {"pressure": np.array(config.compress.pressures)}
-        again.append(followed_again(*law, way, with_rounding(problem)))
+        again.append(followed_again(*law, way, problem.settings.allowing_rounding(problem.potential)))
     leaves = io.tables_leaves("compress", tables(config, again), attributes(config))
     return io.Expectation(leaves, {r"packings/seconds": "times"}), []
 

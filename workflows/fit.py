@@ -26,7 +26,7 @@ from mdsens.sensitivity import position_sensitivity
 from mdsens.verification.checks import Check
 from workflows.output import announce, draw, prepare_output
 from workflows.problem import Problem, ProblemSections, build_problem
-from workflows.remaking import judged_at, with_rounding
+from workflows.remaking import judged_at
 
 CAPTION = (
     "relaxed: relaxations of Gauss-Newton; error: worst relative\n"
@@ -183,7 +183,7 @@ def first_structure(config: Config, cases: dict[str, np.ndarray]) -> dict[str, n
 
 def at_rest(label: str, problem: Problem, position: np.ndarray) -> Check:
     """Check that the largest force of a structure is within the tolerance."""
-    allowed = with_rounding(problem).max_force
+    allowed = problem.settings.allowing_rounding(problem.potential).max_force
     if not np.isfinite(position).all():
         return Check(f"{label}: it never relaxed", 0.0, 0.0, "nothing to verify")
     found = judged_at(problem, position)
