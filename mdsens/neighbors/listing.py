@@ -62,13 +62,16 @@ def listed(position: Position | np.ndarray, box: Box, kind: np.ndarray, reach: n
     """List the pairs closer than their reach.
 
     Args:
-        position: Finite real coordinates, shape (n, d).
+        position: Real coordinates, shape (n, d); where one is not finite nothing is listed.
         box: The space.
         kind: Of every particle, shape (n,).
         reach: Largest distance of a listed pair of two kinds, shape (kinds, kinds), units of length.
     """
     position = np.asarray(position, dtype=float)
     n, d = position.shape
+    if not np.isfinite(position).all():
+        nothing = np.zeros((0, d))
+        return Listing(np.zeros(n + 1, np.int32), np.zeros(0, np.int32), nothing.astype(np.int32), nothing)
     longest = float(reach.max())
     matrix, repeats = np.eye(_AXES), np.zeros(_AXES, dtype=np.int32)
     if isinstance(box, PeriodicBox):

@@ -151,6 +151,8 @@ class Native(Engine):
         self._light, self._root = np.ones((n, 1)), np.ones((n, 1))
         self.relist()
         self._now[loops.ENERGY_NOW] = evaluated(*self._system, self._free, self._force, scales.energy)
+        if not np.isfinite(self._x).all():
+            self._force[:], self._now[loops.ENERGY_NOW] = np.nan, np.nan
         self._weigh()
         if isinstance(rule, Fire):
             self._scaled[:] = scales.length * self._root * self._force
