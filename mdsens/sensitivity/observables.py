@@ -47,7 +47,7 @@ from mdsens.sensitivity.positions import (
 from mdsens.types import Position, Scalar
 
 Pair = tuple[np.ndarray, np.ndarray]
-_OFTEN = 0.35  # of a unit: what rounding to the nearest number, half a unit at most, stays below in most cases
+_OFTEN = 0.3  # of a unit: what rounding to the nearest number, half a unit at most, stays below in most cases
 
 
 def observable_sensitivity(
@@ -277,13 +277,15 @@ def _rounded_parameters(parameters: Parameters, times: float) -> Parameters:
 def rounding(terms: Sequence[np.ndarray], blurred: Sequence[np.ndarray], times: float) -> np.ndarray:
     """Return what rounding does to a sum: every term's change by one rounding unit of the input, and one of its own.
 
+    Terms are rounded independently of each other, so that their squares add.
+
     Args:
         terms: The terms, arrays of one shape.
         blurred: The same terms where the input is off by so many rounding units.
         times: How many.
     """
     parts = [np.abs(b - a) / times + UNIT * np.abs(a) for a, b in zip(terms, blurred, strict=True)]
-    return np.asarray(np.sum(parts, axis=0))
+    return np.sqrt(np.sum(np.square(parts), axis=0))
 
 
 def finite_slope(name: str, by_position: Position) -> np.ndarray:
