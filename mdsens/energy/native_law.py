@@ -27,6 +27,7 @@ from mdsens.machine.compiling import ENERGY, FAST, FIELD, LISTED, compiled, comp
 from mdsens.neighbors.listing import Listing
 
 _MOST_KINDS = 600  # particles with parameters of their own: every pair of them is a row of the table
+_MOST_REMEMBERED = 64
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -76,6 +77,11 @@ def native_law(state: State) -> NativeLaw | None:
     Laws that are no pair laws, whose u(r) is no arithmetic of numbers (a table's lookup), or with parameters for more
     than 600 single particles are left to XLA; so is everything where JAX computes on an accelerator.
     """
+    law: NativeLaw | None = _remembered(_law, state)
+    return law
+
+
+def _law(state: State) -> NativeLaw | None:
     ranges = native_ranges(state)
     if ranges is None:
         return None
@@ -111,9 +117,37 @@ class Ranges(NamedTuple):
 
 def native_ranges(state: State) -> Ranges | None:
     """Return the ranges of a state's pairs, where they can be listed by machine code; None elsewhere."""
-    law, configuration = state.potential, state.configuration
+    ranges: Ranges | None = _remembered(_ranges, state)
+    return ranges
+
+
+_REMEMBERED: dict[tuple[Any, ...], Any] = {}  # what was made of the last laws and kinds of particles
+
+
+def _remembered(make: Callable[[State], Any], state: State) -> Any:
+    """Return what is made of a state's law and species; what was made of equal ones before, if anything."""
+    law, species = state.potential, np.asarray(state.configuration.species)
     if not isinstance(law, PairPotential) or not _is_plain(law) or jax.default_backend() != "cpu":
         return None
+    leaves, structure = jax.tree.flatten(law)
+    digest = hashlib.blake2b(species.tobytes())
+    for leaf in map(np.asarray, leaves):
+        digest.update(f"{leaf.shape}{leaf.dtype}".encode() + leaf.tobytes())
+    key = (make, structure, state.configuration.dimension, digest.digest())
+    try:
+        known = key in _REMEMBERED
+    except TypeError:  # a setting of the law that cannot be compared
+        return None
+    if not known:
+        if len(_REMEMBERED) >= _MOST_REMEMBERED:
+            _REMEMBERED.clear()
+        _REMEMBERED[key] = make(state)
+    return _REMEMBERED.get(key)
+
+
+def _ranges(state: State) -> Ranges | None:
+    law, configuration = state.potential, state.configuration
+    assert isinstance(law, PairPotential)
     kind, first = _kinds(state)
     if len(first) > _MOST_KINDS:
         return None

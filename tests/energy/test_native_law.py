@@ -216,14 +216,18 @@ def test_code_is_made_without_a_folder_to_keep_it_in(monkeypatch):
     monkeypatch.setattr(native, "code_folder", lambda: None)
     native._compiled.cache_clear()
     native._code.cache_clear()
+    native._REMEMBERED.clear()
     state = of(Oscillating(1.0), start())
     assert native_law(state) is not None
     native._compiled.cache_clear()
     native._code.cache_clear()
+    native._REMEMBERED.clear()
 
 
 def test_what_numba_refuses_is_left_to_xla(monkeypatch):
     monkeypatch.setattr(native, "source_of", lambda function, names, results: ["u = du = ddu = 'text' + 1"])
     native._code.cache_clear()
+    native._REMEMBERED.clear()
     assert native_law(of(Oscillating(1.0), start())) is None
     native._code.cache_clear()
+    native._REMEMBERED.clear()
