@@ -146,17 +146,25 @@ def contact_network(state: State) -> Network:
         backbone = np.bincount(np.concatenate([i_touching, j_touching]), minlength=n) > 0
         backbone |= state.configuration.immobile
     held = backbone[i_touching] & backbone[j_touching]
-    one_sided = _is_at_a_kink(state, backbone)
+    one_sided = _is_at_a_kink(state, backbone, (overlap, least))
     return Network(i_touching[held], j_touching[held], shift[:, touching][:, held], backbone, one_sided)
 
 
-def _is_at_a_kink(state: State, backbone: np.ndarray) -> bool:
-    """Return whether derivatives differ on both sides: a contact just begins, or a rule of mixing has a tie."""
+def _is_at_a_kink(
+    state: State, backbone: np.ndarray, known: tuple[np.ndarray, np.ndarray | float] | None = None
+) -> bool:
+    """Return whether derivatives differ on both sides: a contact just begins, or a rule of mixing has a tie.
+
+    Args:
+        state: The state.
+        backbone: Who is held in place.
+        known: Its overlaps and those that make a contact, of a pair law that is no sum.
+    """
     if has_tie(state.potential):
         return True
     held = _felt(state, backbone)
     for term in _kinked(state):
-        overlap, least = _overlaps_and_least(term)
+        overlap, least = _overlaps_and_least(term) if known is None else known
         close = np.where(np.asarray(least) > 0, least, TOUCH)  # of laws that attract, too
         if np.any(held & (np.abs(overlap) <= close)):
             return True

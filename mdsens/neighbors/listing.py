@@ -11,7 +11,6 @@ from numba import types as nb
 
 from mdsens.machine.compiling import COUNTS, FIELD, compiled
 from mdsens.neighbors.pairs import PairList, padded_pairs
-from mdsens.neighbors.search import heights
 from mdsens.types import Box, PeriodicBox, Position
 
 _AXES = 3  # of space as the loops see it: discs have a third coordinate, zero
@@ -76,7 +75,8 @@ def listed(position: Position | np.ndarray, box: Box, kind: np.ndarray, reach: n
     matrix, repeats = np.eye(_AXES), np.zeros(_AXES, dtype=np.int32)
     if isinstance(box, PeriodicBox):
         matrix[:d, :d], repeats[:d] = box.matrix, box.periodic
-    inverse, height = np.linalg.inv(matrix), heights(matrix)
+    inverse = np.linalg.inv(matrix)
+    height = 1.0 / np.sqrt((inverse**2).sum(axis=1))
     place = np.zeros((n, _AXES))
     place[:, :d] = position
     fractional = place @ inverse.T

@@ -43,12 +43,15 @@ class Engine(ABC):
     """A minimiser on its way.
 
     Attributes:
-        pairs: The pairs listed last.
-        reach: How far they are listed.
+        reach: How far pairs are listed.
     """
 
-    pairs: PairList
     reach: Reach
+
+    @property
+    @abstractmethod
+    def pairs(self) -> PairList:
+        """The pairs listed last."""
 
     @property
     @abstractmethod
@@ -96,9 +99,14 @@ class Compiled(Engine):
     def __init__(self, state: State, rule: Minimizer, scales: Scales, reach: Reach) -> None:
         """Start a rule."""
         self._state, self._rule = state, rule
-        self.reach, self.pairs = reach, state.pairs
+        self.reach, self._pairs = reach, state.pairs
         self._point = start(rule, state, scales)
         self._reference = self.position
+
+    @property
+    def pairs(self) -> PairList:
+        """The pairs listed last."""
+        return self._pairs
 
     @property
     def position(self) -> Position:
@@ -117,7 +125,7 @@ class Compiled(Engine):
 
     def relist(self) -> None:
         """List the pairs anew, with more room where they no longer fit."""
-        self.pairs, self.reach = find_pairs(self._state, self.position, self.reach, len(self.pairs.mask))
+        self._pairs, self.reach = find_pairs(self._state, self.position, self.reach, len(self._pairs.mask))
         self._reference = self.position
 
     def advance(self, threshold: float, n_steps: int, momentum: float, scales: Scales) -> Taken:
@@ -126,7 +134,7 @@ class Compiled(Engine):
             self._rule, self._point, self._state, self.pairs, self._reference, threshold, self.reach, n_steps, momentum,
             scales,
         )  # fmt: skip
-        self._point, self.pairs, self._reference = segment.point, segment.pairs, segment.reference
+        self._point, self._pairs, self._reference = segment.point, segment.pairs, segment.reference
         steps = int(segment.steps)
         energies, largest = (np.asarray(part)[:steps] for part in (segment.energy, segment.max_force))
         if bool(segment.stale):
@@ -140,7 +148,7 @@ class Native(Engine):
     def __init__(self, law: NativeLaw, state: State, rule: Fire | ConjugateGradient, scales: Scales, reach: Reach):
         """Start a rule."""
         self.reach, self._law, self._rule, self._scales = reach, law, rule, scales
-        self.pairs = state.pairs
+        self._capacity = len(state.pairs.mask)
         self._state = state.with_pairs(no_pairs(state.configuration.dimension))
         self._x = np.array(state.position, order="C")
         n, self._free = len(self._x), free_components(state)
@@ -162,6 +170,11 @@ class Native(Engine):
             self._now[loops.FRACTION] = 0.5 * self._units[2]
 
     @property
+    def pairs(self) -> PairList:
+        """The pairs listed last."""
+        return self._listing.padded(self._capacity)
+
+    @property
     def position(self) -> np.ndarray:
         """Where it stands."""
         return self._x.copy()
@@ -180,8 +193,8 @@ class Native(Engine):
         """List the pairs anew."""
         reach = self._law.reach + float(self.reach.skin)
         found = listed(self._x, self._state.configuration.box, self._law.kind, reach)
-        room = room_for(found.n_pairs, len(self._x), self.reach.grid, len(self.pairs.mask))
-        self.pairs, self._paired, self._reference = found.padded(room), self._law.paired(found), self._x.copy()
+        self._capacity = room_for(found.n_pairs, len(self._x), self.reach.grid, self._capacity)
+        self._listing, self._paired, self._reference = found, self._law.paired(found), self._x.copy()
 
     def advance(self, threshold: float, n_steps: int, momentum: float, scales: Scales) -> Taken:
         """Take steps in stretches between two lists."""
