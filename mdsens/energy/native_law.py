@@ -121,7 +121,7 @@ def native_ranges(state: State) -> Ranges | None:
     return ranges
 
 
-_REMEMBERED: dict[tuple[Any, ...], Any] = {}  # what was made of the last laws and kinds of particles
+_REMEMBERED: dict[tuple[Any, ...], tuple[Any]] = {}  # what was made of the last laws and kinds of particles
 
 
 def _remembered(make: Callable[[State], Any], state: State) -> Any:
@@ -135,14 +135,15 @@ def _remembered(make: Callable[[State], Any], state: State) -> Any:
         digest.update(f"{leaf.shape}{leaf.dtype}".encode() + leaf.tobytes())
     key = (make, structure, state.configuration.dimension, digest.digest())
     try:
-        known = key in _REMEMBERED
+        found = _REMEMBERED.get(key)
     except TypeError:  # a setting of the law that cannot be compared
         return None
-    if not known:
-        if len(_REMEMBERED) >= _MOST_REMEMBERED:
+    if found is None:
+        found = (make(state),)
+        if len(_REMEMBERED) >= _MOST_REMEMBERED:  # members of an ensemble come in threads: what is found is held here
             _REMEMBERED.clear()
-        _REMEMBERED[key] = make(state)
-    return _REMEMBERED.get(key)
+        _REMEMBERED[key] = found
+    return found[0]
 
 
 def _ranges(state: State) -> Ranges | None:
