@@ -14,6 +14,7 @@ import numpy as np
 from benchmarks.accuracy import Answer
 from mdsens import implicit
 from mdsens.energy import gradient_at
+from mdsens.energy.strain import Unknowns
 from mdsens.sensitivity import relaxed_condition
 from workflows.rows import Row
 
@@ -42,10 +43,11 @@ def two_by_two_rows(label: str, found: Sequence[Answer], done: Callable[[], None
 def _errors(answer: Answer, condition: Any, null_space: Any, generator: np.random.Generator) -> dict[str, float]:
     state, reference = answer.relaxation.state, answer.reference
     x, p = state.position, (state.parameters,)
+    q = Unknowns.of(state)
     held = answer.response.network.backbone[:, None]
     tangent = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), answer.selection.tangents)
     options = {"linear_solver": implicit.DenseCholesky(), "null_space": null_space}
-    dx, _ = implicit.jvp(condition, x, p, (tangent,), **options)
+    dx = implicit.jvp(condition, q, p, (tangent,), **options)[0].position
     random = np.where(held, generator.standard_normal(x.shape), 0.0)
     invariant = np.where(held, random - random.sum(axis=0) / held.sum(), 0.0)
     one_hot = np.zeros(x.shape)
@@ -54,7 +56,7 @@ def _errors(answer: Answer, condition: Any, null_space: Any, generator: np.rando
     for name, w in (("invariant observable", invariant), ("one-hot observable", one_hot)):
         scale = np.linalg.norm(w) * np.linalg.norm(reference)
         expected = np.vdot(w, reference)
-        (slope,), _ = implicit.vjp(condition, x, p, jnp.asarray(w), **options)
+        (slope,), _ = implicit.vjp(condition, q, p, q._replace(position=jnp.asarray(w)), **options)
         adjoint = sum(np.vdot(a, b) for a, b in zip(jax.tree.leaves(slope), jax.tree.leaves(tangent), strict=True))
         errors[f"forward, {name}"] = float(abs(np.vdot(w, dx) - expected) / scale)
         errors[f"adjoint, {name}"] = float(abs(adjoint - expected) / scale)
@@ -67,21 +69,24 @@ def cost_rows(answer: Answer) -> list[Row]:
     condition, null_space = relaxed_condition(answer.problem.potential, state.configuration)
     gradient = jax.jit(lambda x, p: gradient_at(state, x, p))
 
-    def solver(x0: jax.Array, p: Any) -> jax.Array:
-        return jax.lax.fori_loop(0, 2000, lambda _, x: x - 0.01 * gradient(x, p), x0)
+    def solver(start: Unknowns, p: Any) -> Unknowns:
+        position = jax.lax.fori_loop(0, 2000, lambda _, x: x - 0.01 * gradient(x, p), start.position)
+        return start._replace(position=position)
 
     wrapped = implicit.root(condition, linear_solver=implicit.DenseCholesky(), null_space=null_space)
-    x, p = state.position, state.parameters
+    x, p = Unknowns.of(state), state.parameters
     bare, rooted = jax.jit(solver), jax.jit(wrapped(solver))
     overhead = _ratio(lambda: rooted(x, p), lambda: bare(x, p))
     tangent = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), answer.selection.tangents)
     known = wrapped(lambda x0, q: x0)
     derivative = jax.jit(lambda q, dq: jax.jvp(lambda r: known(x, r), (q,), (dq,))[1])
+    n, size = len(state.position), state.position.size
 
     def dense(q: Any, dq: Any) -> jax.Array:
-        matrix = jax.jacfwd(lambda y: condition(y, q))(x).reshape(x.size, x.size)
-        slope = jax.jvp(lambda r: condition(x, r), (q,), (dq,))[1]
-        return jnp.linalg.solve(matrix + jnp.eye(x.size), -slope.ravel())
+        force = lambda y, r: condition(x._replace(position=y), r).position  # noqa: E731
+        matrix = jax.jacfwd(force)(x.position, q).reshape(size, size)
+        slope = jax.jvp(lambda r: force(x.position, r), (q,), (dq,))[1]
+        return jnp.linalg.solve(matrix + jnp.eye(size), -slope.ravel())
 
     plain = jax.jit(dense)
     cost = _ratio(lambda: derivative(p, tangent), lambda: plain(p, tangent))
@@ -89,7 +94,7 @@ def cost_rows(answer: Answer) -> list[Row]:
     compiling = _seconds(lambda: fresh.lower(p, tangent).compile())
     return [
         Row("root's overhead in the primal, wrapped / bare", overhead, 1.02, "at most", "2000 gradient steps, jitted"),
-        Row("implicit jvp / Hessian by jacfwd + bare dense solve", cost, 3.0, "at most", f"N = {len(x)}, jitted, warm"),
+        Row("implicit jvp / Hessian by jacfwd + bare dense solve", cost, 3.0, "at most", f"N = {n}, jitted, warm"),
         Row(
             "compile time of an implicit jvp, seconds",
             compiling,

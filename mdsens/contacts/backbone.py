@@ -13,8 +13,8 @@ from jaxtyping import Array, Float
 from mdsens.energy import PairPotential, State
 from mdsens.energy.native_law import native_ranges
 from mdsens.energy.parameters import has_tie
+from mdsens.energy.products import random_product
 from mdsens.energy.stiffness import ALIKE, host_spread, pair_lengths, softest_and_spread, typical_stiffness
-from mdsens.hessian.any_energy import random_product
 from mdsens.neighbors import on_device, padded_pairs, pair_distances, standard_capacity
 from mdsens.neighbors.listing import offsets
 from mdsens.rounding import UNIT

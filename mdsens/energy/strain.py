@@ -2,6 +2,8 @@ r"""Homogeneous deformations of a state, box and positions together: :math:`x \t
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +15,18 @@ from mdsens.errors import UserError
 from mdsens.types import PeriodicBox, Position, Scalar, replaced
 
 Components = Float[Array, " s"]
+
+
+class Unknowns(NamedTuple):
+    """What a relaxation finds, or how it changes: positions, shape (n, d), and free strain components, shape (s,)."""
+
+    position: Position
+    strain: Components
+
+    @classmethod
+    def of(cls, state: State) -> Unknowns:
+        """Return those of a state, about its own box: no strain."""
+        return cls(state.position, jnp.zeros(n_strains(state)))
 
 
 def strained(state: State, strain: Float[Array | np.ndarray, "d d"]) -> State:

@@ -12,7 +12,8 @@ from mdsens.face.relaxed import Relaxed
 from mdsens.face.starts import configuration_of, law_for
 from mdsens.face.tables import as_html, as_text, frame
 from mdsens.fitting import Fit, FitSettings, Outcome, Target, fit_positions
-from mdsens.relaxation import RelaxationSettings, relax
+from mdsens.relaxation import PressureSettings, RelaxationSettings
+from mdsens.relaxation.freedom import BoxKind
 from mdsens.types import Configuration
 
 _HEAD = ("parameter", "start", "fitted", "relative error")
@@ -23,16 +24,20 @@ def fit(
     law: Potential,
     parameters: str | Sequence[str] | None = None,
     *,
+    pressure: float | None = None,
+    box: BoxKind = "isotropic",
     settings: FitSettings | None = None,
     relaxation: RelaxationSettings | None = None,
 ) -> Fitted:
-    """Find the parameters whose relaxed positions are the target's.
+    """Find the parameters whose relaxed positions, at a pressure those and the box, are the target's.
 
     Args:
         target: The structure, as ``md.relax`` takes atoms.
         law: The potential where the fit starts; what is not fitted keeps its values.
         parameters: Names of the entries to fit; a term's or field's name stands for all its entries. By default all of
-            the potential's.
+            the potential's. At a pressure, "pressure" is one, too.
+        pressure: Where the box relaxes, too, the pressure, units of energy per volume.
+        box: What of the box is then free: "isotropic", "orthorhombic" or "triclinic".
         settings: How to fit.
         relaxation: How to relax.
 
@@ -53,7 +58,9 @@ def fit(
     atoms = configuration_of(target)
     potential = law_for(law, atoms)
     patterns = None if parameters is None else (parameters,) if isinstance(parameters, str) else tuple(parameters)
-    wanted = Target(atoms, potential, patterns, relaxation or RelaxationSettings())
+    relaxation = relaxation or RelaxationSettings()
+    how = relaxation if pressure is None else PressureSettings(box=box, relaxation=relaxation)
+    wanted = Target(atoms, potential, patterns, how, pressure)
     return Fitted(fit_positions(wanted, settings), wanted)
 
 
@@ -86,7 +93,9 @@ class Fitted:
 
     def relax(self) -> Relaxed:
         """Return the target relaxed under the fitted law: a state that answers questions."""
-        return Relaxed(relax(self.law, self.target, self._target.settings))
+        target = self._target
+        parameters = target.parameters_at(np.log(np.abs(self.record.values)))
+        return Relaxed(target.relaxed(parameters, target.configuration))
 
     def to_pandas(self) -> Any:
         """Return a DataFrame: a row per parameter entry."""

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from mdsens.fitting.deviation import Deviation, HalfSquare
 from mdsens.fitting.gauss_newton import iteration
 from mdsens.fitting.outcomes import FitSettings, Iteration
 from mdsens.fitting.target import Candidate, Target, relaxed_at
 from mdsens.response import linear_response
-from mdsens.sensitivity import pull_back
+from mdsens.sensitivity import gradient
 
 _FIRST, _SECOND, _FLOOR = 0.9, 0.999, 1e-12  # decay of the moments; the floor is far below any gradient of interest
 
@@ -38,10 +39,10 @@ def descend(
     settings = settings or FitSettings()
     start = np.log(np.abs(target.selection.values))
     low, high = start + np.log(settings.bounds[0]), start + np.log(settings.bounds[1])
-    logarithms, position, step = start, target.position, 0.0
+    logarithms, here, step = start, target.configuration, 0.0
     first, second, records = np.zeros(len(start)), np.zeros(len(start)), []
     for k in range(1, settings.max_relaxations + 1):
-        candidate = relaxed_at(target, logarithms, position)
+        candidate = relaxed_at(target, logarithms, here)
         records.append(iteration(target, candidate, step, 0.0, accepted=True, at_target=False))
         if progress is not None:
             progress(k, records[-1])
@@ -52,11 +53,12 @@ def descend(
         direction = (first / (1 - _FIRST**k)) / (np.sqrt(second / (1 - _SECOND**k)) + _FLOOR)
         new = np.clip(logarithms - settings.learning_rate * direction, low, high)
         step = float(np.abs(new - logarithms).max())
-        logarithms, position = new, np.asarray(candidate.relaxation.state.position)
+        logarithms, here = new, candidate.relaxation.state.configuration
     return tuple(records)
 
 
 def _gradient(target: Target, candidate: Candidate) -> np.ndarray:
     """Return the derivative of the loss in the parameters' logarithms, shape (k,)."""
-    by_parameter = pull_back(linear_response(candidate.relaxation), candidate.displacement)
+    loss = HalfSquare(Deviation(target.configuration, candidate.relaxation.network.backbone))
+    by_parameter = gradient(linear_response(candidate.relaxation), loss)
     return target.selection.contract(by_parameter) * target.values_at(candidate.logarithms)

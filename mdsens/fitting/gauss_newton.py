@@ -20,10 +20,12 @@ from scipy.optimize import lsq_linear
 from mdsens.contacts import contact_network
 from mdsens.energy import PairPotential
 from mdsens.errors import NumericalError
+from mdsens.fitting.deviation import stepped
 from mdsens.fitting.identify import Identified, identify
 from mdsens.fitting.outcomes import Fit, FitSettings, Iteration, Outcome
 from mdsens.fitting.target import Candidate, Linearised, Target, linearised, linearised_at_target, relaxed_at
 from mdsens.results import Verdict
+from mdsens.types import Configuration
 
 _FIRST_DAMPING, _MOST_DAMPING, _LEAST_DAMPING = 1e-3, 1e4, 1e-6
 _SLOW = 0.5  # a relaxed state that keeps less of what its model promised lies beside the target's minimum
@@ -54,7 +56,7 @@ def fit_positions(
     """
     settings = settings or FitSettings()
     search = _Search(target, settings, progress)
-    candidate, step, damping, at_target = relaxed_at(target, search.start, target.position), 0.0, 0.0, False
+    candidate, step, damping, at_target = relaxed_at(target, search.start, target.configuration), 0.0, 0.0, False
     while True:
         accepted = search.improves(candidate)
         search.record(candidate, step, damping, accepted=accepted, at_target=at_target)
@@ -135,7 +137,7 @@ class _Search:
         except NumericalError:  # without a rigid backbone: go on with the model there is, or end with none
             if self.iterations:
                 return
-            size = self.target.position.size
+            size = self.target.n_rows
             nothing = np.zeros((size, len(self.start)))
             here = Linearised(np.zeros(size), nothing, nothing)
         if not np.isfinite(here.jacobian).all():
@@ -154,12 +156,13 @@ class _Search:
         tiny = np.finfo(float).eps  # an interval must not be empty
         return np.maximum(low - gone, -most) - tiny, np.minimum(high - gone, most) + tiny
 
-    def predicted(self, here: Linearised, change: np.ndarray, *, at_target: bool) -> np.ndarray:
-        """Return the positions that the linear model predicts after a step."""
-        moved = (here.jacobian @ change).reshape(self.target.position.shape)
-        if at_target:
-            return self.target.position + here.displacement.reshape(moved.shape) + moved
-        return np.asarray(self.best.relaxation.state.position) + moved
+    def predicted(self, here: Linearised, change: np.ndarray, *, at_target: bool) -> Configuration:
+        """Return the configuration that the linear model predicts after a step."""
+        target, shape = self.target.configuration, self.target.position.shape
+        way = here.jacobian @ change + (here.displacement if at_target else 0.0)
+        moved, edges = way[: np.prod(shape)].reshape(shape), way[np.prod(shape) :]
+        strain = edges.reshape(2 * shape[1:]) / self.target.edge if len(edges) else None
+        return stepped(target, target if at_target else self.best.relaxation.state.configuration, moved, strain)
 
     def record(self, candidate: Candidate, step: float, damping: float, *, accepted: bool, at_target: bool) -> None:
         """Keep one relaxation and report it."""
@@ -179,7 +182,7 @@ class _Search:
             paths=self.target.selection.paths,
             values=self.target.values_at(best.logarithms),
             residual=best.residual,
-            position=np.asarray(best.relaxation.state.position),
+            configuration=best.relaxation.state.configuration,
             start_position=self.start_position,
             backbone=best.relaxation.network.backbone,
             outcome=outcome(self.target, best, self.last, self.settings, len(self.iterations), at_bound=at_bound),

@@ -9,6 +9,7 @@ import numpy as np
 
 from mdsens.errors import UserError
 from mdsens.fitting.identify import Identified
+from mdsens.types import Configuration
 
 
 class Outcome(enum.Enum):
@@ -118,7 +119,7 @@ class Fit:
         paths: Names of the fitted entries.
         values: Their fitted values, shape (k,): those of the iterate with the smallest residual.
         residual: Norm of all displacements from the target there, units of length.
-        position: Its relaxed positions, shape (n, d).
+        configuration: Its relaxed positions and box.
         start_position: Relaxed positions under the starting parameters, shape (n, d).
         backbone: True for its particles that are held in place, shape (n,); displacements count over these.
         outcome: How the fit ended.
@@ -130,13 +131,18 @@ class Fit:
     paths: tuple[str, ...]
     values: np.ndarray
     residual: float
-    position: np.ndarray
+    configuration: Configuration
     start_position: np.ndarray
     backbone: np.ndarray
     outcome: Outcome
     iterations: tuple[Iteration, ...]
     identified: Identified
     error: np.ndarray
+
+    @property
+    def position(self) -> np.ndarray:
+        """Its relaxed positions, shape (n, d)."""
+        return np.asarray(self.configuration.position)
 
     @property
     def n_relaxations(self) -> int:

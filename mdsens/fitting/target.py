@@ -9,19 +9,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mdsens.energy import Potential, State, max_reach
+from mdsens.energy import Barostat, Potential, State, max_reach
 from mdsens.energy.parameters import Parameters
-from mdsens.energy.paths import Selection, select
+from mdsens.energy.paths import PRESSURE, Selection, select
 from mdsens.energy.stiffness import scales
+from mdsens.energy.strain import periodic_box
 from mdsens.errors import UserError
+from mdsens.fitting.deviation import Deviation, pushed
 from mdsens.fitting.identify import Identified
-from mdsens.hessian.derivatives import mixed, mixed_drift
+from mdsens.hessian.derivatives import drifts, mixed_slopes
 from mdsens.neighbors import neighbor_pairs
-from mdsens.relaxation import Relaxation, RelaxationSettings, relax
+from mdsens.pressure.relaxation import relax_under
+from mdsens.relaxation import PressureSettings, Relaxation, RelaxationSettings, free_strains, relax
 from mdsens.response import LinearResponse, linear_response
 from mdsens.response.build import response_at
 from mdsens.results import Verdict
-from mdsens.sensitivity import forward, newton_step
+from mdsens.sensitivity import newton_step, responses
 from mdsens.types import Configuration, replaced
 
 _OTHER_BASIN = 0.1  # of the length unit: within a basin, parameters a few per cent off move particles less
@@ -35,18 +38,23 @@ class Target:
         configuration: The target's positions, species and box.
         potential: The potential where the fit starts; entries that are not fitted keep these values.
         patterns: The entries to fit, by path; every one of the potential's by default.
-        settings: How to relax.
+        settings: How to relax; ``PressureSettings`` say that the target's box is relaxed, too, and how.
+        pressure: The pressure at which it is, units of energy per volume; None at fixed box.
 
     Raises:
-        UserError: When a path is unknown or names the box, which is known, or a parameter is zero.
+        UserError: When a path is unknown or names the box, which is known, a parameter is zero, or settings and
+            pressure contradict each other.
     """
 
     configuration: Configuration
     potential: Potential
     patterns: tuple[str, ...] | None = None
-    settings: RelaxationSettings = RelaxationSettings()
+    settings: RelaxationSettings | PressureSettings = RelaxationSettings()
+    pressure: float | None = None
 
     def __post_init__(self) -> None:
+        if (self.pressure is None) is isinstance(self.settings, PressureSettings):
+            raise UserError("a box that relaxes has a pressure: give both pressure and PressureSettings, or neither.")
         for path, value in zip(self.selection.paths, self.selection.values, strict=True):
             if path.startswith("box."):
                 raise UserError(f"{path} cannot be fitted: the target's box is known; name entries of the potential.")
@@ -70,12 +78,27 @@ class Target:
 
     @functools.cached_property
     def selection(self) -> Selection:
-        """The fitted entries, with their starting values."""
-        return select(self._start, self.patterns)
+        """The fitted entries, with their starting values; the pressure is one where it is named."""
+        found = select(self._start, self.patterns)
+        known = self.barostat is not None and PRESSURE not in (self.patterns or ())
+        return found.part(slice(len(found.paths) - 1)) if known else found
+
+    @functools.cached_property
+    def barostat(self) -> Barostat | None:
+        """What the box does, and the pressure at the start; None at fixed box."""
+        if self.pressure is None or not isinstance(self.settings, PressureSettings):
+            return None
+        strains = free_strains(self.configuration.dimension, self.settings.box, self.settings.fixed)
+        return Barostat(self.pressure, strains)
+
+    @property
+    def parameters(self) -> Parameters:
+        """The parameters at the start."""
+        return self._start.parameters
 
     @property
     def _start(self) -> State:
-        return State.unlisted(self.configuration, self.potential)
+        return State.unlisted(self.configuration, self.potential).under(self.barostat)
 
     @property
     def position(self) -> np.ndarray:
@@ -87,6 +110,16 @@ class Target:
         """The unit of length at the start."""
         return float(scales(self.potential, self.configuration)[0])
 
+    @property
+    def edge(self) -> float:
+        """The length of an edge of the target's box, by which strains count: the root of its volume."""
+        return float(periodic_box(self._start).volume) ** (1 / self.configuration.dimension)
+
+    @property
+    def n_rows(self) -> int:
+        """Number of displacements that are compared: of particles, and of the box's edges where it relaxes."""
+        return self.position.size + (0 if self.barostat is None else self.configuration.dimension**2)
+
     def values_at(self, logarithms: np.ndarray) -> np.ndarray:
         """Return the parameters, shape (k,), from the logarithms of their magnitudes; signs are those of the start."""
         return np.sign(self.selection.values) * np.exp(logarithms)
@@ -96,22 +129,28 @@ class Target:
         change = np.sign(self.selection.values) * jnp.exp(jnp.asarray(logarithms)) - self.selection.values
         return jax.tree.map(
             lambda leaf, rate: leaf + jnp.tensordot(change, rate, axes=1),
-            Parameters(self.potential, self.configuration.box, self.configuration.anchors),
+            self.parameters,
             self.selection.tangents,
         )
 
-    def displacement(self, position: np.ndarray, held: np.ndarray) -> np.ndarray:
-        """Return nearest-image displacements of backbone particles, mean removed, zero for others, shape (n, d)."""
-        found = np.array(self.configuration.box.displacement(jnp.asarray(position - self.position)))
-        found[~held] = 0.0
-        found[held] = self.configuration.without_mean(found[held])
-        return found
-
     def listed(self, parameters: Parameters) -> State:
-        """Return the state at the target's positions under other parameters."""
+        """Return the state at the target's positions, in its box, under other parameters."""
         box, reach = self.configuration.box, max_reach(parameters.potential, self.configuration)
-        state = State.unlisted(self.configuration, parameters.potential)
+        state = State.unlisted(self.configuration, parameters.potential).under(self._barostat_at(parameters))
         return state.with_pairs(neighbor_pairs(self.position, box, reach)) if np.isfinite(reach) else state
+
+    def relaxed(self, parameters: Parameters, start: Configuration) -> Relaxation:
+        """Relax other parameters from somewhere, without refusing a start."""
+        barostat, settings = self._barostat_at(parameters), self.settings
+        if barostat is not None and isinstance(settings, PressureSettings):
+            return relax_under(barostat, parameters.potential, start, settings, refuse=False)
+        assert isinstance(settings, RelaxationSettings)
+        return relax(parameters.potential, start, settings, refuse=False)
+
+    def _barostat_at(self, parameters: Parameters) -> Barostat | None:
+        if self.barostat is None or parameters.pressure is None:
+            return None
+        return Barostat(parameters.pressure, self.barostat.strains)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,13 +161,20 @@ class Candidate:
         logarithms: Logarithms of the fitted parameters, shape (k,).
         relaxation: Their relaxed state.
         displacement: Displacements of the backbone from the target, shape (n, d), units of length.
+        edges: Displacements of the box's edges, shape (d, d), units of length; without entries at fixed box.
         strayed: Whether a particle lies so far from its target that the state belongs to another basin.
     """
 
     logarithms: np.ndarray
     relaxation: Relaxation
     displacement: np.ndarray
+    edges: np.ndarray
     strayed: bool
+
+    @property
+    def deviation(self) -> np.ndarray:
+        """All displacements, shape (m,), units of length."""
+        return np.concatenate([self.displacement.ravel(), self.edges.ravel()])
 
     @property
     def relaxed(self) -> bool:
@@ -138,7 +184,7 @@ class Candidate:
     @property
     def residual(self) -> float:
         """Norm of all displacements, units of length; infinite without a relaxed state."""
-        return float(np.linalg.norm(self.displacement)) if self.relaxed else float("inf")
+        return float(np.linalg.norm(self.deviation)) if self.relaxed else float("inf")
 
     @property
     def farthest(self) -> float:
@@ -161,53 +207,63 @@ class Linearised:
     slope: np.ndarray
 
 
-def relaxed_at(target: Target, logarithms: np.ndarray, position: np.ndarray) -> Candidate:
-    """Relax the parameters from given positions and compare with the target."""
-    parameters = target.parameters_at(logarithms)
-    start = replaced(target.configuration, {"position": jnp.asarray(position)})
-    relaxation = relax(parameters.potential, start, target.settings, refuse=False)
-    held = relaxation.network.backbone
+def relaxed_at(target: Target, logarithms: np.ndarray, start: Configuration) -> Candidate:
+    """Relax the parameters from a configuration and compare with the target."""
+    relaxation = target.relaxed(target.parameters_at(logarithms), start)
+    deviation, d = Deviation(target.configuration, relaxation.network.backbone), target.configuration.dimension
     if relaxation.verdict is not Verdict.CONVERGED:
-        return Candidate(logarithms, relaxation, np.full(target.position.shape, np.nan), strayed=False)
-    displacement = target.displacement(np.asarray(relaxation.state.position), held)
+        nowhere = np.full(target.position.shape, np.nan)
+        return Candidate(logarithms, relaxation, nowhere, np.zeros((0, d)), strayed=False)
+    displacement, edges = (np.asarray(part) for part in _parts(deviation, relaxation.state))
     strayed = float(np.linalg.norm(displacement, axis=1).max()) > _OTHER_BASIN * target.length
-    return Candidate(logarithms, relaxation, displacement, strayed)
+    return Candidate(logarithms, relaxation, displacement, edges, strayed)
+
+
+@jax.jit
+def _parts(deviation: Deviation, state: State) -> tuple[jax.Array, jax.Array]:
+    return deviation.displacement(state), deviation.edges(state)
 
 
 def linearised(target: Target, candidate: Candidate) -> Linearised:
     r"""Return displacement and Jacobian dx/dln p at a relaxed state."""
     response = linear_response(candidate.relaxation)
-    jacobian = _jacobian(target, response, candidate.logarithms)
-    return Linearised(candidate.displacement.ravel(), jacobian, jacobian)
+    moved, components = responses(response, target.selection.tangents)
+    jacobian = _by_logarithm(target, response, (moved, components), candidate.logarithms)
+    return Linearised(candidate.deviation, jacobian, jacobian)
 
 
 def linearised_at_target(target: Target, logarithms: np.ndarray) -> Linearised:
     r"""Return displacement and Jacobian of the minimum near the target, to first order and without a relaxation.
 
-    The target need not be stationary for these parameters: its minimum lies a Newton step :math:`r = -H^{+}\,\partial
-    U/\partial x` away. The Jacobian :math:`-H^{+} U_{xp}` holds H, so that a step matches forces, weighed by the
-    compliance of the target; the derivative of r itself, :math:`-H^{+}(U_{xp} + U_{xxp}\, r)`, tells which directions
-    the positions do not determine: with H held, a smaller energy scale would seem to shrink r.
+    The target need not be stationary for these parameters: its minimum lies a Newton step :math:`r = -K^{+}\,W_q`
+    away. The Jacobian :math:`-K^{+} W_{qp}` holds K, so that a step matches forces (and stresses where the box
+    relaxes), weighed by the compliance of the target; the derivative of r itself, :math:`-K^{+}(W_{qp} + W_{qqp}\, r)`,
+    tells which directions the structure does not determine: with K held, a smaller energy scale would seem to shrink r.
     """
     response = response_at(target.listed(target.parameters_at(logarithms)))
-    tangents, step = target.selection.tangents, newton_step(response)[0]
-    still = jnp.zeros((len(target.selection.paths), *step.shape))
-    slopes, drift = mixed(response.state, tangents), mixed_drift(response.state, tangents, still, step)[1]
-    held, moving = (response.solve(-np.asarray(rhs))[0] for rhs in (slopes, slopes + drift))
+    tangents, (step, strain) = target.selection.tangents, newton_step(response)
+    slopes, loads = (np.asarray(part) for part in mixed_slopes(response.state, tangents))
+    still = np.zeros(slopes.shape), np.zeros(loads.shape)
+    drift = drifts(response.state, tangents, *still, step, strain)[2:4]
+    held, moving = (
+        response.solve_joint(-(slopes + part * np.asarray(drift[0])), -(loads + part * np.asarray(drift[1])))[:2]
+        for part in (0.0, 1.0)
+    )
+    deviation = Deviation(target.configuration, response.network.backbone)
     return Linearised(
-        np.asarray(step).ravel(),
-        _by_logarithm(target, held, logarithms),
-        _by_logarithm(target, moving, logarithms),
+        np.asarray(pushed(deviation, response.state, step[None], strain[None]))[0],
+        _by_logarithm(target, response, held, logarithms),
+        _by_logarithm(target, response, moving, logarithms),
     )
 
 
-def _jacobian(target: Target, response: LinearResponse, logarithms: np.ndarray) -> np.ndarray:
-    return _by_logarithm(target, forward(response, target.selection.tangents), logarithms)
-
-
-def _by_logarithm(target: Target, by_value: np.ndarray, logarithms: np.ndarray) -> np.ndarray:
-    """Return the Jacobian in the logarithms, shape (n d, k), from that in the values, shape (k, n, d)."""
-    return np.asarray(by_value.reshape(len(by_value), -1).T * target.values_at(logarithms))
+def _by_logarithm(
+    target: Target, response: LinearResponse, by_value: tuple[np.ndarray, np.ndarray], logarithms: np.ndarray
+) -> np.ndarray:
+    """Return the Jacobian in the logarithms, shape (m, k), from responses to the values: fields and strains."""
+    deviation = Deviation(target.configuration, response.network.backbone)
+    rows = np.asarray(pushed(deviation, response.state, *map(jnp.asarray, by_value)))
+    return np.asarray(rows.T * target.values_at(logarithms))
 
 
 def parameter_errors(found: np.ndarray, true: np.ndarray, identified: Identified) -> np.ndarray:

@@ -7,31 +7,16 @@ the number of particles (``mdsens.hessian.colouring``); where it does not, from 
 
 from __future__ import annotations
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
-from jaxtyping import Array, Float
 
-from mdsens.energy import State, gradient_at
+from mdsens.energy import State
+from mdsens.energy.products import hessian_products, random_product
 from mdsens.errors import UserError
 from mdsens.hessian.colouring import Colouring, assemble_blocks, coloured_blocks, full_colouring, star_colouring
 
 MOST_ENTRIES = 10_000_000  # of an assembled matrix, 120 MB: 3000 unknowns that all feel each other
 _AGREEMENT = 1e-10  # relative difference of two products with H: rounding is 1e-14 or so
-
-
-@jax.jit
-def hessian_products(state: State, directions: Float[Array | np.ndarray, "k n d"]) -> Float[Array, "k n d"]:
-    """Return H v for every direction v, shape (k, n, d); rows and columns of what is held are zero."""
-    slope = lambda x: gradient_at(state, x, state.parameters)  # noqa: E731
-    return jax.vmap(lambda v: jax.jvp(slope, (state.position,), (v,))[1])(jnp.asarray(directions))
-
-
-def random_product(state: State, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return a random vector v and H v, both of shape (n, d)."""
-    vector = np.random.default_rng(seed).standard_normal(state.position.shape)
-    return vector, np.asarray(hessian_products(state, vector[None])[0])
 
 
 def unknowns_of(state: State, particles: np.ndarray | None = None) -> np.ndarray:

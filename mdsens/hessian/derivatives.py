@@ -12,8 +12,8 @@ from jaxtyping import Array, Float, Int
 
 from mdsens.energy import State
 from mdsens.energy.parameters import Parameters
+from mdsens.energy.products import hessian_products
 from mdsens.energy.strain import Components, enthalpy_gradient, gradient_of, n_strains
-from mdsens.hessian.any_energy import hessian_products
 from mdsens.hessian.matrix import directional_row_sum
 from mdsens.rounding import position_rounding
 from mdsens.types import Position, Scalar
@@ -123,22 +123,6 @@ def dense_forward(
     drift, _, slope_drift, _, hessian_drift = drifts(state, tangents, solutions[:-1], loads, step, still)
     norms = [jnp.linalg.norm(field.reshape(-1, size), axis=1) for field in (slopes, solve(drift)[0], slope_drift)]
     return solutions[:-1], residuals[:-1], *norms, hessian_drift
-
-
-@jax.jit
-def mixed_drift(state: State, tangents: Parameters, responses: Fields, step: Position) -> tuple[Fields, Fields]:
-    r"""Return the changes of :math:`H J + U_{xp}` and of :math:`U_{xp}` alone under a step at fixed box.
-
-    Args:
-        state: The state.
-        tangents: Directions dp, leading axis k.
-        responses: J = dx/dp for each, shape (k, n, d); held, as dp is.
-        step: Displacement of the particles, shape (n, d).
-    """
-    at_rest = state.under(None)
-    nothing = jnp.zeros((len(responses), 0)), jnp.zeros(0)
-    _, (change, slope_change) = _left_and_changes(at_rest, tangents, (responses, nothing[0]), (step, nothing[1]))
-    return change[0], slope_change[0]
 
 
 @jax.jit

@@ -24,9 +24,10 @@ from jaxtyping import Array, Bool, Float
 from mdsens.energy import PairPotential, State, energy_at, harmless
 from mdsens.energy.native_law import native_terms
 from mdsens.energy.parameters import at_pairs
+from mdsens.energy.products import hessian_products
 from mdsens.energy.strain import Components, deformed, n_strains
 from mdsens.errors import UserError
-from mdsens.hessian.any_energy import MOST_ENTRIES, coloured_hessian, hessian_products, is_assembled, unknowns_of
+from mdsens.hessian.any_energy import MOST_ENTRIES, coloured_hessian, is_assembled, unknowns_of
 from mdsens.hessian.krylov import block_krylov
 from mdsens.hessian.matrix_free import matrix_free
 from mdsens.linear import (

@@ -16,8 +16,9 @@ import scipy.sparse.linalg as spla
 from jaxtyping import Array, Float, Int
 
 from mdsens.energy import State
+from mdsens.energy.products import hessian_products
 from mdsens.errors import NumericalError
-from mdsens.hessian.any_energy import hessian_products, unknowns_of
+from mdsens.hessian.any_energy import unknowns_of
 from mdsens.hessian.krylov import minimum_residual
 from mdsens.linear import Factor
 

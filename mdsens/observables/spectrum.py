@@ -19,8 +19,8 @@ import scipy.sparse.linalg as spla
 from jaxtyping import Array, Float
 
 from mdsens.energy import State
+from mdsens.energy.products import hessian_products
 from mdsens.errors import NumericalError, UserError
-from mdsens.hessian.any_energy import hessian_products
 from mdsens.linear import ZERO
 from mdsens.response import LinearResponse
 from mdsens.response.null_space import project_out

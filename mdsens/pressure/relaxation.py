@@ -71,10 +71,14 @@ def relax_under(
     settings: PressureSettings,
     *,
     progress: Callable[[int, float], Any] | None = None,
+    refuse: bool = True,
 ) -> Relaxation:
-    """Relax as ``relax_at_pressure`` does, with these free strains in place of those of the settings."""
+    """Relax as ``relax_at_pressure`` does, with these free strains in place of those of the settings.
+
+    A start whose energy is not finite is refused, or has the verdict ``NONFINITE``, as for ``relax``.
+    """
     begun, pressure = time.perf_counter(), float(barostat.pressure)
-    here = _Here.of(relax(potential, configuration, settings.relaxation), barostat)
+    here = _Here.of(relax(potential, configuration, settings.relaxation, refuse=refuse), barostat)
     first_volume, trust, trail, histories = here.volume, settings.max_strain, [here], [here.relaxation.history]
     tolerance = settings.stress_error * _unit(here)
     verdict = Verdict.STRAINED

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mdsens.energy import PairPotential, State
+from mdsens.energy.products import hessian_products
 from mdsens.energy.stiffness import ALIKE, declared_and_spread, scales
-from mdsens.hessian.any_energy import hessian_products
 from mdsens.types import Configuration, PeriodicBox
 
 _PROBES = 4  # products with the Hessian that show how stiff an energy is

@@ -82,10 +82,14 @@ def _flagged(response: LinearResponse, listed: State) -> LinearResponse:
 
 
 def response_at(state: State) -> LinearResponse:
-    """Factor the Hessian at any state, stationary or not, labelled ``at_any_point``; pairs must hold all in range."""
+    """Factor the Hessian at any state, stationary or not, labelled ``at_any_point``; pairs must hold all in range.
+
+    The box of a state with a barostat responds, too.
+    """
     network = contact_network(state)
     largest = float(max_force(_forces(state)))
-    return _response(with_contacts(state, network), network, None, largest, at_any_point=True)
+    response = _response(with_contacts(state, network), network, None, largest, at_any_point=True)
+    return response if state.barostat is None else bordered(response, state.barostat)
 
 
 def _refuse(relaxation: Relaxation, stationarity: float) -> None:

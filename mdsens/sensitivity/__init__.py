@@ -2,9 +2,9 @@
 
 from mdsens.response.null_space import ZeroModes
 from mdsens.sensitivity.certified import BoxResponse, Certificate, ObservableSensitivity, PositionSensitivity
-from mdsens.sensitivity.differentiable import relaxed_condition, relaxed_position
+from mdsens.sensitivity.differentiable import relaxed_condition, relaxed_configuration
 from mdsens.sensitivity.observables import gradient, observable_sensitivities, observable_sensitivity, pull_back
-from mdsens.sensitivity.positions import forward, newton_step, position_sensitivity
+from mdsens.sensitivity.positions import forward, newton_step, position_sensitivity, responses
 
 __all__ = [
     "BoxResponse",
@@ -20,5 +20,6 @@ __all__ = [
     "position_sensitivity",
     "pull_back",
     "relaxed_condition",
-    "relaxed_position",
+    "relaxed_configuration",
+    "responses",
 ]

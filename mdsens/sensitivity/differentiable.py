@@ -1,8 +1,9 @@
-"""The relaxed positions as a function that JAX differentiates: where relaxation and implicit differentiation meet."""
+"""The relaxed configuration as a function that JAX differentiates: where relaxation and implicit derivatives meet."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,32 +11,43 @@ import numpy as np
 from jaxtyping import Array, Bool, PyTree
 
 from mdsens.contacts import least_overlaps
-from mdsens.energy import PairPotential, Potential, State, gradient_at, max_reach
+from mdsens.energy import Barostat, PairPotential, Potential, State, max_reach
 from mdsens.energy.parameters import Parameters
+from mdsens.energy.strain import Unknowns, deformed, gradient_of
 from mdsens.errors import UserError
 from mdsens.given import is_concrete
 from mdsens.implicit import DenseCholesky, NullSpace, root
 from mdsens.neighbors import every_pair, layers_within, pair_distances
-from mdsens.relaxation import RelaxationSettings, relax
+from mdsens.pressure import relax_at_pressure
+from mdsens.relaxation import PressureSettings, Relaxation, RelaxationSettings, free_strains, relax
 from mdsens.results import Verdict, check
 from mdsens.types import Configuration, FreeBox, Position, replaced
 
+Condition = Callable[[Unknowns, Parameters], Unknowns]
+
 
 def relaxed_condition(
-    potential: Potential, configuration: Configuration, layers: int = 0
-) -> tuple[Callable[[Position, Parameters], Position], Callable[[Position, Parameters], NullSpace]]:
-    r"""Return the condition that relaxed positions satisfy and its null space, for ``mdsens.implicit``.
+    potential: Potential,
+    configuration: Configuration,
+    layers: int = 0,
+    *,
+    strains: np.ndarray | None = None,
+) -> tuple[Condition, Callable[[Unknowns, Parameters], NullSpace]]:
+    r"""Return the condition that relaxed states satisfy and its null space, for ``mdsens.implicit``.
 
     Args:
         potential: The law.
         configuration: Species and number of particles; positions and box come with every call.
         layers: How many images on either side of the nearest one are looked at along every axis: more than none where
             the box is smaller than two interaction ranges (``mdsens.neighbors.layers_within``).
+        strains: The free strains of the box, shape (s, d, d), from ``mdsens.relaxation.free_strains``: at constant
+            pressure, which is then one of the parameters; none at fixed box.
 
     Returns:
-        F(x, p) = dU/dx over the contacts of the backbone at (x, p), shape (n, d), and the function (x, p) -> null
-        space: translations along axes along which nothing is held, rotations of a free cluster, rattlers and what is
-        held frozen. ``implicit.jvp``, ``vjp`` and ``jacobian`` take both.
+        The function (q, p) -> dW/dq over the contacts of the backbone, with q = ``Unknowns``: positions, and strain
+        components by which the parameters' box and all in it are deformed; W = U at fixed box, U + P V otherwise. And
+        the function (q, p) -> null space: translations along axes along which nothing is held, rotations of a free
+        cluster, rattlers and what is held frozen. ``implicit.jvp``, ``vjp`` and ``jacobian`` take both.
 
     Raises:
         UserError: When particles of a free cluster are held, which may leave it some rotations.
@@ -44,53 +56,69 @@ def relaxed_condition(
     if decree is not None and isinstance(configuration.box, FreeBox):
         raise UserError("particles of a free cluster are held: take position_sensitivity, which finds what can turn.")
 
-    def state_at(position: Position, parameters: Parameters) -> State:
-        start = replaced(configuration, {"position": position, "box": parameters.box})
-        if potential.lists_pairs:
-            return State(start, parameters.potential, every_pair(position, parameters.box, layers))
-        return State.unlisted(start, parameters.potential)
+    def state_at(unknowns: Unknowns, parameters: Parameters) -> State:
+        start = replaced(configuration, {"position": unknowns.position, "box": parameters.box})
+        barostat = None
+        if strains is not None:
+            assert parameters.pressure is not None, "at constant pressure the pressure is one of the parameters"
+            barostat = Barostat(parameters.pressure, strains)
+        state = State.unlisted(start, parameters.potential).under(barostat)
+        if not potential.lists_pairs:
+            return state
+        return state.with_pairs(every_pair(unknowns.position, parameters.box, layers))
 
-    def condition(position: Position, parameters: Parameters) -> Position:
-        held = state_at(*jax.lax.stop_gradient((position, parameters)))
-        _, bonds = backbone(held)
-        loaded = state_at(position, parameters).with_pairs(held.pairs._replace(mask=bonds))
-        return gradient_at(loaded, position, parameters)
+    def held_at(unknowns: Unknowns, parameters: Parameters) -> State:
+        here, p = jax.lax.stop_gradient((unknowns, parameters))
+        return deformed(state_at(here, p), here.position, here.strain, p)
 
-    def null_space(position: Position, parameters: Parameters) -> NullSpace:
-        held, _ = backbone(state_at(*jax.lax.stop_gradient((position, parameters))))
+    def condition(unknowns: Unknowns, parameters: Parameters) -> Unknowns:
+        held = held_at(unknowns, parameters)
+        loaded = state_at(unknowns, parameters).with_pairs(held.pairs._replace(mask=backbone(held)[1]))
+        return Unknowns(*gradient_of(loaded, unknowns.position, unknowns.strain, parameters))
+
+    def null_space(unknowns: Unknowns, parameters: Parameters) -> NullSpace:
+        held, _ = backbone(held_at(unknowns, parameters))
+        position, strain = unknowns
         frozen = jnp.broadcast_to(~held[:, None], position.shape)
         motions = rigid_motions(position, held, free=isinstance(parameters.box, FreeBox))
         if decree is not None:
             frozen = frozen | jnp.asarray(decree)
             motions = motions[configuration.drifts]
-        return NullSpace.from_modes(motions, frozen=frozen)
+        modes = Unknowns(motions, jnp.zeros((len(motions), *strain.shape)))
+        return NullSpace.from_modes(modes, frozen=Unknowns(frozen, jnp.zeros(strain.shape, bool)))
 
     return condition, null_space
 
 
-def relaxed_position(
+def relaxed_configuration(
     potential: Potential,
     configuration: Configuration,
-    settings: RelaxationSettings | None = None,
+    settings: RelaxationSettings | PressureSettings | None = None,
     *,
     layers: int = 0,
-) -> Callable[[Parameters], Position]:
-    r"""Return the function p -> x*(p), differentiable in every parameter and in the box, any mode, any order.
+) -> Callable[[Parameters], Configuration]:
+    r"""Return the function p -> relaxed configuration, differentiable in every parameter, any mode, any order.
 
-    The positions solve :math:`\partial U/\partial x = 0` on the backbone; derivatives follow from
-    ``mdsens.implicit.root`` with that condition, in the gauge of ``position_sensitivity`` (backbone mean zero, rattlers
-    zero). Use it inside a loss of your own; ``position_sensitivity`` is faster for large systems and brings a
-    certificate.
+    At fixed box the positions solve :math:`\partial U/\partial x = 0` on the backbone, at constant pressure positions
+    and box :math:`\partial (U + P V)/\partial (x, \varepsilon) = 0`; derivatives follow from ``mdsens.implicit.root``
+    with that condition, in the gauge of ``position_sensitivity`` (backbone mean zero, rattlers zero; a box that relaxes
+    does not rotate). Use it inside a loss of your own; ``position_sensitivity`` is faster for large systems and brings
+    a certificate.
 
     Args:
         potential: The law.
         configuration: Where every relaxation starts; its box is replaced by that of the parameters.
-        settings: How to relax.
+        settings: How to relax; ``PressureSettings`` say that the box relaxes, too, and how.
         layers: As for ``relaxed_condition``.
 
     Returns:
-        ``position(parameters)`` of shape (n, d). Outside jit a state that is unjammed, a saddle or not converged raises
-        ``NumericalError``, and a box that needs more layers ``UserError``; inside jit its positions are NaN.
+        ``relaxed(parameters)``, a ``Configuration``. At constant pressure ``parameters.pressure`` is the pressure and
+        their box no more than a start, in which derivatives vanish. Outside jit a state that is unjammed, a saddle or
+        not converged raises ``NumericalError``, and a box that needs more layers ``UserError``; inside jit its
+        positions are NaN.
+
+    Raises:
+        UserError: When called with a pressure at fixed box, or without one where the box relaxes.
 
     Notes:
         Differentiation uses the list of all pairs and a dense Cholesky factor: memory grows as (n d)^2, for n up to
@@ -99,43 +127,82 @@ def relaxed_position(
     References:
         M. Blondel et al., NeurIPS 2022, arXiv:2105.15183, eq. 2 and section 4.4.
     """
-    condition, null_space = relaxed_condition(potential, configuration, layers)
+    box_settings = settings if isinstance(settings, PressureSettings) else None
+    strains = None
+    if box_settings is not None:
+        strains = free_strains(configuration.dimension, box_settings.box, box_settings.fixed)
+    condition, null_space = relaxed_condition(potential, configuration, layers, strains=strains)
+    solver = root(condition, linear_solver=DenseCholesky(), null_space=null_space)(lambda found, parameters: found)
+    origin = State.unlisted(configuration, potential)
+    if strains is not None:
+        origin = origin.under(Barostat(0.0, strains))
 
-    def relaxed(position: Position, parameters: Parameters) -> Position:
-        shape = jax.ShapeDtypeStruct(position.shape, position.dtype)
-        if is_concrete(position, parameters):
-            return jnp.asarray(on_host(position, parameters, strict=True))
-        return jax.pure_callback(
-            lambda x, p: on_host(x, p, strict=False), shape, position, parameters, vmap_method="sequential"
-        )
+    def relaxed(parameters: Parameters) -> Configuration:
+        if (parameters.pressure is None) is not (strains is None):
+            raise UserError(
+                "the parameters hold a pressure, and the box is fixed: pass PressureSettings to relax it, too."
+                if strains is None
+                else "the box relaxes, and the parameters hold no pressure: take those of a state relaxed at one."
+            )
+        rest = jax.lax.stop_gradient(parameters)
+        if is_concrete(rest):
+            found = _Found(*map(jnp.asarray, on_host(rest, strict=True)))
+        else:
+            shapes = _Found(configuration.position, getattr(parameters.box, "matrix", jnp.zeros(0)))
+            found = jax.pure_callback(
+                lambda p: on_host(p, strict=False),
+                jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), shapes),
+                rest,
+                vmap_method="sequential",
+            )
+        if strains is not None:  # unknown is how the relaxed box is deformed; the given one was a start
+            parameters = replaced(parameters, {"box": replaced(parameters.box, {"matrix": found.matrix})})
+        start = Unknowns(jnp.asarray(found.position), jnp.zeros(0 if strains is None else len(strains)))
+        unknowns = solver(start, parameters)
+        return deformed(origin, unknowns.position, unknowns.strain, parameters).configuration
 
-    def on_host(position: Position, parameters: Parameters, *, strict: bool) -> np.ndarray:
+    def on_host(parameters: Parameters, *, strict: bool) -> _Found:
         arrays = jax.tree.map(jnp.asarray, parameters)
-        start = replaced(configuration, {"position": jnp.asarray(position), "box": arrays.box})
+        matrix = np.asarray(getattr(arrays.box, "matrix", np.zeros(0)))
+        nothing = _Found(np.full(configuration.position.shape, np.nan), np.full(matrix.shape, np.nan))
+        start = replaced(configuration, {"box": arrays.box})
         start = State.unlisted(start, arrays.potential).at(start.position, arrays).configuration
-        reach = max_reach(arrays.potential, start)
-        needed = layers_within(arrays.box, reach) if np.isfinite(reach) else 0
+        relaxation = relaxed_from(arrays, start)
+        if strict:
+            check(relaxation.verdict, reason=relaxation.reason)
+        if relaxation.verdict is not Verdict.CONVERGED:
+            return nothing
+        there = relaxation.state.configuration
+        needed = _layers_needed(arrays.potential, there)
         if needed > layers:
             if strict:
                 raise UserError(
                     f"particles see {needed} layers of images beyond the nearest in a box this small: pass "
                     f"layers={needed}."
                 )
-            return np.full(position.shape, np.nan)
-        relaxation = relax(arrays.potential, start, settings)
-        if strict:
-            check(relaxation.verdict, reason=relaxation.reason)
-        if relaxation.verdict is not Verdict.CONVERGED:
-            return np.full(position.shape, np.nan)
-        return np.asarray(relaxation.state.position)
+            return nothing
+        return _Found(np.asarray(there.position), np.asarray(getattr(there.box, "matrix", matrix)))
 
-    solver = root(condition, linear_solver=DenseCholesky(), null_space=null_space)(relaxed)
+    def relaxed_from(parameters: Parameters, start: Configuration) -> Relaxation:
+        if box_settings is None or parameters.pressure is None:
+            assert not isinstance(settings, PressureSettings)
+            return relax(parameters.potential, start, settings)
+        return relax_at_pressure(parameters.potential, start, float(parameters.pressure), box_settings)
 
-    def positions(parameters: Parameters) -> Position:
-        found = solver(configuration.position, parameters)
-        return State.unlisted(configuration, potential).at(found, parameters).position  # what is held moves with them
+    return relaxed
 
-    return positions
+
+class _Found(NamedTuple):
+    """Relaxed positions, shape (n, d), and the matrix of their box, shape (d, d); no entries without a box."""
+
+    position: Array | np.ndarray
+    matrix: Array | np.ndarray
+
+
+def _layers_needed(potential: Potential, configuration: Configuration) -> int:
+    """Return how many images beyond the nearest one a particle sees along an axis."""
+    reach = max_reach(potential, configuration)
+    return layers_within(configuration.box, reach) if np.isfinite(reach) else 0
 
 
 def backbone(state: State) -> tuple[Bool[Array, " n"], Bool[Array, " m"]]:

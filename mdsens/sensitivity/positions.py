@@ -98,11 +98,21 @@ def forward(response: LinearResponse, tangents: Parameters) -> np.ndarray:
         NumericalError: When a linear solve misses a relative residual of 1e-6, or a direction loads a soft mode that
             counts as floppy.
     """
+    moved, components = responses(response, tangents)
+    found = response.border.followed(moved, components, np.asarray(response.state.position))
+    return found if response.state.configuration.held is None else found + np.asarray(carried(response.state, tangents))
+
+
+def responses(response: LinearResponse, tangents: Parameters) -> tuple[np.ndarray, np.ndarray]:
+    """Return what particles do beyond following the box along directions dp, shape (k, n, d), and strains, (k, s).
+
+    Raises:
+        NumericalError: As ``forward``.
+    """
     refuse_loaded_directions(response, [(tangents, "one of the directions")])
     slopes, loads = (-np.asarray(part) for part in mixed_slopes(response.state, tangents))
     moved, components, _ = solved(response, slopes, loads)
-    found = response.border.followed(moved, components, np.asarray(response.state.position))
-    return found if response.state.configuration.held is None else found + np.asarray(carried(response.state, tangents))
+    return moved, components
 
 
 def newton_step(response: LinearResponse) -> Step:

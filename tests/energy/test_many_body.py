@@ -9,8 +9,9 @@ import pytest
 
 from mdsens.energy import State, TripletPotential, energy, forces, parameter
 from mdsens.energy.parameters import PerSpecies
+from mdsens.energy.products import hessian_products
 from mdsens.errors import UserError
-from mdsens.hessian.any_energy import coloured_hessian, hessian_products
+from mdsens.hessian.any_energy import coloured_hessian
 from mdsens.neighbors import neighbor_pairs
 from mdsens.observables.elasticity import elastic_tensor
 from mdsens.pressure import relax_at_pressure

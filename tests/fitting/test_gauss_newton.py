@@ -57,9 +57,9 @@ def test_every_iteration_is_recorded_and_reported(near, fit):
 
 def test_the_jacobian_is_a_difference_of_re_relaxed_displacements(discs):
     logarithms = np.log(discs.selection.values)
-    here = linearised(discs, relaxed_at(discs, logarithms, discs.position))
+    here = linearised(discs, relaxed_at(discs, logarithms, discs.configuration))
     step = np.array([1.0, -0.5, 0.3, 1.0, -1.0, 0.5]) * 1e-6
-    ends = [relaxed_at(discs, logarithms + sign * step, discs.position).displacement for sign in (1, -1)]
+    ends = [relaxed_at(discs, logarithms + sign * step, discs.configuration).displacement for sign in (1, -1)]
     expected = 0.5 * (ends[0] - ends[1]).ravel()
     np.testing.assert_allclose(here.jacobian @ step, expected, atol=1e-4 * np.abs(expected).max())
 
@@ -70,7 +70,7 @@ def test_at_the_target_the_minimum_is_predicted_to_first_order(discs):
     for size in sizes:
         off = perturbed(discs, size, 3)
         logarithms = np.log(off.selection.values)
-        found = relaxed_at(off, logarithms, off.position).displacement
+        found = relaxed_at(off, logarithms, off.configuration).displacement
         predicted = linearised_at_target(off, logarithms).displacement
         misses.append(np.linalg.norm(predicted - found.ravel()) / np.linalg.norm(found))
     assert misses[1] < 0.2 * misses[0]
