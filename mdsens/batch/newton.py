@@ -32,8 +32,10 @@ from mdsens.batch.kernels import (
 )
 from mdsens.batch.lapack import cholesky_factor, cholesky_solve
 from mdsens.batch.stack import Stack, positions
-from mdsens.contacts import TOUCH
+from mdsens.contacts import TOUCH, least_overlaps
+from mdsens.energy import State
 from mdsens.linear import SHIFT
+from mdsens.neighbors import numbered_pairs
 from mdsens.types import Components, PeriodicBox
 
 MOST_STEPS = 8
@@ -47,7 +49,7 @@ class Contacts(NamedTuple):
     Attributes:
         held: Contacts between backbone particles, shape (b, k, n), each twice.
         backbone: True for backbone particles, shape (b, n).
-        one_sided: Whether a backbone pair is within a relative 1e-9 of a kink, shape (b,).
+        one_sided: Whether a backbone pair is at a kink, shape (b,).
     """
 
     held: Bool[Array, "b k n"]
@@ -104,14 +106,23 @@ class _Point(NamedTuple):
 
 
 def contacts(stack: Stack, distance: Values, lists: Lists) -> Contacts:
-    """Find the backbones, as ``contact_network`` does where contacts are about equally stiff."""
+    """Find the backbones, by the rules of ``contact_network``."""
     contact = law(stack).contact
-    overlap = 1.0 - distance / interaction_range(stack, lists)
-    touching = lists.mask & (overlap > (TOUCH if contact else 0.0))
+    overlap, least = 1.0 - distance / interaction_range(stack, lists), jax.vmap(_least_overlaps)(stack, lists.j)
+    touching = lists.mask & (overlap > least)
     backbone = _pruned(touching, lists, positions(stack).shape[2] + 1 if contact else 1)
     both = both_on(backbone, lists)
-    kinked = lists.mask & both & (jnp.abs(overlap) <= TOUCH) & (law(stack).smoothness < 2)
+    close = jnp.abs(overlap) <= jnp.where(least > 0, least, TOUCH)  # of laws that attract, too
+    kinked = lists.mask & both & close & (law(stack).smoothness < 2)
     return Contacts(touching & both, backbone, jnp.any(kinked, axis=(1, 2)))
+
+
+def _least_overlaps(state: State, j: Int[Array, "k n"]) -> Float[Array, "k n"]:
+    """Return the overlaps from which on the pairs of one member are contacts."""
+    own = jnp.broadcast_to(jnp.arange(j.shape[1], dtype=j.dtype), j.shape)
+    pairs = numbered_pairs(own.ravel(), j.ravel(), state.configuration.dimension)
+    least = jnp.asarray(least_overlaps(state.with_pairs(pairs)))
+    return jnp.broadcast_to(least, (j.size,)).reshape(j.shape)
 
 
 def both_on(flags: Bool[Array, "b n"], lists: Lists) -> Bool[Array, "b k n"]:

@@ -10,10 +10,13 @@ import pytest
 from mdsens.batch import BatchSettings, member, relax_batch, stack_arrays, stack_systems
 from mdsens.contacts import contact_network
 from mdsens.energy import energy, forces, max_force
+from mdsens.energy.parameters import PerPair, PerSpecies
 from mdsens.errors import UserError
 from mdsens.relaxation import relax
 from mdsens.results import Verdict
 from mdsens.types import PeriodicBox
+from potentials.soft_sphere import SoftSphere
+from systems import bidisperse
 
 
 def test_members_are_minima_to_the_last_digits(jammed):
@@ -35,6 +38,16 @@ def test_members_are_judged_as_alone(jammed):
         assert alone.network.n_contacts == batch.n_contacts[k]
         assert alone.pressure == pytest.approx(batch.pressure[k], rel=1e-9)
         assert contact_network(alone.state).one_sided == batch.one_sided[k]
+
+
+def test_stiff_contacts_that_bear_little_are_contacts():
+    starts = [bidisperse.build(bidisperse.Options(n_particles=24, packing_fraction=1.0, seed=k)) for k in range(3)]
+    law = SoftSphere(PerSpecies(starts[0].diameters), PerPair([1.0, 1e3, 1e6]))
+    batch = relax_batch(stack_systems(law, [start.configuration for start in starts]))
+    for k, start in enumerate(starts):
+        alone = relax(law, dataclasses.replace(start.configuration, position=batch.position[k]))
+        assert batch.verdicts[k] is alone.verdict is Verdict.CONVERGED
+        assert alone.network.n_contacts == batch.n_contacts[k]
 
 
 def test_unjammed_members_are_labelled_and_have_no_energy(packings):
