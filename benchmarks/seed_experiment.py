@@ -91,20 +91,11 @@ def refuse_what_the_peer_lacks(config: Config) -> None:
 
 def large_problem(config: Config) -> Problem:
     """Return the packing whose moduli are timed: eight times the particles, at the first packing fraction."""
-    options, system = config.benchmark, config.system
-    changes = {"n_particles": 8 * system.n_particles, "packing_fraction": options.packing_fractions[0]}
-    return build_problem(config.model_copy(update={"system": system.model_copy(update=changes)}))
+    changes = {"n_particles": 8 * config.system.n_particles, "packing_fraction": config.benchmark.packing_fractions[0]}
+    return build_problem(config.with_system(changes))
 
 
 def problems(config: Config, fraction: float) -> list[Problem]:
     """Return the random starts at one packing fraction."""
-    return [
-        build_problem(
-            config.model_copy(
-                update={
-                    "system": config.system.model_copy(update={"packing_fraction": fraction, "seed": config.seed + k})
-                }
-            )
-        )
-        for k in range(config.benchmark.n_starts)
-    ]
+    members = config.with_system({"packing_fraction": fraction}).seeded(config.benchmark.n_starts)
+    return [build_problem(member) for member in members]

@@ -215,7 +215,7 @@ COMMANDS = {
     "spectrum": Command("vibrations of a relaxed state and their derivatives", _declare_workflow),
     "ensemble": Command("many random starts: implicit against unrolled derivatives", declare_study),
     "thermal": Command("sample thermal equilibrium: averages and their derivatives, with errors", declare_study),
-    "fit": Command("recover a potential's parameters from relaxed positions", _declare_workflow),
+    "fit": Command("recover a potential's parameters from relaxed positions", declare_study),
     "compress": Command("follow packings through pressures: contacts, moduli, jamming exponents", declare_study),
     "verify": Command("compare sensitivities with re-relaxed differences", _declare_verify),
     "show": Command("summarise a results file", _declare_show, overridable=False),

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import pydantic
 
 import potentials
 import systems
 from mdsens.config import RegistrySection, RelaxationOptions, Section
-from mdsens.energy import Potential, summed
+from mdsens.energy import Potential, State, summed
+from mdsens.energy.paths import Selection, select
 from mdsens.errors import UserError
 from mdsens.io import StoredRun, restored_potential, restored_settings
 from mdsens.relaxation import MINIMIZERS, RelaxationSettings
@@ -44,6 +47,28 @@ class ProblemSections(Section):
         """The system's seed; 0 when it has none."""
         return int(getattr(self.system, "seed", 0))
 
+    def with_system(self, changes: Mapping[str, Any]) -> Self:
+        """Return the configuration with other entries of its ``[system]`` section."""
+        return self.model_copy(update={"system": self.system.model_copy(update=changes)})
+
+    def seeded(self, n: int) -> list[Self]:
+        """Return n configurations, the system's seed counting up; a single one may have a system without a seed."""
+        return [self] if n == 1 else [self.with_system({"seed": self.seed + k}) for k in range(n)]
+
+    def key(self, what: Mapping[str, Any]) -> str:
+        """Return what identifies a member of a study, as JSON: all that makes its problem, and what is done with it.
+
+        Args:
+            what: Names and options of what is done.
+
+        Returns:
+            These with the sections of the problem; where the system is read from a file, with a hash of the file.
+        """
+        sections = self.model_dump(mode="json", include={"system", "potential", "relaxation"}, serialize_as_any=True)
+        path = getattr(self.system, "path", None)
+        content = {} if path is None else {"content": hashlib.sha256(Path(path).read_bytes()).hexdigest()}
+        return json.dumps({**what, **sections, **content}, sort_keys=True)
+
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
@@ -58,6 +83,11 @@ class Problem:
     potential: Potential
     configuration: Configuration
     settings: RelaxationSettings
+
+    @property
+    def start(self) -> State:
+        """The start as a state without pairs: enough to look names up."""
+        return State.unlisted(self.configuration, self.potential)
 
 
 def build_problem(sections: ProblemSections) -> Problem:
@@ -88,6 +118,23 @@ def built_potential(section: Any, begin: systems.Start) -> Potential:
             for term in (section if isinstance(section, tuple) else (section,))
         }
     )
+
+
+def single_entry(state: State, parameter: str, key: str) -> Selection:
+    """Return the selection of one parameter entry.
+
+    Args:
+        state: Whose parameter it is.
+        parameter: Its path.
+        key: Where the configuration names it.
+
+    Raises:
+        UserError: When it is unknown, or stands for several entries.
+    """
+    selection = select(state, [parameter])
+    if len(selection.paths) != 1:
+        raise UserError(f"{key} is {parameter}; name a single entry, such as {selection.paths[0]}.")
+    return selection
 
 
 def refuse_too_large(n_particles: int) -> None:

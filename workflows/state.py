@@ -113,7 +113,7 @@ class Workflow:
         loaded = load(arguments.config, schema=self.schema, overrides=arguments.overrides)
         config, folder = loaded.config, prepare_output(arguments.output)
         problem = deformed_problem(config)
-        self.look_up(State.unlisted(problem.configuration, problem.potential), config)
+        self.look_up(problem.start, config)
         found = relaxed(problem, config)
         path, stages = folder / f"{config.output.name}.h5", {"relaxation": found.seconds}
 
@@ -154,8 +154,7 @@ def deformed_problem(sections: StateSections) -> Problem:
         raise UserError(f"deformation.gradient must have {d} rows of {d} numbers for a system in {d} dimensions.")
     if np.linalg.det(np.eye(d) + np.array(gradient)) <= 0:
         raise UserError("deformation.gradient turns the box inside out: its determinant with 1 must be positive.")
-    state = State.unlisted(problem.configuration, problem.potential)
-    return dataclasses.replace(problem, configuration=strained(state, np.array(gradient)).configuration)
+    return dataclasses.replace(problem, configuration=strained(problem.start, np.array(gradient)).configuration)
 
 
 def relaxed(problem: Problem, sections: StateSections) -> Relaxation:

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
 import functools
-import json
-import math
-import time
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 from pydantic import Field
 from rich.console import Console
-from rich.table import Table
 
-from mdsens import io
-from mdsens.config import Names, OutputOptions, Section, load
+from mdsens.config import Names, OutputOptions, Section
 from mdsens.energy import State
 from mdsens.energy.paths import Selection, select
 from mdsens.equilibrium import (
-    Averages,
+    Equilibration,
     Observable,
-    Samples,
     Tail,
     ThermalSettings,
     averages,
@@ -31,18 +21,17 @@ from mdsens.equilibrium import (
     joined,
     n_segments,
     replica_keys,
+    restored,
     sample,
     thermal_observable,
+    thermal_tables,
     without_overlaps,
 )
-from mdsens.equilibrium.samples import SERIES
-from mdsens.equilibrium.tables import average_arrays, convergence_arrays, derivative_arrays, series_arrays
-from mdsens.machine.progress import counting_progress, say
-from mdsens.sweep import Record, note_manifest, run_members, stored_members
-from mdsens.verification.checks import Check
+from mdsens.sweep import Record
 from potentials.lennard_jones_tail import check_tail, tail_energy, tail_pressure
-from workflows.output import announce, draw, prepare_output
 from workflows.problem import ProblemSections, build_problem
+from workflows.study import Done, Findings, Records, Stage, Study
+from workflows.terminal import table, with_error
 
 
 class ThermalOptions(Section):
@@ -78,8 +67,12 @@ class Config(ProblemSections):
     output: OutputOptions = OutputOptions(name="thermal")
 
     @property
+    def seed(self) -> int:
+        """The seed of momenta and noise; the system's may be another."""
+        return self.thermal.seed
+
     def settings(self) -> ThermalSettings:
-        """The engine's settings."""
+        """Return the engine's settings."""
         options = self.thermal
         return ThermalSettings(
             temperature=options.temperature,
@@ -94,167 +87,85 @@ class Config(ProblemSections):
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """What is sampled.
-
-    Attributes:
-        state: Where the replicas start.
-        observables: What is averaged, by name.
-        selection: What the averages are differentiated in.
-        settings: How.
-    """
-
-    state: State
-    observables: dict[str, Observable]
-    selection: Selection
-    settings: ThermalSettings
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Sample (or resume) all replicas, average, save, draw, print; 1 when this is not equilibrium yet."""
-    loaded = load(arguments.config, schema=Config, overrides=arguments.overrides)
-    config = loaded.config
-    task = build_task(config)
-    folder = prepare_output(arguments.output)
-    begun = time.perf_counter()
-    provenance = io.collect(loaded.text, loaded.resolved, config.thermal.seed, {})
-    members = folder / f"{config.output.name}.members"
-    note_manifest(members, loaded.resolved, say)
-    samples = run_replicas(config, task, members, provenance, redo=arguments.redo)
-    found = averages(samples)
-    groups = tables(task, samples, found)
-    path = folder / f"{config.output.name}.h5"
-    stages = {"sampling": time.perf_counter() - begun}
-    provenance = io.collect(loaded.text, loaded.resolved, config.thermal.seed, stages)
-    io.write_tables(path, "thermal", groups, attributes(config, task, found), provenance, overwrite=True)
-    print_tables(found)
-    announce(path, draw(path, folder, config.output))
-    check_equilibration(found.verdict)
-    return 0
-
-
-def tables(task: Task, samples: Samples, found: Averages) -> dict[str, dict[str, np.ndarray]]:
-    """Return the groups of the results file from the series."""
-    return {
-        "averages": average_arrays(found),
-        "derivatives": derivative_arrays(found, task.selection.values),
-        "convergence": convergence_arrays(samples),
-        "series": series_arrays(samples),
-    }
-
-
-def expected(stored: io.Tables, config: Config, members: Path) -> tuple[io.Expectation, list[Check]]:
-    """Return what the file should hold: everything made again from the series of its members, or its own without."""
-    task = build_task(config)
-    keys = [member_key(config, batch) for batch in batches(config)]
-    records = stored_members(keys, members) or [stored.groups["series"]]
-    samples = joined([restored(record, task) for record in records])
-    found = averages(samples)
-    leaves = io.tables_leaves("thermal", tables(task, samples, found), attributes(config, task, found))
-    walk = "only with the members: samples of a random walk"
-    return io.Expectation(leaves, {}, {f"series/({'|'.join(SERIES)})": walk}), []
-
-
-def batches(config: Config) -> list[range]:
-    """Return the numbers of the replicas that advance together."""
-    numbers, size = range(config.thermal.n_replicas), config.thermal.replicas_per_batch
-    return [numbers[k : k + size] for k in numbers[::size]]
-
-
-def build_task(config: Config) -> Task:
-    """Build the system and look every name up before anything long runs.
+def look_up(config: Config) -> tuple[State, dict[str, Observable], Selection]:
+    """Return where replicas start, what is averaged, by name, and what the averages are differentiated in.
 
     Raises:
         UserError: When a parameter or an observable is unknown, or tail corrections are not meant for the system.
     """
     problem, options = build_problem(config), config.thermal
-    state = State.unlisted(problem.configuration, problem.potential)
     tail = None
     if options.tail_correction:
-        check_tail(problem.potential, state)
+        check_tail(problem.potential, problem.start)
         tail = Tail(tail_energy, tail_pressure)
     observables = {name: thermal_observable(name, options.temperature, tail) for name in options.observables}
-    return Task(state, observables, select(state, options.parameters), config.settings)
+    config.settings()
+    return problem.start, observables, select(problem.start, options.parameters)
 
 
-def run_replicas(
-    config: Config, task: Task, members: Path, provenance: io.Provenance, *, redo: bool = False
-) -> Samples:
-    """Sample all replicas, batch by batch; what an interrupted run has finished is read."""
-    options, segments = config.thermal, n_segments(task.settings)
-    groups = batches(config)
-    keys = [member_key(config, batch) for batch in groups]
-    missing = [key for key in keys if redo or not io.member_path(members, key).exists()]
-    begin = functools.cache(lambda: without_overlaps(task.state) if options.relax_first else task.state)
-    with counting_progress(f"{options.n_replicas} replicas", len(missing) * segments) as done:
+def stages(config: Config) -> dict[str, Stage]:
+    """Return the batches of replicas that advance together."""
+    (state, observables, selection), options, settings = look_up(config), config.thermal, config.settings()
+    begin = functools.cache(lambda: without_overlaps(state) if options.relax_first else state)
 
-        def work(k: int) -> Record:
-            replicas = replica_keys(options.seed, groups[k])
-            return sample(begin(), task.observables, task.selection, task.settings, replicas, done=done).arrays
+    def advance(batch: range, done: Done) -> Record:
+        return sample(begin(), observables, selection, settings, replica_keys(options.seed, batch), done=done).arrays
 
-        records = run_members(keys, work, members, provenance, redo=redo, say=say)
-    return joined([restored(record, task) for record in records])
+    how = options.model_dump(mode="json", exclude={"n_replicas", "replicas_per_batch"})
+    numbers, size = range(options.n_replicas), options.replicas_per_batch
+    batches = [numbers[k : k + size] for k in numbers[::size]]
+    what = {"stage": "thermal", "thermal": how}
+    members = {config.key({**what, "first": batch.start, "last": batch.stop}): batch for batch in batches}
+    return {"sampling": Stage(f"{options.n_replicas} replicas", members, advance, n_segments(settings))}
 
 
-def restored(record: Record, task: Task) -> Samples:
-    """Return the series of one batch from its record."""
-    names, settings = tuple(task.observables), task.settings
-    arrays = {name: np.asarray(record[name]) for name in SERIES}
-    return Samples(names, task.selection.paths, settings.temperature, settings.interval, **arrays)
-
-
-def member_key(config: Config, batch: range) -> str:
-    """Return what identifies a batch: everything that decides its series, and its replicas."""
-    common = {"stage": "thermal", "first": batch.start, "last": batch.stop}
-    thermal = config.thermal.model_dump(mode="json", exclude={"n_replicas", "replicas_per_batch"})
-    sections = config.model_dump(mode="json", include={"system", "potential", "relaxation"}, serialize_as_any=True)
-    return json.dumps(common | sections | {"thermal": thermal}, sort_keys=True)
-
-
-def attributes(config: Config, task: Task, found: Averages) -> dict[str, Any]:
-    """Return what a reader of the file wants to know beside the numbers."""
-    options = config.thermal
-    return {
+def findings(config: Config, records: Records) -> Findings:
+    """Return averages, derivatives, how they converge, and the series."""
+    (state, observables, selection), options, settings = look_up(config), config.thermal, config.settings()
+    parts = [restored(record, tuple(observables), selection.paths, settings) for record in records["sampling"]]
+    samples = joined(parts)
+    found = averages(samples)
+    attributes = {
         "temperature": options.temperature,
         "timestep": options.timestep,
-        "interval": task.settings.interval,
+        "interval": settings.interval,
         "integrator": options.integrator,
-        "n_particles": task.state.configuration.n_particles,
+        "n_particles": state.configuration.n_particles,
         "n_replicas": options.n_replicas,
         "n_samples": options.n_samples,
         "kinetic_temperature": found.kinetic_temperature,
         "verdict": found.verdict.value,
     }
+    return Findings(thermal_tables(samples, found, selection.values), attributes)
 
 
-def print_tables(found: Averages) -> None:
+def show(found: Findings) -> None:
     """Print averages, derivatives and the verdict."""
-    console = Console()
-    table = Table(title="averages")
-    derivatives = Table(title="derivatives of the averages")
-    for heading in ("observable", "mean ± error", "tau", "N_eff", "halves", "replicas"):
-        table.add_column(heading, justify="left" if heading == "observable" else "right", no_wrap=True)
-    for heading in ("observable", "parameter", "derivative ± error", "N_eff"):
-        derivatives.add_column(heading, justify="right" if "_" in heading or "±" in heading else "left", no_wrap=True)
-    for a, name in enumerate(found.observables):
-        checks = (f"{found.halves[a]:+.1f}", f"{found.replicas[a]:.2f}")
-        worth = (f"{found.tau[a]:.2g}", f"{found.n_effective[a]:.0f}")
-        table.add_row(name, with_error(found.mean[a], found.error[a]), *worth, *checks)
-        for k, path in enumerate(found.paths):
-            value = with_error(found.slope[a, k], found.slope_error[a, k])
-            derivatives.add_row(name, path, value, f"{found.slope_n_effective[a, k]:.0f}")
-    console.print(table)
+    averaged, derived, console = found.groups["averages"], found.groups["derivatives"], Console()
+    columns = [averaged[name] for name in ("observable", "mean", "error", "tau", "n_effective", "halves", "replicas")]
+    rows = [
+        (name, with_error(mean, error), f"{tau:.2g}", f"{worth:.0f}", f"{halves:+.1f}", f"{replicas:.2f}")
+        for name, mean, error, tau, worth, halves, replicas in zip(*columns, strict=True)
+    ]
+    headers = ("observable", "mean ± error", "tau", "N_eff", "halves", "replicas")
+    console.print(table("averages", headers, rows, left=("observable",)))
     console.print("tau: autocorrelation time; halves: their difference in standard errors;")
     console.print("replicas: probability of a spread like theirs")
-    console.print(derivatives)
-    console.print(f"kinetic temperature {with_error(*found.kinetic_temperature)}", highlight=False)
-    print(f"{found.verdict.value}: {found.verdict.sentence}")
+    columns = [derived[name] for name in ("observable", "parameter", "value", "error", "n_effective")]
+    rates = [
+        (name, path, with_error(value, error), f"{worth:.0f}")
+        for name, path, value, error, worth in zip(*columns, strict=True)
+    ]
+    left = ("observable", "parameter")
+    console.print(table("derivatives of the averages", (*left, "derivative ± error", "N_eff"), rates, left=left))
+    console.print(f"kinetic temperature {with_error(*found.attributes['kinetic_temperature'])}", highlight=False)
+    print(f"{verdict(found).value}: {verdict(found).sentence}")
 
 
-def with_error(value: float, error: float) -> str:
-    """Write a number and its standard error, both to the second significant digit of the error."""
-    if not (math.isfinite(error) and error > 0):
-        return f"{value:.6g} ± {error:.2g}"
-    digits = max(0, 1 - math.floor(math.log10(error)))
-    return f"{value:.{digits}f} ± {error:.{digits}f}"
+def verdict(found: Findings) -> Equilibration:
+    """Return whether this is equilibrium."""
+    return Equilibration(found.attributes["verdict"])
+
+
+STUDY = Study("thermal", Config, look_up, stages, findings, show, lambda found: check_equilibration(verdict(found)))
+run = STUDY.run

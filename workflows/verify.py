@@ -18,12 +18,13 @@ from mdsens.errors import UserError
 from mdsens.relaxation import Relaxation
 from mdsens.results import Verdict, check
 from mdsens.verification import Check, witnesses
-from workflows.remaking import expected, stored_state
+from workflows.remaking.state import expected, stored_state
 from workflows.sensitivity import Config, answer
 from workflows.state import Answer, deformed_problem, relaxed
+from workflows.study import members_of
 
-STUDIES = {name: f"workflows.{name}" for name in ("ensemble", "thermal", "fit", "compress", "paper")}
-STUDIES["benchmark"] = "workflows.verdicts"
+STUDIES = {name: f"workflows.remaking.{name}" for name in ("ensemble", "thermal", "fit", "compress", "benchmark")}
+STUDIES["paper"] = "workflows.paper"
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -65,7 +66,7 @@ def verify_study(path: Path) -> bool:
     config = None
     if hasattr(workflow, "Config"):
         config = load_text(tables.provenance.resolved, schema=workflow.Config, source=f"{path}: its configuration")
-    expectation, checks = workflow.expected(tables, config, path.with_name(f"{path.stem}.members"))
+    expectation, checks = workflow.expected(tables, config, members_of(path))
     return report(checks) & compare(path, expectation)
 
 

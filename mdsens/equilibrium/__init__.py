@@ -17,8 +17,10 @@ from mdsens.equilibrium.samples import (
     ThermalSettings,
     check_equilibration,
     joined,
+    restored,
 )
 from mdsens.equilibrium.sampling import n_segments, replica_keys, sample, without_overlaps
+from mdsens.equilibrium.tables import thermal_tables
 
 __all__ = [
     "Averages",
@@ -39,8 +41,10 @@ __all__ = [
     "joined",
     "n_segments",
     "replica_keys",
+    "restored",
     "sample",
     "sampled_energy",
     "thermal_observable",
+    "thermal_tables",
     "without_overlaps",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -104,6 +104,14 @@ class Samples:
 
 
 SERIES = ("values", "slopes", "energy_slopes", "log_weights", "kinetic_temperature")
+
+
+def restored(
+    arrays: Mapping[str, np.ndarray | str], observables: Sequence[str], paths: Sequence[str], settings: ThermalSettings
+) -> Samples:
+    """Return the samples whose ``arrays`` these are, of observables and entries of these names."""
+    series = {name: np.asarray(arrays[name]) for name in SERIES}
+    return Samples(tuple(observables), tuple(paths), settings.temperature, settings.interval, **series)
 
 
 def joined(parts: Sequence[Samples]) -> Samples:

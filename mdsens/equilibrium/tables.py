@@ -11,6 +11,22 @@ from mdsens.equilibrium.samples import Averages, Samples
 _POINTS = 200  # of a running average
 
 
+def thermal_tables(samples: Samples, found: Averages, parameter_values: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+    """Return the groups of a results file: averages, derivatives, how they converge, and the series.
+
+    Args:
+        samples: The series.
+        found: Their averages.
+        parameter_values: Value of every parameter entry, shape (k,).
+    """
+    return {
+        "averages": average_arrays(found),
+        "derivatives": derivative_arrays(found, parameter_values),
+        "convergence": convergence_arrays(samples),
+        "series": series_arrays(samples),
+    }
+
+
 def average_arrays(found: Averages) -> dict[str, np.ndarray]:
     """Return one row per observable: name, mean, error, autocorrelation time, samples' worth, and the two checks."""
     return {

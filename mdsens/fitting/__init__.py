@@ -1,11 +1,12 @@
 """Which parameters give the structure that is wanted: least squares on exact Jacobians of relaxed positions."""
 
-from mdsens.fitting.cases import Case, case_arrays, history_arrays, perturbed, run_case, structure_arrays
+from mdsens.fitting.cases import Case, perturbed, run_case
 from mdsens.fitting.descent import descend
 from mdsens.fitting.forces import match_forces
 from mdsens.fitting.gauss_newton import fit_positions
 from mdsens.fitting.identify import Identified, identify
 from mdsens.fitting.outcomes import Fit, FitSettings, Iteration, Outcome
+from mdsens.fitting.tables import case_record, case_records, case_tables
 from mdsens.fitting.target import Target, parameter_errors
 
 __all__ = [
@@ -16,14 +17,14 @@ __all__ = [
     "Iteration",
     "Outcome",
     "Target",
-    "case_arrays",
+    "case_record",
+    "case_records",
+    "case_tables",
     "descend",
     "fit_positions",
-    "history_arrays",
     "identify",
     "match_forces",
     "parameter_errors",
     "perturbed",
     "run_case",
-    "structure_arrays",
 ]

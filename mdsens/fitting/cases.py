@@ -12,12 +12,11 @@ from mdsens.energy import Potential
 from mdsens.fitting.descent import descend
 from mdsens.fitting.forces import match_forces
 from mdsens.fitting.gauss_newton import fit_positions
-from mdsens.fitting.identify import Identified
 from mdsens.fitting.outcomes import Fit, FitSettings, Iteration, Outcome
 from mdsens.fitting.target import Target, parameter_errors
 from mdsens.relaxation import Relaxation, RelaxationSettings, relax
 from mdsens.results import check
-from mdsens.types import Box, Configuration
+from mdsens.types import Configuration
 
 RIGHT = 1e-8  # relative error of every parameter, energy scale fixed, at which a fit counts as right
 
@@ -122,78 +121,3 @@ def with_values(target: Target, values: np.ndarray) -> Target:
     """Return the target with other starting values of the fitted parameters, shape (k,)."""
     parameters = target.parameters_at(np.log(np.abs(values)))
     return dataclasses.replace(target, potential=parameters.potential)
-
-
-def case_arrays(cases: Sequence[Case]) -> dict[str, np.ndarray]:
-    """Return what became of every case, one row each: the table of a study."""
-    worst = [parameter_errors(case.fit.values, case.true, case.fit.identified).max() for case in cases]
-    starts = [parameter_errors(case.matched, case.true, case.from_matched.identified).max() for case in cases]
-    return {
-        "seed": np.array([case.seed for case in cases]),
-        "succeeded": np.array([case.succeeded for case in cases]),
-        "n_relaxations": np.array([case.fit.n_relaxations for case in cases]),
-        "residual": np.array([case.fit.residual for case in cases]),
-        "worst_error": np.array(worst),
-        "outcome": np.array([case.fit.outcome.value for case in cases]),
-        "sentence": np.array([case.fit.outcome.sentence for case in cases]),
-        "undetermined": np.array(["; ".join(case.fit.identified.words) for case in cases]),
-        "true": np.stack([case.true for case in cases]),
-        "start": np.stack([case.target.selection.values for case in cases]),
-        "fitted": np.stack([case.fit.values for case in cases]),
-        "estimated_error": np.stack([case.fit.error for case in cases]),
-        "force_start_error": np.array(starts),
-        "force_start_relaxations": np.array([case.from_matched.n_relaxations for case in cases]),
-        "force_start_succeeded": np.array([case.matched_succeeded for case in cases]),
-        "descent_residual": np.array([_smallest(case.descent) for case in cases]),
-        "target_position": np.stack([case.target.position for case in cases]),
-        "fitted_position": np.stack([case.fit.position for case in cases]),
-    }
-
-
-def history_arrays(
-    histories: Sequence[Sequence[Iteration]], true: Sequence[np.ndarray], identified: Sequence[Identified]
-) -> dict[str, np.ndarray]:
-    """Return the iterations of several fits side by side, padded with NaN, shape (n_cases, most iterations, ...).
-
-    Args:
-        histories: Iterations of every fit.
-        true: The true parameters of every fit, shape (k,) each.
-        identified: What the positions determine, for every fit.
-    """
-    longest = max(len(history) for history in histories)
-    numbers = ("loss", "residual", "farthest", "step", "damping", "max_force", "strayed", "accepted", "at_target")
-    found = {name: np.full((len(histories), longest), np.nan) for name in numbers}
-    shape = (len(histories), longest, len(true[0]))
-    values, errors = np.full(shape, np.nan), np.full(shape, np.nan)
-    verdicts = np.full(shape[:2], "", dtype=object)
-    for row, (history, answer, known) in enumerate(zip(histories, true, identified, strict=True)):
-        for k, step in enumerate(history):
-            for name in numbers:
-                found[name][row, k] = getattr(step, name)
-            values[row, k], verdicts[row, k] = step.values, step.verdict
-            errors[row, k] = parameter_errors(step.values, answer, known)
-    return {**found, "values": values, "error": errors, "verdict": verdicts}
-
-
-def structure_arrays(case: Case) -> dict[str, np.ndarray]:
-    """Return the target, the structure before and the one after the fit of one case, for a picture."""
-    return {
-        "target": case.target.position,
-        "fitted": case.fit.position,
-        "start": case.fit.start_position,
-        "backbone": case.fit.backbone,
-        "species": np.asarray(case.target.configuration.species),
-        "species_names": np.array(case.target.configuration.species_names),
-        "box": box_array(case.target.configuration.box),
-        "seed": np.array(case.seed),
-    }
-
-
-def box_array(box: Box) -> np.ndarray:
-    """Return the lattice vectors as columns, shape (d, d); shape (d, 0) for a free system."""
-    return np.asarray(getattr(box, "matrix", np.zeros((box.dimension, 0))))
-
-
-def _smallest(history: Sequence[Iteration]) -> float:
-    found = [step.residual for step in history if np.isfinite(step.residual)]
-    return min(found, default=float("nan"))

@@ -35,7 +35,7 @@ def run_members(
     *,
     n_workers: int | None = None,
     redo: bool = False,
-    done: Callable[[], None] = lambda: None,
+    done: Callable[[int], None] = lambda k: None,
     say: Say = lambda sentence: None,
 ) -> list[Record]:
     """Do every piece of work that has no file yet and return all results in order.
@@ -51,7 +51,7 @@ def run_members(
         provenance: Written into every member's file.
         n_workers: Members at a time; ``default_workers()`` by default.
         redo: Whether all are done again.
-        done: Called after every member, for progress.
+        done: Called with the number of every member that is there, for progress.
         say: Called with a sentence about every file that does not count, and one about files of other code.
 
     Returns:
@@ -83,7 +83,7 @@ def run_members(
         try:
             for future in as_completed(futures):
                 results[futures[future]] = future.result()
-                done()
+                done(futures[future])
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -39,6 +39,12 @@ def stacked(records: Sequence[Record]) -> dict[str, np.ndarray]:
     if unlike:
         raise UserError(f"member {unlike[0]} holds other arrays than the first one: do them again with --redo.")
     return {name: np.stack([np.asarray(record[name]) for record in records]) for name in records[0]}
+
+
+def unstacked(table: Mapping[str, np.ndarray | str]) -> list[Record]:
+    """Return the records that ``stacked`` made a table of, one per row."""
+    columns = {name: np.asarray(column) for name, column in table.items()}
+    return [{name: column[k] for name, column in columns.items()} for k in range(len(min(columns.values(), key=len)))]
 
 
 def iterate_arrays(records: Sequence[Record], steps: np.ndarray) -> dict[str, np.ndarray]:

@@ -35,10 +35,10 @@ EXPENSIVE = {
     "observables": ("workflows.state", "relaxed"),
     "validity": ("workflows.state", "relaxed"),
     "spectrum": ("workflows.state", "relaxed"),
-    "ensemble": ("workflows.ensemble", "run_configs"),
-    "compress": ("workflows.compress", "follow"),
-    "thermal": ("workflows.thermal", "run_replicas"),
-    "fit": ("workflows.fit", "run_seed"),
+    "ensemble": ("workflows.study", "run_members"),
+    "compress": ("workflows.study", "run_members"),
+    "thermal": ("workflows.study", "run_members"),
+    "fit": ("workflows.study", "run_members"),
     "paper": ("workflows.paper.run", "parts"),
 }
 MOST_SHOWN = 10

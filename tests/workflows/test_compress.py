@@ -6,6 +6,7 @@ import pytest
 from mdsens.io import read_tables
 from mdsens.sweep import members
 from workflows import compress as workflow
+from workflows import study
 
 TINY = """
 [system]
@@ -119,7 +120,7 @@ def test_an_ensemble_that_gives_no_answer_says_why_and_fails(mdsens, tiny, tmp_p
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_runs(mdsens, tiny, tmp_path, monkeypatch, overrides, words):
-    monkeypatch.setattr(workflow, "run_members", lambda *a, **k: pytest.fail("work began"))
+    monkeypatch.setattr(study, "run_members", lambda *a, **k: pytest.fail("work began"))
     outcome = mdsens("compress", tiny, *overrides, "-o", tmp_path / "out")
     assert outcome.code == 2
     assert all(word in outcome.sentence for word in words), outcome.sentence

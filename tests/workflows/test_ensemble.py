@@ -5,8 +5,10 @@ import re
 import numpy as np
 import pytest
 
+from mdsens.config import load
 from mdsens.io import read_tables
 from workflows import ensemble as workflow
+from workflows import study
 
 
 def test_the_table_fits_eighty_columns_with_one_line_per_method(ensemble):
@@ -86,8 +88,8 @@ def test_an_interruption_leaves_finished_members_and_no_result(mdsens, ensemble_
 def test_another_relaxation_or_parameter_makes_other_members(ensemble_text, tmp_path):
     def key(*overrides):
         (tmp_path / "tiny.toml").write_text(ensemble_text)
-        loaded = workflow.load(tmp_path / "tiny.toml", schema=workflow.Config, overrides=list(overrides))
-        return workflow.member_key(loaded.config, "start")
+        loaded = load(tmp_path / "tiny.toml", schema=workflow.Config, overrides=list(overrides))
+        return next(iter(workflow.stages(loaded.config)["starts"].members))
 
     same = key("--ensemble.n_starts", "7", "--output.name", "other", "--sweep.n_starts", "3")
     others = [
@@ -117,7 +119,7 @@ def test_another_relaxation_or_parameter_makes_other_members(ensemble_text, tmp_
 def test_what_cannot_work_is_refused_before_anything_runs(
     mdsens, ensemble_text, tmp_path, monkeypatch, overrides, words
 ):
-    monkeypatch.setattr(workflow, "run_members", lambda *a, **k: pytest.fail("work began"))
+    monkeypatch.setattr(study, "run_members", lambda *a, **k: pytest.fail("work began"))
     (tmp_path / "tiny.toml").write_text(ensemble_text)
     outcome = mdsens("ensemble", "tiny.toml", *overrides, "-o", tmp_path / "out")
     assert outcome.code == 2

@@ -5,8 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from mdsens.config import load
 from mdsens.equilibrium import Equilibration
 from mdsens.io import read_tables
+from workflows import study
 from workflows import thermal as workflow
 
 TINY = """
@@ -85,8 +87,8 @@ def test_a_tiny_run_prints_saves_draws_and_resumes_what_was_finished(mdsens, tin
 
 def test_other_conditions_make_other_members(tiny):
     def key(*overrides):
-        loaded = workflow.load(tiny, schema=workflow.Config, overrides=list(overrides))
-        return workflow.member_key(loaded.config, range(2))
+        loaded = load(tiny, schema=workflow.Config, overrides=list(overrides))
+        return next(iter(workflow.stages(loaded.config)["sampling"].members))
 
     same = key("--thermal.n_replicas", "8", "--output.name", "other")
     others = [
@@ -125,15 +127,8 @@ def test_a_run_that_is_no_equilibrium_is_saved_and_says_so(mdsens, tiny, tmp_pat
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_runs(mdsens, tiny, tmp_path, monkeypatch, overrides, words):
-    monkeypatch.setattr(workflow, "run_members", lambda *a, **k: pytest.fail("work began"))
+    monkeypatch.setattr(study, "run_members", lambda *a, **k: pytest.fail("work began"))
     outcome = mdsens("thermal", tiny, *overrides, "-o", tmp_path / "out")
     assert outcome.code == 2
     assert all(word in outcome.sentence for word in words), outcome.sentence
     assert not (tmp_path / "out").exists()
-
-
-def test_a_number_is_written_to_the_second_digit_of_its_error():
-    assert workflow.with_error(-5.51213, 0.00234) == "-5.5121 ± 0.0023"
-    assert workflow.with_error(24.213, 1.8) == "24.2 ± 1.8"
-    assert workflow.with_error(1234.5, 56.0) == "1234 ± 56"
-    assert workflow.with_error(0.25, 0.0) == "0.25 ± 0"

@@ -11,8 +11,9 @@ import pytest
 
 from mdsens import io
 from mdsens.errors import NumericalError, UserError
-from workflows import ensemble as ensemble_workflow
-from workflows import remaking, verify
+from workflows import verify
+from workflows.remaking import ensemble as remade_ensemble
+from workflows.remaking import state as remade_state
 
 A_MILLIONTH = 1 + 1e-6
 # what the state is made from: changed in the file itself, for it would be read from there
@@ -62,7 +63,7 @@ def missed(leaves, expectation):
 
 def test_of_a_relaxed_state_and_its_derivatives(finished):
     path = finished[1] / "sensitivity.h5"
-    _, expectation = remaking.expected(remaking.stored_state(io.read_run(path)))
+    _, expectation = remade_state.expected(remade_state.stored_state(io.read_run(path)))
     leaves = io.file_leaves(path)
     assert len(leaves) > 100
     assert missed(leaves, expectation) == []
@@ -71,8 +72,8 @@ def test_of_a_relaxed_state_and_its_derivatives(finished):
 def test_of_an_ensemble(ensemble):
     path = ensemble[1] / "out" / "ensemble.h5"
     tables = io.read_tables(path)
-    config = verify.load_text(tables.provenance.resolved, schema=ensemble_workflow.Config)
-    expectation, _ = ensemble_workflow.expected(tables, config, path.with_name("ensemble.members"))
+    config = verify.load_text(tables.provenance.resolved, schema=remade_ensemble.Config)
+    expectation, _ = remade_ensemble.expected(tables, config, path.with_name("ensemble.members"))
     leaves = io.file_leaves(path)
     # numbers at rounding, which only their members tell, are compared and named
     copied = {place for place in leaves if io.compare({place: 0}, expectation).unverified}

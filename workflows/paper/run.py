@@ -14,8 +14,6 @@ from rich.console import Console
 
 from mdsens import io
 from mdsens.config import OutputOptions, Section, load
-from mdsens.energy import State
-from mdsens.energy.paths import select
 from mdsens.errors import UserError
 from mdsens.verification.checks import Check
 from workflows.output import announce, draw, prepare_output
@@ -24,7 +22,7 @@ from workflows.paper.data import require_datasets
 from workflows.paper.distillation import DistillationOptions, distil, distillation_rows
 from workflows.paper.ridge import RidgeOptions
 from workflows.paper.selection import SelectionOptions, make_machine, select_theta, selection_rows
-from workflows.problem import ProblemSections, build_problem
+from workflows.problem import ProblemSections, build_problem, single_entry
 from workflows.rows import Row, as_arrays, print_rows
 
 Table = dict[str, np.ndarray]
@@ -92,11 +90,7 @@ def refuse_what_cannot_work(config: Config) -> None:
         UserError: With what is missing.
     """
     require_datasets()
-    problem = build_problem(config)
-    unrelaxed = State.unlisted(problem.configuration, problem.potential)
-    chosen = select(unrelaxed, [config.paper.parameter]).paths
-    if len(chosen) != 1:
-        raise UserError(f"paper.parameter is {config.paper.parameter}; name a single entry, such as {chosen[0]}.")
+    single_entry(build_problem(config).start, config.paper.parameter, "paper.parameter")
     if not config.selection.log_theta[0] < config.selection.log_theta[1]:
         raise UserError(f"selection.log_theta = {list(config.selection.log_theta)} must be a lower and an upper end.")
     if config.selection.n_features < config.selection.n_training:

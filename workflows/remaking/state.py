@@ -22,8 +22,8 @@ from mdsens.relaxation import History, PressureSettings, Relaxation, taken_as_re
 from mdsens.results import Verdict
 from mdsens.types import PeriodicBox, replaced
 from mdsens.verification.checks import Check, same
-from workflows.own_errors import SOFTEST, own_errors, without_direction
 from workflows.problem import Problem, stored_problem
+from workflows.remaking.own_errors import SOFTEST, own_errors, without_direction
 from workflows.sensitivity import differentiate
 from workflows.state import Answer, StateSections, Workflow, deformed_problem, nothing_asked, pressure_settings
 
