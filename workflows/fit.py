@@ -110,8 +110,9 @@ def reporter(seed: int) -> Callable[[int, Iteration], None]:
     """Return a callback that prints one line per relaxation."""
 
     def report(k: int, step: Iteration) -> None:
+        numbers = f"residual {step.residual:.2e}, largest relative step {step.step:.1e}"
         how = "" if step.accepted else ", rejected"
-        print(f"seed {seed}, relaxation {k}: residual {step.residual:.2e}, largest relative step {step.step:.1e}{how}")
+        print(f"seed {seed}, relaxation {k}: {numbers}{how}\n", end="")  # whole lines: several cases report at a time
 
     return report
 

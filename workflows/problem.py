@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
+import jax.numpy as jnp
+import numpy as np
 import pydantic
 
 import potentials
@@ -19,8 +20,9 @@ from mdsens.energy import Potential, State, summed
 from mdsens.energy.paths import Selection, select
 from mdsens.errors import UserError
 from mdsens.io import StoredRun, restored_potential, restored_settings
-from mdsens.relaxation import MINIMIZERS, RelaxationSettings
-from mdsens.types import Configuration
+from mdsens.machine.memory import free_memory
+from mdsens.relaxation import MINIMIZERS, Relaxation, RelaxationSettings, taken_as_relaxed
+from mdsens.types import Configuration, replaced
 from systems.frozen import with_frozen
 
 _MEMORY_PER_PARTICLE = 5_000  # bytes for relaxing discs; a response takes nearly twice as much, spheres more
@@ -89,6 +91,11 @@ class Problem:
         """The start as a state without pairs: enough to look names up."""
         return State.unlisted(self.configuration, self.potential)
 
+    def judged_at(self, position: np.ndarray) -> Relaxation:
+        """Judge the state at other positions as it is: nothing moves."""
+        configuration = replaced(self.configuration, {"position": jnp.asarray(position)})
+        return taken_as_relaxed(self.potential, configuration, self.settings.allowing_rounding(self.potential))
+
 
 def build_problem(sections: ProblemSections) -> Problem:
     """Build the system and the law that a configuration names.
@@ -143,26 +150,12 @@ def refuse_too_large(n_particles: int) -> None:
     Raises:
         UserError: With what it needs and what there is.
     """
-    needed, free = _MEMORY_PER_PARTICLE * n_particles, _free_memory()
+    needed, free = _MEMORY_PER_PARTICLE * n_particles, free_memory()
     if needed > free:
         raise UserError(
             f"a system of {n_particles} particles needs at least {needed / 2**30:.0f} GiB of memory, and "
             f"{free / 2**30:.0f} GiB are free: take fewer particles or another machine."
         )
-
-
-def _free_memory() -> float:
-    """Return the memory that is free on this machine or allowed to this process, bytes; infinite if nothing says."""
-    available = re.findall(r"^MemAvailable:\s*(\d+) kB", _content("/proc/meminfo"), re.MULTILINE)
-    allowed = re.findall(r"^\d+$", _content("/sys/fs/cgroup/memory.max"), re.MULTILINE)
-    return min([*(1024.0 * int(size) for size in available), *map(float, allowed)], default=float("inf"))
-
-
-def _content(path: str) -> str:
-    try:
-        return Path(path).read_text()
-    except OSError:
-        return ""
 
 
 def stored_problem(stored: StoredRun) -> Problem:

@@ -122,17 +122,12 @@ def stages(config: Config) -> dict[str, Stage]:
 def findings(config: Config, records: Records) -> Findings:
     """Return averages, derivatives, how they converge, and the series."""
     (state, observables, selection), options, settings = look_up(config), config.thermal, config.settings()
-    parts = [restored(record, tuple(observables), selection.paths, settings) for record in records["sampling"]]
-    samples = joined(parts)
+    names, paths = tuple(observables), selection.paths
+    samples = joined([restored(record, names, paths, settings) for record in records["sampling"]])
     found = averages(samples)
-    attributes = {
-        "temperature": options.temperature,
-        "timestep": options.timestep,
+    attributes = options.model_dump(include={"temperature", "timestep", "integrator", "n_replicas", "n_samples"}) | {
         "interval": settings.interval,
-        "integrator": options.integrator,
         "n_particles": state.configuration.n_particles,
-        "n_replicas": options.n_replicas,
-        "n_samples": options.n_samples,
         "kinetic_temperature": found.kinetic_temperature,
         "verdict": found.verdict.value,
     }

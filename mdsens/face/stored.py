@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import importlib
 import os
 from pathlib import Path
 from typing import Any
 
-from mdsens.energy import Barostat
 from mdsens.face.drawing import drawn
 from mdsens.face.relaxed import Relaxed
 from mdsens.face.starts import prepare
 from mdsens.face.tables import Sensitivity, Table
 from mdsens.io import read_run, restored_potential, restored_settings
 from mdsens.io.stored import StoredRun
-from mdsens.pressure import taken_as_relaxed_at_pressure
-from mdsens.relaxation import PressureSettings, taken_as_relaxed
 from mdsens.results import Verdict
 from mdsens.types import Configuration
+from mdsens.verification.stored import judged
 
 
 class Stored:
@@ -100,11 +97,4 @@ def load(path: str | os.PathLike[str]) -> Stored:
 
 def _restored(stored: StoredRun) -> Relaxed:
     law = restored_potential(stored, dict(importlib.import_module("potentials").LAWS))
-    asked = restored_settings(stored.settings)
-    found = taken_as_relaxed(law, stored.configuration, asked.allowing_rounding(law))
-    found = dataclasses.replace(found, settings=asked, history=stored.history)
-    held = stored.constant_pressure
-    if held is None:
-        return Relaxed(found)
-    how, allowed = PressureSettings(relaxation=asked), 2.0 * max(held.stress_error, 1e-12)
-    return Relaxed(taken_as_relaxed_at_pressure(found, Barostat(held.value, held.strains), how, allowed))
+    return Relaxed(judged(stored, law, restored_settings(stored.settings)))

@@ -90,7 +90,8 @@ def case_records(groups: Mapping[str, Mapping[str, np.ndarray | str]]) -> list[R
             parts[history] = {name: np.asarray(column)[k][made] for name, column in groups[history].items()}
         if k == 0:
             parts["structure"] = {name: groups["structure"][name] for name in _STRUCTURE}
-        records.append({**{name: column[k] for name, column in groups["cases"].items()}, **_within(parts)})
+        row = {name: np.asarray(column)[k, ...] for name, column in groups["cases"].items()}
+        records.append({**row, **_within(parts)})
     return records
 
 

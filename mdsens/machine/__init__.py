@@ -1,1 +1,1 @@
-"""What a machine is asked for besides numbers: room for compiled programs, parts of jax-md, a screen for progress."""
+"""What a machine is asked for besides numbers: memory, room for compiled programs, parts of jax-md, a screen."""

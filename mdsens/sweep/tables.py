@@ -44,7 +44,9 @@ def stacked(records: Sequence[Record]) -> dict[str, np.ndarray]:
 def unstacked(table: Mapping[str, np.ndarray | str]) -> list[Record]:
     """Return the records that ``stacked`` made a table of, one per row."""
     columns = {name: np.asarray(column) for name, column in table.items()}
-    return [{name: column[k] for name, column in columns.items()} for k in range(len(min(columns.values(), key=len)))]
+    return [
+        {name: column[k, ...] for name, column in columns.items()} for k in range(len(min(columns.values(), key=len)))
+    ]
 
 
 def iterate_arrays(records: Sequence[Record], steps: np.ndarray) -> dict[str, np.ndarray]:

@@ -25,6 +25,10 @@ STUDIES = {
         *("--compress.n_packings", "4", "--compress.pressures", "[1e-2, 5e-3, 2e-3]", "--compress.n_resamples", "3"),
         *("--compress.fit_range", "[1e-3, 1e-2]", "--compress.pressures", "[1e-2, 5e-3, 2e-3]"),
     ),
+    "fit": (
+        "fit_soft_sphere.toml",
+        *("--system.n_particles", "24", "--fit.n_cases", "4", "--fit.descent_relaxations", "3", "--output.name", "fit"),
+    ),
 }
 
 
@@ -41,7 +45,10 @@ def finished(process: subprocess.Popen) -> tuple[int, str]:
     return process.returncode, err
 
 
-@pytest.fixture(scope="module", params=["ensemble", pytest.param("compress", marks=pytest.mark.exhaustive)])
+OTHERS = [pytest.param(name, marks=pytest.mark.exhaustive) for name in STUDIES if name != "ensemble"]
+
+
+@pytest.fixture(scope="module", params=["ensemble", *OTHERS])
 def undisturbed(request, pytestconfig, tmp_path_factory):
     """The name of a study and what an undisturbed run of it leaves."""
     folder = tmp_path_factory.mktemp(request.param)

@@ -15,7 +15,6 @@ from mdsens.sweep.tables import unstacked
 from mdsens.verification.checks import Check
 from workflows.ensemble import STUDY, Config
 from workflows.problem import build_problem
-from workflows.remaking.state import judged_at
 
 _UNVERIFIED = {r"starts/seconds": "times", r"starts/max_force": "residuals, which are rounding"}
 _COPIED = {
@@ -49,6 +48,6 @@ def again(
     """Return records with everything computed again at their positions that does not belong to the way there."""
     found: list[Record] = []
     for record, member in zip(records, members, strict=True):
-        now = at(judged_at(build_problem(member), np.asarray(record["position"])), config.ensemble.parameter)
+        now = at(build_problem(member).judged_at(np.asarray(record["position"])), config.ensemble.parameter)
         found.append({**record, **now, **{name: record[name] for name in _WAY}})
     return found

@@ -14,12 +14,12 @@ from mdsens.fitting.cases import RIGHT, with_values
 from mdsens.fitting.tables import structure_of
 from mdsens.relaxation import Relaxation
 from mdsens.response import linear_response
+from mdsens.results import Verdict
 from mdsens.sensitivity import position_sensitivity
 from mdsens.sweep import Record, stored_members
 from mdsens.verification.checks import Check
 from workflows.fit import STUDY, Config
 from workflows.problem import Problem, build_problem
-from workflows.remaking.state import judged_at
 
 _COPIED = {
     r"(gauss_newton|descent)/.*|cases/outcome|structure/start": "only with the members: the way of the fit",
@@ -54,7 +54,7 @@ def made_again(record: Record, member: Config) -> tuple[Record, list[Check]]:
         "succeeded": np.array(outcome is Outcome.CONVERGED and float(record["worst_error"]) <= RIGHT),
         **structure_of(problem.configuration),
     }
-    if found is not None:
+    if found is not None and found.verdict is Verdict.CONVERGED:
         now |= {"undetermined": undetermined(found, begun), "structure.backbone": found.network.backbone}
     checks = [
         at_rest(f"target of seed {member.seed}", problem, target),
@@ -65,7 +65,7 @@ def made_again(record: Record, member: Config) -> tuple[Record, list[Check]]:
 
 def judged(problem: Problem, position: np.ndarray | str) -> Relaxation | None:
     """Judge a structure as it is; None for one that never relaxed."""
-    return judged_at(problem, np.asarray(position)) if np.isfinite(np.asarray(position)).all() else None
+    return problem.judged_at(np.asarray(position)) if np.isfinite(np.asarray(position)).all() else None
 
 
 def at_rest(label: str, problem: Problem, found: Relaxation | None) -> Check:

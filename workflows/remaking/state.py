@@ -14,16 +14,15 @@ import numpy as np
 
 from mdsens import io
 from mdsens.config import load_text
-from mdsens.energy import Barostat
 from mdsens.errors import UserError
 from mdsens.observables import is_known
-from mdsens.pressure import taken_as_relaxed_at_pressure
-from mdsens.relaxation import History, PressureSettings, Relaxation, taken_as_relaxed
+from mdsens.relaxation import Relaxation
 from mdsens.results import Verdict
-from mdsens.types import PeriodicBox, replaced
+from mdsens.types import PeriodicBox
 from mdsens.verification.checks import Check, same
+from mdsens.verification.own_errors import SOFTEST, own_errors, without_direction
+from mdsens.verification.stored import judged, rest_checks
 from workflows.problem import Problem, stored_problem
-from workflows.remaking.own_errors import SOFTEST, own_errors, without_direction
 from workflows.sensitivity import differentiate
 from workflows.state import Answer, StateSections, Workflow, deformed_problem, nothing_asked, pressure_settings
 
@@ -66,20 +65,25 @@ def stored_state(stored: io.StoredRun) -> StoredState:
         UserError: When law, parameters or configuration cannot be made from the file.
     """
     workflow, config = configuration_of(stored)
-    problem = stored_problem(stored)
-    found, checks = taken(stored, problem, config)
+    problem, options = stored_problem(stored), None if config is None else config.pressure
+    if options is None:
+        found = judged(stored, problem.potential, problem.settings)
+    else:
+        box = pressure_settings(options, problem.settings)
+        found = judged(stored, problem.potential, problem.settings, pressure=options.value, box=box)
+    checks = rest_checks(stored, found)
     if config is not None:
         checks += against_configuration(stored, problem, config)
-    return StoredState(stored, workflow, config, found, checks)
+    return StoredState(stored, workflow, config, dataclasses.replace(found, verdict=stored.verdict), checks)
 
 
 def expected(state: StoredState) -> tuple[Answer, io.Expectation]:
     """Return what the file's workflow finds at the state, and what the file should hold."""
     stored, found = state.stored, state.found
     answer = answered(stored, found, state.workflow, state.config)
-    unverified = _UNVERIFIED | without_direction(answer) | (unknown(stored) if state.config is None else {})
-    leaves = io.run_leaves(answer.run(found, stored.provenance))
-    return answer, io.Expectation(leaves, unverified, errors=own_errors(answer), either_sign=(SOFTEST,))
+    run = answer.run(found, stored.provenance)
+    unverified = _UNVERIFIED | without_direction(run) | (unknown(stored) if state.config is None else {})
+    return answer, io.Expectation(io.run_leaves(run), unverified, errors=own_errors(run), either_sign=(SOFTEST,))
 
 
 def configuration_of(stored: io.StoredRun) -> tuple[str, Any]:
@@ -90,77 +94,6 @@ def configuration_of(stored: io.StoredRun) -> tuple[str, Any]:
     name = next((name for name in WORKFLOWS if re.search(rf"^\[{name}\]", text, re.MULTILINE)), "relax")
     schema = importlib.import_module(f"workflows.{name}").WORKFLOW.schema
     return name, load_text(text, schema=schema, source="the configuration in the file")
-
-
-def judged_at(problem: Problem, position: np.ndarray) -> Relaxation:
-    """Judge the state of a problem at other positions as it is."""
-    configuration = replaced(problem.configuration, {"position": jnp.asarray(position)})
-    return taken_as_relaxed(problem.potential, configuration, problem.settings.allowing_rounding(problem.potential))
-
-
-def taken(stored: io.StoredRun, problem: Problem, config: StateSections | None) -> tuple[Relaxation, list[Check]]:
-    """Judge the stored state as it is, and check that it is at rest."""
-    relaxation = dataclasses.replace(
-        judged_at(problem, stored.position), settings=problem.settings, history=_ended(stored)
-    )
-    found = relaxation
-    if stored.constant_pressure is not None:
-        found = _at_pressure(stored.constant_pressure, relaxation, problem, config)
-    checks = [*_force_checks(stored, relaxation, problem), *_pressure_checks(stored, found)]
-    end = stored.history.path[-1:]
-    checks.append(
-        same("last frame of the way against the stored positions", np.array_equal(end, stored.position[None]))
-    )
-    # where a relaxation that did not arrive stopped, and why, only its way says
-    stopped = not stored.verdict.stationary and found.verdict is not Verdict.CONVERGED
-    words = f"{stored.verdict.value}, and {found.verdict.value} at the stored positions"
-    checks.append(same("verdict", found.verdict is stored.verdict or stopped, words))
-    return dataclasses.replace(found, verdict=stored.verdict), checks
-
-
-def _force_checks(stored: io.StoredRun, relaxation: Relaxation, problem: Problem) -> list[Check]:
-    unit, rounding = relaxation.force_unit, 1e-12 * max(problem.potential.stiffness, 1.0)
-    force, distance = relaxation.max_force / unit, abs(relaxation.max_force - stored.max_force) / unit
-    checks = [Check("stored largest force against that of the state", distance, 1e-6 * force + rounding)]
-    if stored.verdict.stationary:
-        label = "largest force at the stored positions, epsilon/sigma"
-        checks.insert(0, Check(label, force, problem.settings.allowing_rounding(problem.potential).max_force))
-    return checks
-
-
-def _pressure_checks(stored: io.StoredRun, found: Relaxation) -> list[Check]:
-    held, now = stored.constant_pressure, found.box
-    if held is None or now is None:
-        return []
-    distance = abs(now.stress_error - held.stress_error)
-    allowed = 1e-6 * now.stress_error + 1e-12 * found.force_unit
-    end = len(held.volumes) > 0 and bool(np.isclose(held.volumes[-1], now.volumes[-1], rtol=1e-12, atol=0))
-    return [
-        Check("stored stress error against that of the state", distance, allowed),
-        same("last volume of the way against the stored box", end),
-    ]
-
-
-def _ended(stored: io.StoredRun) -> History:
-    """Return the stored way, ending at the stored positions."""
-    path = np.concatenate([stored.history.path[:-1], stored.position[None]])
-    return dataclasses.replace(stored.history, path=path, path_step=stored.history.path_step[-len(path) :])
-
-
-def _at_pressure(
-    held: io.StoredPressure, relaxation: Relaxation, problem: Problem, config: StateSections | None
-) -> Relaxation:
-    options = None if config is None else config.pressure
-    settings, pressure, tolerance = PressureSettings(relaxation=problem.settings), held.value, held.stress_error
-    if options is not None:
-        settings, pressure = pressure_settings(options, problem.settings), options.value
-        tolerance = settings.stress_error
-    barostat = Barostat(pressure, held.strains)
-    found = taken_as_relaxed_at_pressure(relaxation, barostat, settings, 2.0 * max(tolerance, 1e-12))
-    assert found.box is not None
-    volumes = np.append(held.volumes[:-1], found.box.volumes)
-    box = dataclasses.replace(found.box, volumes=volumes, stress_errors=held.stress_errors)
-    return dataclasses.replace(found, box=box)
 
 
 def against_configuration(stored: io.StoredRun, problem: Problem, config: StateSections) -> list[Check]:

@@ -9,7 +9,6 @@ import numpy as np
 
 from mdsens import io
 from mdsens.sensitivity import BoxResponse, PositionSensitivity
-from workflows.state import Answer
 
 Errors = dict[str, np.ndarray | float]
 
@@ -20,7 +19,7 @@ _POSITION = 1e-11  # of a position relaxed again, units of length
 _BISECTED = 1e-7  # of a step found by bisection
 
 
-def own_errors(answer: Answer) -> Errors:
+def own_errors(answer: io.Run) -> Errors:
     """Return the errors of derivatives as they are estimated now, and of what is made of them."""
     errors: Errors = {}
     positions = answer.positions
@@ -45,7 +44,7 @@ def own_errors(answer: Answer) -> Errors:
     return errors
 
 
-def without_direction(answer: Answer) -> dict[str, str]:
+def without_direction(answer: io.Run) -> dict[str, str]:
     """Return why the softest mode cannot be compared, where another is as soft."""
     if "spectrum" not in answer.analyses:
         return {}
