@@ -85,7 +85,7 @@ def stages(config: Config) -> dict[str, Stage]:
     """Return the cases, each with its target."""
     what = {"stage": "fit", "fit": config.fit.model_dump(mode="json", exclude={"n_cases"})}
     members = {member.key(what): member for member in config.seeded(config.fit.n_cases)}
-    return {"cases": Stage(f"{len(members)} targets, each fitted in every way", members, fitted)}
+    return {"cases": Stage("cases, each fitted in every way", members, fitted)}
 
 
 def fitted(member: Config, done: Done) -> Record:
