@@ -13,7 +13,7 @@ from mdsens.config import OutputOptions, Section, distinct
 from mdsens.errors import NumericalError, UserError
 from mdsens.fitting import FitSettings, Iteration, Target, case_record, case_tables, run_case
 from mdsens.sweep import Record
-from workflows.problem import ProblemSections, build_problem
+from workflows.state import StateSections, deformed_problem, pressure_settings
 from workflows.study import Done, Findings, Records, Stage, Study
 from workflows.terminal import table
 
@@ -53,7 +53,7 @@ class FitOptions(Section):
         )
 
 
-class Config(ProblemSections):
+class Config(StateSections):
     """The whole file."""
 
     fit: FitOptions = FitOptions()
@@ -65,8 +65,11 @@ class Config(ProblemSections):
         Raises:
             UserError: When a name is unknown or names the box.
         """
-        problem = build_problem(self)
-        return Target(problem.configuration, problem.potential, self.fit.parameters or None, problem.settings)
+        problem, options = deformed_problem(self), self.pressure
+        what = (problem.configuration, problem.potential, self.fit.parameters or None)
+        if options is None:
+            return Target(*what, problem.settings)
+        return Target(*what, pressure_settings(options, problem.settings), options.value)
 
 
 def refuse_what_cannot_work(config: Config) -> None:
@@ -90,14 +93,11 @@ def stages(config: Config) -> dict[str, Stage]:
 
 def fitted(member: Config, done: Done) -> Record:
     """Make the target of one seed and fit it in every way."""
-    problem, options = build_problem(member), member.fit
+    options = member.fit
     case = run_case(
-        problem.potential,
-        problem.configuration,
-        problem.settings,
+        member.target(),
         options.settings(),
         seed=member.seed,
-        patterns=options.parameters or None,
         perturbation=options.perturbation,
         force_perturbation=options.force_perturbation,
         descent_relaxations=options.descent_relaxations,

@@ -66,7 +66,9 @@ class ProblemSections(Section):
         Returns:
             These with the sections of the problem; where the system is read from a file, with a hash of the file.
         """
-        sections = self.model_dump(mode="json", include={"system", "potential", "relaxation"}, serialize_as_any=True)
+        given = {name for name in ("pressure", "deformation") if getattr(self, name, None) is not None}
+        include = {"system", "potential", "relaxation", *given}
+        sections = self.model_dump(mode="json", include=include, serialize_as_any=True)
         path = getattr(self.system, "path", None)
         content = {} if path is None else {"content": hashlib.sha256(Path(path).read_bytes()).hexdigest()}
         return json.dumps({**what, **sections, **content}, sort_keys=True)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from mdsens.energy import Potential
 from mdsens.fitting.descent import descend
 from mdsens.fitting.forces import match_forces
 from mdsens.fitting.gauss_newton import fit_positions
 from mdsens.fitting.outcomes import Fit, FitSettings, Iteration, Outcome
 from mdsens.fitting.target import Target, parameter_errors
-from mdsens.relaxation import Relaxation, RelaxationSettings, relax
+from mdsens.relaxation import Relaxation
 from mdsens.results import check
-from mdsens.types import Configuration
 
 RIGHT = 1e-8  # relative error of every parameter, energy scale fixed, at which a fit counts as right
 
@@ -62,13 +60,10 @@ def _is_right(fit: Fit, true: np.ndarray) -> bool:
 
 
 def run_case(
-    potential: Potential,
-    configuration: Configuration,
-    relaxation: RelaxationSettings,
+    start: Target,
     settings: FitSettings,
     *,
     seed: int,
-    patterns: Sequence[str] | None,
     perturbation: float,
     force_perturbation: float,
     descent_relaxations: int,
@@ -77,12 +72,9 @@ def run_case(
     """Make a target, perturb its parameters, and fit it in every way.
 
     Args:
-        potential: The potential with the true parameters.
-        configuration: Where the relaxation of the target starts.
-        relaxation: How to relax.
+        start: Where the relaxation of the target starts, with the true parameters.
         settings: How to fit.
         seed: Seed of the perturbation.
-        patterns: The entries to fit; every one of the potential's when None.
         perturbation: Largest relative perturbation of every entry.
         force_perturbation: The same for the start by force matching.
         descent_relaxations: Relaxations of gradient descent; 0 for none.
@@ -91,10 +83,9 @@ def run_case(
     Raises:
         NumericalError: When the target does not relax.
     """
-    truth = relax(potential, configuration, relaxation)
+    truth = start.relaxed(start.parameters, start.configuration)
     check(truth.verdict, what=f"target of seed {seed}", reason=truth.reason)
-    start = Target(configuration, potential, None if patterns is None else tuple(patterns), relaxation)
-    exact = start.at(truth.state.position)
+    exact = dataclasses.replace(start, configuration=truth.state.configuration)
     target, far = (perturbed(exact, size, seed) for size in (perturbation, force_perturbation))
     fit = fit_positions(target, settings, progress=progress)
     longer = dataclasses.replace(settings, max_relaxations=max(descent_relaxations, 1))
@@ -120,4 +111,5 @@ def perturbed(target: Target, size: float, seed: int) -> Target:
 def with_values(target: Target, values: np.ndarray) -> Target:
     """Return the target with other starting values of the fitted parameters, shape (k,)."""
     parameters = target.parameters_at(np.log(np.abs(values)))
-    return dataclasses.replace(target, potential=parameters.potential)
+    pressure = None if parameters.pressure is None else float(parameters.pressure)
+    return dataclasses.replace(target, potential=parameters.potential, pressure=pressure)

@@ -101,7 +101,7 @@ class _Search:
         self.target, self.settings, self._progress = target, settings, progress
         self.start = np.log(np.abs(target.selection.values))
         self.iterations: list[Iteration] = []
-        self.start_position = target.position
+        self.first = target.configuration
         self.best: Candidate
         self.last: Candidate
         self.identified: Identified
@@ -116,7 +116,7 @@ class _Search:
                 self._set_model(at_target=True)
             return False
         if first:
-            self.start_position = np.asarray(candidate.relaxation.state.position)
+            self.first = candidate.relaxation.state.configuration
         slow = not first and not self._model[1] and self._disappoints(candidate)
         self.best = candidate
         self._set_model(at_target=slow or candidate.strayed or not candidate.relaxed)
@@ -183,7 +183,7 @@ class _Search:
             values=self.target.values_at(best.logarithms),
             residual=best.residual,
             configuration=best.relaxation.state.configuration,
-            start_position=self.start_position,
+            start=self.first,
             backbone=best.relaxation.network.backbone,
             outcome=outcome(self.target, best, self.last, self.settings, len(self.iterations), at_bound=at_bound),
             iterations=tuple(self.iterations),

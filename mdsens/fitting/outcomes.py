@@ -120,7 +120,7 @@ class Fit:
         values: Their fitted values, shape (k,): those of the iterate with the smallest residual.
         residual: Norm of all displacements from the target there, units of length.
         configuration: Its relaxed positions and box.
-        start_position: Relaxed positions under the starting parameters, shape (n, d).
+        start: Relaxed configuration under the starting parameters.
         backbone: True for its particles that are held in place, shape (n,); displacements count over these.
         outcome: How the fit ended.
         iterations: One record per relaxation, in order.
@@ -132,7 +132,7 @@ class Fit:
     values: np.ndarray
     residual: float
     configuration: Configuration
-    start_position: np.ndarray
+    start: Configuration
     backbone: np.ndarray
     outcome: Outcome
     iterations: tuple[Iteration, ...]

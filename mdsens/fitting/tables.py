@@ -16,6 +16,7 @@ Record = Mapping[str, np.ndarray | str]
 Table = dict[str, np.ndarray | str]
 HISTORIES = ("gauss_newton", "descent")
 _STRUCTURE = ("start", "backbone", "species", "species_names", "box")
+_FITTED = ("fitted_position", "fitted_box", "target_box")
 _NUMBERS = ("loss", "residual", "farthest", "step", "damping", "max_force", "strayed", "accepted", "at_target")
 
 
@@ -24,9 +25,10 @@ def case_record(case: Case) -> Record:
 
     Returns:
         The numbers of its row in the table; arrays of s iterations as ``gauss_newton.NAME`` and, where it was asked
-        for, ``descent.NAME``; what a picture needs besides the row's positions as ``structure.NAME``.
+        for, ``descent.NAME``; what a picture needs besides the row's positions as ``structure.NAME``. Where the box
+        relaxes the row has the boxes, too, and the picture positions that follow theirs to the target's.
     """
-    fit, matched = case.fit, case.from_matched
+    fit, matched, target = case.fit, case.from_matched, case.target.configuration
     row: Table = {
         "seed": np.array(case.seed),
         "succeeded": np.array(case.succeeded),
@@ -47,10 +49,13 @@ def case_record(case: Case) -> Record:
         "target_position": case.target.position,
         "fitted_position": fit.position,
     }
+    if case.target.barostat is not None:
+        row |= {"target_box": box_array(target.box), "fitted_box": box_array(fit.configuration.box)}
     histories = {"gauss_newton": fit.iterations, "descent": case.descent}
     found = {name: _iterations(steps, case.true, fit.identified) for name, steps in histories.items() if steps}
-    structure: Table = {"structure.start": fit.start_position, "structure.backbone": fit.backbone}
-    return {**row, **_within(found), **structure, **structure_of(case.target.configuration)}
+    start = _within_box(np.asarray(fit.start.position), box_array(fit.start.box), box_array(target.box))
+    structure: Table = {"structure.start": start, "structure.backbone": fit.backbone}
+    return {**row, **_within(found), **structure, **structure_of(target)}
 
 
 def structure_of(configuration: Configuration) -> Table:
@@ -77,6 +82,8 @@ def case_tables(records: Sequence[Record]) -> dict[str, Table]:
         if columns:
             groups[history] = {name: padded([one[f"{history}.{name}"] for one in records]) for name in columns}
     ends = {"target": first["target_position"], "fitted": first["fitted_position"]}
+    if "fitted_box" in first:
+        ends["fitted"] = _within_box(*(np.asarray(first[name]) for name in _FITTED))
     return {**groups, "structure": {**ends, **part(first, "structure"), "seed": first["seed"]}}
 
 
@@ -114,6 +121,11 @@ def padded(columns: Sequence[np.ndarray | str]) -> np.ndarray:
 def box_array(box: Box) -> np.ndarray:
     """Return the lattice vectors as columns, shape (d, d); shape (d, 0) for a free system."""
     return np.asarray(getattr(box, "matrix", np.zeros((box.dimension, 0))))
+
+
+def _within_box(position: np.ndarray, own: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Return positions as they are when their own box, lattice vectors as columns, is deformed into another one."""
+    return position if np.array_equal(own, box) else position @ np.linalg.solve(own.T, box.T)
 
 
 def _within(parts: Mapping[str, Table]) -> Table:

@@ -19,8 +19,8 @@ from mdsens.fitting.deviation import Deviation, pushed
 from mdsens.fitting.identify import Identified
 from mdsens.hessian.derivatives import drifts, mixed_slopes
 from mdsens.neighbors import neighbor_pairs
-from mdsens.pressure.relaxation import relax_under
-from mdsens.relaxation import PressureSettings, Relaxation, RelaxationSettings, free_strains, relax
+from mdsens.pressure.relaxation import relax_under, taken_as_relaxed_at_pressure
+from mdsens.relaxation import PressureSettings, Relaxation, RelaxationSettings, free_strains, relax, taken_as_relaxed
 from mdsens.response import LinearResponse, linear_response
 from mdsens.response.build import response_at
 from mdsens.results import Verdict
@@ -147,6 +147,15 @@ class Target:
         assert isinstance(settings, RelaxationSettings)
         return relax(parameters.potential, start, settings, refuse=False)
 
+    def judged(self, parameters: Parameters, there: Configuration) -> Relaxation:
+        """Judge other parameters somewhere as they are, rounding of forces allowed for: nothing moves."""
+        barostat, settings, law = self._barostat_at(parameters), self.settings, parameters.potential
+        if barostat is None or not isinstance(settings, PressureSettings):
+            assert isinstance(settings, RelaxationSettings)
+            return taken_as_relaxed(law, there, settings.allowing_rounding(law))
+        found = taken_as_relaxed(law, there, settings.relaxation.allowing_rounding(law))
+        return taken_as_relaxed_at_pressure(found, barostat, settings, 2.0 * max(settings.stress_error, 1e-12))
+
     def _barostat_at(self, parameters: Parameters) -> Barostat | None:
         if self.barostat is None or parameters.pressure is None:
             return None
@@ -209,7 +218,11 @@ class Linearised:
 
 def relaxed_at(target: Target, logarithms: np.ndarray, start: Configuration) -> Candidate:
     """Relax the parameters from a configuration and compare with the target."""
-    relaxation = target.relaxed(target.parameters_at(logarithms), start)
+    return compared(target, logarithms, target.relaxed(target.parameters_at(logarithms), start))
+
+
+def compared(target: Target, logarithms: np.ndarray, relaxation: Relaxation) -> Candidate:
+    """Compare the relaxed state of some parameters with the target."""
     deviation, d = Deviation(target.configuration, relaxation.network.backbone), target.configuration.dimension
     if relaxation.verdict is not Verdict.CONVERGED:
         nowhere = np.full(target.position.shape, np.nan)

@@ -5,21 +5,21 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 
 from mdsens import io
-from mdsens.energy.paths import select
+from mdsens.energy.parameters import Parameters
 from mdsens.fitting import FitSettings, Outcome, Target, case_records, identify, perturbed
-from mdsens.fitting.cases import RIGHT, with_values
+from mdsens.fitting.cases import RIGHT
 from mdsens.fitting.tables import structure_of
-from mdsens.relaxation import Relaxation
-from mdsens.response import linear_response
+from mdsens.fitting.target import compared, linearised
+from mdsens.relaxation import PressureSettings, Relaxation
 from mdsens.results import Verdict
-from mdsens.sensitivity import position_sensitivity
 from mdsens.sweep import Record, stored_members
-from mdsens.verification.checks import Check
+from mdsens.types import replaced
+from mdsens.verification.checks import Check, same
 from workflows.fit import STUDY, Config
-from workflows.problem import Problem, build_problem
 
 _COPIED = {
     r"(gauss_newton|descent)/.*|cases/outcome|structure/start": "only with the members: the way of the fit",
@@ -40,11 +40,11 @@ def expected(stored: io.Tables, config: Config, folder: Path) -> tuple[io.Expect
 
 def made_again(record: Record, member: Config) -> tuple[Record, list[Check]]:
     """Return the record of a case with what its structures tell computed again, and checks that these are at rest."""
-    problem, exact = build_problem(member), member.target()
+    exact = placed(member.target(), record)
     begun = perturbed(exact, member.fit.perturbation, member.seed)
-    fitted = dataclasses.replace(problem, potential=with_values(begun, np.asarray(record["fitted"])).potential)
-    target, found = judged(problem, record["target_position"]), judged(fitted, record["fitted_position"])
-    outcome = Outcome(str(record["outcome"]))
+    logarithms = np.log(np.abs(np.asarray(record["fitted"])))
+    target = exact.judged(exact.parameters, exact.configuration)
+    found, outcome = judged(exact, begun.parameters_at(logarithms), record), Outcome(str(record["outcome"]))
     now = {
         "seed": np.array(member.seed),
         "true": exact.selection.values,
@@ -52,33 +52,41 @@ def made_again(record: Record, member: Config) -> tuple[Record, list[Check]]:
         "sentence": outcome.sentence,
         "n_relaxations": np.array(len(record["gauss_newton.verdict"])),
         "succeeded": np.array(outcome is Outcome.CONVERGED and float(record["worst_error"]) <= RIGHT),
-        **structure_of(problem.configuration),
+        **structure_of(exact.configuration),
     }
     if found is not None and found.verdict is Verdict.CONVERGED:
-        now |= {"undetermined": undetermined(found, begun), "structure.backbone": found.network.backbone}
-    checks = [
-        at_rest(f"target of seed {member.seed}", problem, target),
-        at_rest(f"fitted structure of seed {member.seed}", fitted, found),
-    ]
+        jacobian = linearised(begun, compared(begun, logarithms, found)).jacobian
+        words = identify(jacobian, begun.selection.paths, rank=FitSettings().rank).words
+        now |= {"undetermined": "; ".join(words), "structure.backbone": found.network.backbone}
+    ends = {f"target of seed {member.seed}": target, f"fitted structure of seed {member.seed}": found}
+    checks = [check for label, end in ends.items() for check in at_rest(label, exact, end)]
     return {**record, **now}, checks
 
 
-def judged(problem: Problem, position: np.ndarray | str) -> Relaxation | None:
-    """Judge a structure as it is; None for one that never relaxed."""
-    return problem.judged_at(np.asarray(position)) if np.isfinite(np.asarray(position)).all() else None
+def placed(target: Target, record: Record, name: str = "target") -> Target:
+    """Return the target at the positions of a record, and in its box where that was relaxed."""
+    configuration = target.configuration
+    if f"{name}_box" in record:
+        box = replaced(configuration.box, {"matrix": jnp.asarray(record[f"{name}_box"])})
+        configuration = replaced(configuration, {"box": box})
+    position = jnp.asarray(record[f"{name}_position"])
+    return dataclasses.replace(target, configuration=replaced(configuration, {"position": position}))
 
 
-def at_rest(label: str, problem: Problem, found: Relaxation | None) -> Check:
-    """Check that the largest force of a structure is within the tolerance."""
+def judged(target: Target, parameters: Parameters, record: Record) -> Relaxation | None:
+    """Judge the fitted structure of a record as it is; None for one that never relaxed."""
+    if not np.isfinite(np.asarray(record["fitted_position"])).all():
+        return None
+    return target.judged(parameters, placed(target, record, "fitted").configuration)
+
+
+def at_rest(label: str, target: Target, found: Relaxation | None) -> list[Check]:
+    """Check that the largest force of a structure, and the stress of its box, are within the tolerances."""
     if found is None:
-        return Check(f"{label}: it never relaxed", 0.0, 0.0, "nothing to verify")
-    allowed = problem.settings.allowing_rounding(problem.potential).max_force
-    return Check(f"{label}: largest force, epsilon/sigma", found.max_force / found.force_unit, allowed)
-
-
-def undetermined(found: Relaxation, target: Target) -> str:
-    """Return in words what the positions of a fitted structure do not determine."""
-    selection = select(found.state, target.selection.paths)
-    rates = position_sensitivity(linear_response(found), selection).values
-    jacobian = (rates * selection.values[:, None, None]).reshape(len(rates), -1).T
-    return "; ".join(identify(jacobian, selection.paths, rank=FitSettings().rank).words)
+        return [Check(f"{label}: it never relaxed", 0.0, 0.0, "nothing to verify")]
+    force, most = found.max_force / found.force_unit, found.settings.max_force
+    checks = [Check(f"{label}: largest force, epsilon/sigma", force, most)]
+    if found.box is not None and isinstance(target.settings, PressureSettings):
+        strained = found.verdict is Verdict.STRAINED
+        checks.append(same(f"{label}: stress against the pressure", not strained))
+    return checks
