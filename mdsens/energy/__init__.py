@@ -1,8 +1,8 @@
 """A potential is a pytree of its own parameters that gives an energy; everything else is a derivative of it.
 
 Terms are of five kinds, each with a base class: outer fields and walls, laws of pairs, many-body terms over neighbours
-(triplets among them), bonded terms over a topology, and functions written elsewhere (``mdsens.energy.foreign``).
-``Sum`` adds them.
+(triplets among them), bonded terms over a topology, and functions written elsewhere (``mdsens.energy.foreign``,
+and ``mdsens.energy.jax_md`` for jax-md's). ``Sum`` adds them.
 """
 
 from mdsens.energy.bonded import BondedPotential, BondPotential

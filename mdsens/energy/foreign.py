@@ -1,39 +1,30 @@
-"""Energies written elsewhere, jax-md's among them, and what they may be asked for.
-
-An energy that knows nearest images only is wrong in a small box, and one that keeps its box in a closure has no
-derivative in it; neither says so. Here both are found out: by evaluating a doubled cell, and by looking at what the
-function does with the box it is given.
-"""
+"""Energies written elsewhere as potentials: functions of positions, or of listed neighbours, with their parameters."""
 
 from __future__ import annotations
 
-import logging
 import re
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import PyTree
 
-from mdsens.energy import Locality, Potential
+from mdsens.energy.inspection import check_returns, doubled_differently, is_wide, refuse_one_place, uses_box
 from mdsens.energy.parameters import field_name
+from mdsens.energy.potential import Locality, Potential
 from mdsens.errors import UserError
 from mdsens.given import float64_array, shown
 from mdsens.names import TERM_RULE, is_term_name
-from mdsens.neighbors import PairList, check_range, jax_md_neighbors, neighbor_pairs, no_pairs, smallest_height
-from mdsens.types import Box, Configuration, PeriodicBox, Position, Scalar, replaced
+from mdsens.neighbors import PairList, check_range, no_pairs
+from mdsens.types import Configuration, Scalar
 from mdsens.units import NONE, Powers, unit_text
 
 Units = tuple[tuple[str, str], ...]
-Displacement = Callable[..., Float[Array, "d"]]
-_NOISE = 0.03  # of the mean spacing: particles are moved off places where forces cancel by symmetry
-_AGREEMENT = 1e-6  # relative difference of a doubled cell's energy from twice the cell's: sums over waves are no better
 _PATH = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
-_FAR = 1e4  # box edges at which jax-md's laws are evaluated for a particle with itself, where they count nothing
 
 
 def as_params(params: PyTree) -> PyTree:
@@ -83,7 +74,29 @@ def as_units(units: Mapping[str, Powers] | Units) -> Units:
     return tuple(sorted((name, unit if isinstance(unit, str) else unit_text(unit)) for name, unit in given.items()))
 
 
-class EnergyFunction(Potential):
+class _Adapter(Potential):
+    """What energies written elsewhere have in common: locality and units are declared."""
+
+    @property
+    @abstractmethod
+    def locality(self) -> Locality:
+        """How far the influence of a particle reaches."""
+
+    @property
+    @abstractmethod
+    def units(self) -> Any:
+        """Units of parameters by name, pairs of texts."""
+
+    def unit_of(self, keys: tuple[Any, ...]) -> str:
+        """Return the unit that was given for a parameter."""
+        return dict(self.units).get(field_name(keys[1:]), NONE)
+
+    def coupling(self, configuration: Configuration) -> sp.csr_array | None:
+        """Return who is coupled by the declared locality."""
+        return self.locality.coupling(configuration)
+
+
+class EnergyFunction(_Adapter):
     """Adapter for an energy function written elsewhere.
 
     Attributes:
@@ -109,17 +122,9 @@ class EnergyFunction(Potential):
         """Return the function's energy; the pair list is not used."""
         return self.function(configuration.position, self.params, configuration.box)
 
-    def unit_of(self, keys: tuple[Any, ...]) -> str:
-        """Return the unit that was given for a parameter."""
-        return dict(self.units).get(field_name(keys[1:]), NONE)
-
-    def coupling(self, configuration: Configuration) -> sp.csr_array | None:
-        """Return who is coupled by the declared locality."""
-        return self.locality.coupling(configuration)
-
     def follows_box(self, configuration: Configuration, pairs: PairList) -> bool:
         """Return whether the function does anything with the box that it is given."""
-        return _uses_box(self, configuration, pairs)
+        return uses_box(self.energy, configuration, pairs)
 
     def check_cell(self, configuration: Configuration) -> None:
         """Refuse a periodic cell in which the function counts nearest images only although others are near.
@@ -128,15 +133,14 @@ class EnergyFunction(Potential):
             UserError: When the cell is too small and an energy of two cells side by side is not twice that of one, when
                 particles coincide, or the function fails or returns something else than one float64 number.
         """
-        _check_returns(self, configuration, "position, params, box")
+        check_returns(self, configuration, "position, params, box")
         if self.parts_places:
-            _refuse_one_place(configuration)
-        if self.locality.is_known and not _is_small(configuration.box, self.locality.cutoff):
-            return
-        _check_doubled(self, configuration)
+            refuse_one_place(configuration)
+        if not is_wide(configuration.box, 2 * self.locality.cutoff):
+            _check_doubled(self, configuration)
 
 
-class NeighborEnergyFunction(Potential):
+class NeighborEnergyFunction(_Adapter):
     """Adapter for an energy function that takes a list of neighbours: its cost grows as the number of particles.
 
     Attributes:
@@ -167,14 +171,6 @@ class NeighborEnergyFunction(Potential):
         """Return the function's energy over the listed pairs."""
         return self.function(configuration, self.params, pairs)
 
-    def unit_of(self, keys: tuple[Any, ...]) -> str:
-        """Return the unit that was given for a parameter."""
-        return dict(self.units).get(field_name(keys[1:]), NONE)
-
-    def coupling(self, configuration: Configuration) -> sp.csr_array | None:
-        """Return who is coupled by the declared locality."""
-        return self.locality.coupling(configuration)
-
     @property
     def lists_pairs(self) -> bool:
         """Whether the energy is a function of listed pairs: it is."""
@@ -186,7 +182,7 @@ class NeighborEnergyFunction(Potential):
 
     def follows_box(self, configuration: Configuration, pairs: PairList) -> bool:
         """Return whether the function has a derivative in the box."""
-        return self.has_box and _uses_box(self, configuration, pairs)
+        return self.has_box and uses_box(self.energy, configuration, pairs)
 
     def check_cell(self, configuration: Configuration) -> None:
         """Refuse a cell below two cutoffs to a function of nearest images.
@@ -194,118 +190,9 @@ class NeighborEnergyFunction(Potential):
         Raises:
             UserError: When it is, or the function fails or returns something else than one float64 number.
         """
-        _check_returns(self, configuration, "configuration, params, pairs")
+        check_returns(self, configuration, "configuration, params, pairs")
         if self.nearest_only:
             check_range(configuration.box, self.locality.cutoff, self.name)
-
-
-def from_jax_md(
-    energy_fn: Callable[..., Scalar],
-    params: Mapping[str, Any],
-    *,
-    name: str = "jax_md",
-    locality: Locality | None = None,
-    units: Mapping[str, Powers] | None = None,
-) -> EnergyFunction:
-    """Adapt a jax-md energy function as it is, at fixed box: its box stands in a closure.
-
-    Args:
-        energy_fn: ``energy_fn(position, sigma=..., epsilon=..., ...)`` as made by ``jax_md.energy.*_pair``. Its space
-            must take real coordinates (not ``fractional_coordinates=True``, which makes derivatives L times too large).
-        params: The keyword arguments to differentiate in.
-        name: Prefix of parameter paths.
-        locality: How far the influence of a particle reaches; not known if left out.
-        units: Units of parameters by name as powers, for the scale identities.
-
-    Returns:
-        A potential that refuses pressure, strain and box; ``from_jax_md_displacement`` makes one that has them.
-
-    Notes:
-        Some of jax-md's whole-system functions (Lennard-Jones) evaluate their law at the distance zero of a particle to
-        itself: adjoint derivatives in their parameters are then NaN, and refused; forward ones are finite, and
-        ``from_jax_md_displacement`` has both.
-    """
-
-    def function(position: Position, params: PyTree, box: Box) -> Scalar:
-        return energy_fn(position, **params)
-
-    return EnergyFunction(function, params, name, locality or Locality(), units or {})
-
-
-def from_jax_md_displacement(
-    make: Callable[[Displacement], Callable[..., Scalar]],
-    params: Mapping[str, Any],
-    *,
-    name: str = "jax_md",
-    locality: Locality | None = None,
-    units: Mapping[str, Powers] | None = None,
-) -> EnergyFunction:
-    """Adapt a jax-md energy function that is made from a displacement, so that it follows the box.
-
-    Args:
-        make: ``make(displacement) -> energy_fn(position, **params)``, such as
-            ``lambda displacement: jax_md.energy.morse_pair(displacement, alpha=5.0)``. The displacement is ours,
-            between nearest images in the box of the state; of a particle from itself it is long, so that no law is
-            evaluated at the distance zero.
-        params: The keyword arguments to differentiate in.
-        name: Prefix of parameter paths.
-        locality: How far the influence of a particle reaches; not known if left out.
-        units: Units of parameters by name as powers, for the scale identities.
-
-    Returns:
-        A potential with pressure, strain derivatives and elastic moduli.
-    """
-
-    def function(position: Position, params: PyTree, box: Box) -> Scalar:
-        away = _FAR * (box.length if isinstance(box, PeriodicBox) else 1.0 + jnp.max(jnp.abs(position)))
-        away = jax.lax.stop_gradient(away)
-
-        def displacement(first: Array, second: Array, **handed_on: Any) -> Array:
-            del handed_on  # jax-md gives a displacement the law's parameters and a time, too; a law checks its own
-            # and tries it with vectors of several lengths
-            if first.shape != (box.dimension,):
-                raise ValueError(f"the displacement takes vectors of {box.dimension} components, not {first.shape}.")
-            separation = first - second
-            # a particle and itself are one point: nothing else is, which is checked before anything is computed
-            same = jnp.all(jax.lax.stop_gradient(separation) == 0.0, axis=-1, keepdims=True)
-            return jnp.where(same, away, box.displacement(separation))
-
-        return make(displacement)(position, **params)
-
-    return EnergyFunction(function, params, name, locality or Locality(), units or {}, parts_places=True)
-
-
-def from_jax_md_neighbors(
-    energy_fn: Callable[..., Scalar],
-    params: Mapping[str, Any],
-    locality: Locality,
-    *,
-    max_neighbors: int,
-    with_self: bool = False,
-    name: str = "jax_md",
-) -> NeighborEnergyFunction:
-    """Adapt a jax-md energy function that takes a dense neighbour list, at fixed box.
-
-    Args:
-        energy_fn: ``energy_fn(position, neighbor, **params)``, the second of the two functions that
-            ``jax_md.energy.*_neighbor_list(..., format=partition.Dense)`` return, in real coordinates.
-        params: The keyword arguments to differentiate in.
-        locality: Its cutoff, and how many of them the influence of a particle travels.
-        max_neighbors: Most neighbours of a particle within the cutoff; where there are more, energy and forces
-            are NaN.
-        with_self: Whether a particle is listed among its own neighbours, as ``eam_neighbor_list`` has it.
-        name: Prefix of parameter paths.
-
-    Returns:
-        A potential that refuses pressure, strain and box, as that of ``from_jax_md``, and boxes below two cutoffs.
-    """
-
-    def function(configuration: Configuration, params: PyTree, pairs: PairList) -> Scalar:
-        neighbors, fits = jax_md_neighbors(configuration, pairs, locality.cutoff, max_neighbors, with_self=with_self)
-        # a factor, because the derivative of a chosen NaN would be zero
-        return jnp.where(fits, 1.0, jnp.nan) * energy_fn(configuration.position, neighbors, **params)
-
-    return NeighborEnergyFunction(function, params, locality, name, nearest_only=True, has_box=False)
 
 
 def _check_adapter(adapter: EnergyFunction | NeighborEnergyFunction) -> None:
@@ -328,122 +215,24 @@ def _check_adapter(adapter: EnergyFunction | NeighborEnergyFunction) -> None:
         raise ValueError(f"{name} has a unit for {unknown!r}, but its parameters are {', '.join(sorted(known))}.")
 
 
-def _check_returns(potential: Potential, configuration: Configuration, arguments: str) -> None:
-    """Refuse a function that does not return one float64 number, before it is compiled.
+def _check_doubled(potential: EnergyFunction, configuration: Configuration) -> None:
+    """Refuse a cell whose energy is not half of that of two of it side by side.
 
     Raises:
-        UserError: With what it returned, or how it failed.
+        UserError: With both energies, or because nobody can tell where the function has a box of its own.
     """
-    wanted = f"write it in JAX as function({arguments}) -> one float64 number"
-    try:
-        found = jax.eval_shape(potential.energy, configuration, no_pairs(configuration.dimension))
-    except UserError:
-        raise
-    except Exception as error:
-        first = (str(error).splitlines() or [""])[0].removesuffix(".")
-        raise UserError(f"the energy {potential.name!r} fails ({type(error).__name__}: {first}): {wanted}.") from error
-    shape, kind = getattr(found, "shape", None), getattr(found, "dtype", None)
-    if shape != () or kind != np.float64:
-        what = "no number" if kind is None else f"{kind} of shape {shape}"
-        raise UserError(f"the energy {potential.name!r} returns {what}: {wanted}.")
-
-
-def _uses_box(potential: Potential, configuration: Configuration, pairs: PairList) -> bool:
-    """Return whether the box's matrix enters any operation of the energy."""
-    box = configuration.box
-    if not isinstance(box, PeriodicBox):
-        return True
-
-    def along(matrix: Array) -> Scalar:
-        # values do not matter, and those of a state that is being traced must stay where they are
-        shapes = replaced(configuration, {"box": replaced(box, {"matrix": matrix})})
-        return potential.energy(shapes, pairs)
-
-    closed = jax.make_jaxpr(along)(jax.ShapeDtypeStruct(box.matrix.shape, box.matrix.dtype))
-    return _enters(closed.jaxpr, closed.jaxpr.invars[0])
-
-
-def _enters(jaxpr: Any, variable: Any) -> bool:
-    """Return whether a variable of a jaxpr is used in it, looking into the functions that it calls."""
-    if any(out is variable for out in jaxpr.outvars):
-        return True
-    for equation in jaxpr.eqns:
-        places = [place for place, operand in enumerate(equation.invars) if operand is variable]
-        if not places:
-            continue
-        called = equation.params.get("jaxpr")
-        inner = getattr(called, "jaxpr", called)
-        if inner is None or len(inner.invars) != len(equation.invars):
-            return True
-        if any(_enters(inner, inner.invars[place]) for place in places):
-            return True
-    return False
-
-
-def _is_small(box: Box, cutoff: float) -> bool:
-    return isinstance(box, PeriodicBox) and smallest_height(box) < 2 * cutoff
-
-
-def _check_doubled(potential: EnergyFunction, configuration: Configuration) -> None:
-    """Compare a cell, its particles moved a little, with two of it side by side, along every axis.
-
-    Outer fields and energies of a fixed list of particles have no doubled cell; they are let pass.
-    """
-    box = configuration.box
-    if not isinstance(box, PeriodicBox):
+    found = doubled_differently(potential.function, potential.params, configuration)
+    if found is None:
         return
-    matrix, (n, d) = np.asarray(box.matrix), configuration.position.shape
-    spacing = (abs(np.linalg.det(matrix)) / n) ** (1 / d)
-    noise = _NOISE * spacing * np.random.default_rng(0).standard_normal((n, d))
-    position = np.asarray(configuration.position) + noise
-    height, slope = _value_and_slope(potential, position, box, matrix)
-    size = np.abs(slope).sum()
-    if not np.isfinite(height + size) or np.linalg.norm(slope.sum(axis=0)) > _AGREEMENT * size:
-        return
-    for axis in np.flatnonzero(box.periodic):
-        image = matrix.copy()
-        image[:, axis] *= 2
-        try:
-            twice, slopes = _value_and_slope(
-                potential, np.concatenate([position, position + matrix[:, axis]]), box, image
-            )
-        except (TypeError, ValueError, IndexError) as error:
-            logging.getLogger(__name__).debug("no doubled cell: %s", error)
-            return
-        unaware = not slopes[n:].any()
-        if not unaware and abs(twice - 2 * height) > _AGREEMENT * max(abs(height), spacing * size):
-            if not (potential.locality.is_known or potential.follows_box(configuration, no_pairs(d))):
-                raise UserError(
-                    f"the energy {potential.name!r} keeps a box of its own and does not say how far it reaches: nobody "
-                    "can tell whether this cell is large enough. Give locality=Locality(cutoff), or build it with our "
-                    "displacement (mdsens.energy.foreign.from_jax_md_displacement)."
-                )
-            raise UserError(
-                f"the energy {potential.name!r} of this cell is {height:.10g}, but that of two such cells side by side "
-                f"along axis {axis} is {twice:.10g} and not twice as much: it sees nearest images only, and the cell "
-                "is too small for that. Repeat the cell until its heights are twice the range, write the "
-                "energy as a pair law, or as a NeighborEnergyFunction, whose pairs know images."
-            )
-
-
-def _refuse_one_place(configuration: Configuration) -> None:
-    position = np.asarray(configuration.position)
-    reach = 1e-12 * (float(np.ptp(position, axis=0).max()) or 1.0)
-    pairs = neighbor_pairs(position, configuration.box, reach)
-    if pairs.mask.any():
-        i, j = (int(index[np.argmax(pairs.mask)]) for index in (pairs.i, pairs.j))
+    if not (potential.locality.is_known or potential.follows_box(configuration, no_pairs(configuration.dimension))):
         raise UserError(
-            f"particles {i} and {j} lie at the same place; the force between them has no direction: move one of them."
+            f"the energy {potential.name!r} keeps a box of its own and does not say how far it reaches: nobody can "
+            "tell whether this cell is large enough. Give locality=Locality(cutoff), or build it with our "
+            "displacement (mdsens.energy.jax_md.from_jax_md_displacement)."
         )
-
-
-def _value_and_slope(
-    potential: EnergyFunction, position: np.ndarray, box: PeriodicBox, matrix: np.ndarray
-) -> tuple[float, np.ndarray]:
-    value, slope = _compiled(potential, jnp.asarray(position), replaced(box, {"matrix": jnp.asarray(matrix)}))
-    return float(value), np.asarray(slope)
-
-
-@jax.jit
-def _compiled(potential: EnergyFunction, position: Position, box: PeriodicBox) -> tuple[Scalar, Position]:
-    return jax.value_and_grad(potential.function)(position, potential.params, box)
+    raise UserError(
+        f"the energy {potential.name!r} of this cell is {found.once:.10g}, but that of two such cells side by side "
+        f"along axis {found.axis} is {found.twice:.10g} and not twice as much: it sees nearest images only, and the "
+        "cell is too small for that. Repeat the cell until its heights are twice the range, write the energy as a "
+        "pair law, or as a NeighborEnergyFunction, whose pairs know images."
+    )

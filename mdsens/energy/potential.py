@@ -121,7 +121,7 @@ class Potential(eqx.Module):
     def remedy(self) -> str:
         """What to do about that, a sentence."""
         return (
-            "Build it with our displacement (mdsens.energy.foreign.from_jax_md_displacement) or use the box in "
+            "Build it with our displacement (mdsens.energy.jax_md.from_jax_md_displacement) or use the box in "
             "function(position, params, box)."
         )
 

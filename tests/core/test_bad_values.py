@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 import mdsens as md
 from mdsens.energy import Locality, State, Sum
-from mdsens.energy.foreign import EnergyFunction, from_jax_md_displacement
+from mdsens.energy.foreign import EnergyFunction
+from mdsens.energy.jax_md import from_jax_md_displacement
 from mdsens.energy.parameters import PerBond, PerKind, PerPair, PerParticle, PerSpecies, Uniform
 from mdsens.pressure import relax_at_pressure
 from mdsens.relaxation import (

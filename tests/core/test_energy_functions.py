@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mdsens.energy import State, energy, forces, max_force, max_reach, pressure
-from mdsens.energy.foreign import from_jax_md
+from mdsens.energy.jax_md import from_jax_md
 from mdsens.energy.parameters import Uniform
 from mdsens.relaxation import relax
 from mdsens.response import linear_response

@@ -7,7 +7,8 @@ from jax_md import energy as jax_md_energy
 from jax_md import space
 
 from mdsens.energy import Locality, State, energy, pressure
-from mdsens.energy.foreign import EnergyFunction, from_jax_md, from_jax_md_displacement
+from mdsens.energy.foreign import EnergyFunction
+from mdsens.energy.jax_md import from_jax_md, from_jax_md_displacement
 from mdsens.energy.paths import select
 from mdsens.errors import UserError
 from mdsens.pressure import relax_at_pressure

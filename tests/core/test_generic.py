@@ -9,7 +9,8 @@ from jax_md import energy as jax_md_energy
 from jax_md import partition, space
 
 from mdsens.energy import Locality, State, energy, energy_at, forces
-from mdsens.energy.foreign import EnergyFunction, NeighborEnergyFunction, from_jax_md, from_jax_md_neighbors
+from mdsens.energy.foreign import EnergyFunction, NeighborEnergyFunction
+from mdsens.energy.jax_md import from_jax_md, from_jax_md_neighbors
 from mdsens.errors import UserError
 from mdsens.hessian import any_energy, directional_norm, factorise, hessian
 from mdsens.hessian.any_energy import coloured_hessian, coupling_pattern, hessian_colouring

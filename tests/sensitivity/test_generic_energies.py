@@ -8,7 +8,8 @@ from jax_md import energy as jax_md_energy
 from jax_md import partition, space
 
 from mdsens.energy import Locality, energy
-from mdsens.energy.foreign import EnergyFunction, from_jax_md, from_jax_md_neighbors
+from mdsens.energy.foreign import EnergyFunction
+from mdsens.energy.jax_md import from_jax_md, from_jax_md_neighbors
 from mdsens.energy.paths import select
 from mdsens.hessian import any_energy
 from mdsens.hessian.derivatives import drifts
