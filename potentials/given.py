@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from mdsens.energy import Declared
-from mdsens.energy.parameters import Entries, PerBond, PerKind, PerPair, PerParticle, PerSpecies, Uniform
+from mdsens.energy.entries import Entries
+from mdsens.energy.group_parameters import PerBond, PerKind
+from mdsens.energy.parameters import PerPair, PerParticle, PerSpecies, Uniform
 from mdsens.types import Groups
 
 

@@ -24,7 +24,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mdsens.energy import Potential, State
-from mdsens.energy.parameters import PerParticle, at_pairs, is_entries
+from mdsens.energy.entries import is_entries
+from mdsens.energy.parameters import PerParticle, at_pairs
 from mdsens.errors import UserError
 from mdsens.types import PeriodicBox, Scalar
 from potentials.lennard_jones import LennardJones

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from mdsens.energy import PairPotential, parameter, setting
-from mdsens.energy.parameters import geometric_mean
+from mdsens.energy.mixing import geometric_mean
 from potentials.options import section_of
 
 

@@ -16,7 +16,8 @@ import scipy.sparse as sp
 from jaxtyping import Array
 
 from mdsens.energy.declared import setting
-from mdsens.energy.parameters import GroupParameter, PairParameter, Uniform, at_groups
+from mdsens.energy.group_parameters import GroupParameter, at_groups
+from mdsens.energy.parameters import PairParameter, Uniform
 from mdsens.energy.potential import Potential, coupled
 from mdsens.neighbors import PairList
 from mdsens.types import Components, Configuration, Groups, Scalar

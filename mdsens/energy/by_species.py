@@ -9,7 +9,9 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mdsens.energy.parameters import Entries, Mixing, PerPair, PerSpecies, arithmetic_mean
+from mdsens.energy.entries import Entries
+from mdsens.energy.mixing import Mixing, arithmetic_mean
+from mdsens.energy.parameters import PerPair, PerSpecies
 from mdsens.given import float64_array, shown
 
 

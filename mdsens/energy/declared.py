@@ -11,7 +11,9 @@ import jax
 import numpy as np
 
 from mdsens.energy.by_species import BySpecies
-from mdsens.energy.parameters import Mixing, Uniform, arithmetic_mean, is_entries
+from mdsens.energy.entries import is_entries
+from mdsens.energy.mixing import Mixing, arithmetic_mean
+from mdsens.energy.parameters import Uniform
 from mdsens.given import float64_array, is_concrete, shown
 from mdsens.units import Powers, unit_text
 

@@ -13,8 +13,8 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import PyTree
 
+from mdsens.energy.entries import field_name
 from mdsens.energy.inspection import check_returns, doubled_differently, is_wide, refuse_one_place, uses_box
-from mdsens.energy.parameters import field_name
 from mdsens.energy.potential import Locality, Potential
 from mdsens.errors import UserError
 from mdsens.given import float64_array, shown

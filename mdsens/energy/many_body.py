@@ -19,7 +19,8 @@ import scipy.sparse as sp
 from jaxtyping import Array, Float
 
 from mdsens.energy.declared import setting
-from mdsens.energy.parameters import Entries, Uniform, at_pairs
+from mdsens.energy.entries import Entries
+from mdsens.energy.parameters import Uniform, at_pairs
 from mdsens.energy.potential import Locality, Potential
 from mdsens.errors import UserError
 from mdsens.neighbors import PairList, about_centres, neighbor_pairs, numbered_pairs, pair_components

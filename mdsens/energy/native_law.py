@@ -18,8 +18,9 @@ from jaxtyping import Array
 from numba import types as nb
 from numba.core.errors import NumbaError
 
+from mdsens.energy.entries import is_entries
 from mdsens.energy.pairs import PairPotential
-from mdsens.energy.parameters import PerParticle, at_pairs, is_entries
+from mdsens.energy.parameters import PerParticle, at_pairs
 from mdsens.energy.scalar_source import NotScalarError, source_of
 from mdsens.energy.state import State
 from mdsens.machine.caches import code_folder

@@ -14,7 +14,9 @@ import scipy.sparse as sp
 from jaxtyping import Array, Float
 
 from mdsens.energy.declared import declared_fields
-from mdsens.energy.parameters import GroupParameter, PerParticle, at_pairs, is_entries
+from mdsens.energy.entries import is_entries
+from mdsens.energy.group_parameters import GroupParameter
+from mdsens.energy.parameters import PerParticle, at_pairs
 from mdsens.energy.potential import Locality, Potential
 from mdsens.given import shown
 from mdsens.neighbors import PairList, numbered_pairs, pair_components, pair_distances, pair_shifts

@@ -17,7 +17,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from mdsens.energy import State
-from mdsens.energy.parameters import Entries, Parameters, PerPair, flattened, unflattened
+from mdsens.energy.entries import Entries
+from mdsens.energy.parameters import Parameters, PerPair, flattened, unflattened
 from mdsens.energy.strain import strain_basis, voigt_places
 from mdsens.errors import UserError
 from mdsens.names import OF_STATE

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from mdsens.energy.by_species import BySpecies
 from mdsens.energy.declared import check_ranges, declared_fields
-from mdsens.energy.parameters import Entries, Law, is_entries
+from mdsens.energy.entries import Entries, Law, is_entries
 from mdsens.given import shown
 from mdsens.neighbors import PairList, neighbor_pairs
 from mdsens.types import Configuration, Position, Scalar, replaced

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from mdsens.energy.entries import Entries
 from mdsens.energy.pairs import PairPotential
-from mdsens.energy.parameters import Entries, PairParameter, PerParticle, at_pairs
+from mdsens.energy.parameters import PairParameter, PerParticle, at_pairs
 from mdsens.energy.potential import Potential
 from mdsens.energy.state import State
 from mdsens.neighbors import no_pairs

@@ -21,7 +21,8 @@ import scipy.sparse as sp
 from jaxtyping import Array, Float, Int
 
 from mdsens.energy import PairPotential, State, harmless
-from mdsens.energy.parameters import Entries, PairParameter, Parameters, at_pairs, is_entries
+from mdsens.energy.entries import Entries, is_entries
+from mdsens.energy.parameters import PairParameter, Parameters, at_pairs
 from mdsens.hessian.derivatives import mixed
 from mdsens.hessian.matrix import pair_stiffness
 from mdsens.linear import PairBlocks, assemble, merged

@@ -8,7 +8,10 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from mdsens.energy import Potential, parameters, summed
+from mdsens.energy import Potential, summed
+from mdsens.energy.group_parameters import PerBond, PerKind
+from mdsens.energy.mixing import arithmetic_mean, geometric_mean
+from mdsens.energy.parameters import PerPair, PerParticle, PerSpecies, Uniform
 from mdsens.errors import UserError
 from mdsens.io.stored import StoredRun, StoredTerm
 from mdsens.relaxation import MINIMIZERS, RelaxationSettings
@@ -78,17 +81,9 @@ def _restored_params(stored: StoredRun, term: StoredTerm) -> dict[str, Any]:
 
 
 _PARAMETER_TYPES: Mapping[str, Any] = {
-    kind.__name__: kind
-    for kind in (
-        parameters.Uniform,
-        parameters.PerSpecies,
-        parameters.PerPair,
-        parameters.PerParticle,
-        parameters.PerKind,
-        parameters.PerBond,
-    )
+    kind.__name__: kind for kind in (Uniform, PerSpecies, PerPair, PerParticle, PerKind, PerBond)
 }
 _MIXING_RULES: Mapping[str, Any] = {
     "": None,
-    **{rule.__name__: rule for rule in (parameters.arithmetic_mean, parameters.geometric_mean)},
+    **{rule.__name__: rule for rule in (arithmetic_mean, geometric_mean)},
 }

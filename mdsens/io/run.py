@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mdsens.energy import PairPotential, Potential, State
-from mdsens.energy.parameters import Entries
+from mdsens.energy.entries import Entries
 from mdsens.energy.paths import entries
 from mdsens.io import certified, h5md
 from mdsens.io.hdf5 import new_file, write_attributes, write_texts

@@ -24,8 +24,8 @@ from mdsens.energy import (
     max_reach,
     pressure,
 )
+from mdsens.energy.entries import reordered
 from mdsens.energy.native_law import native_terms
-from mdsens.energy.parameters import reordered
 from mdsens.errors import UserError
 from mdsens.given import shown
 from mdsens.hessian import factorise

@@ -8,7 +8,8 @@ import numpy as np
 
 from mdsens.energy import BondedPotential, PairPotential, Potential, State, harmless
 from mdsens.energy.foreign import NeighborEnergyFunction
-from mdsens.energy.parameters import at_groups, at_pairs
+from mdsens.energy.group_parameters import at_groups
+from mdsens.energy.parameters import at_pairs
 from mdsens.errors import UserError
 from mdsens.neighbors import heights, neighbor_pairs, pair_distances
 from mdsens.types import Components, Configuration, PeriodicBox

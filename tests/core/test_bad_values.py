@@ -18,7 +18,8 @@ import mdsens as md
 from mdsens.energy import Locality, State, Sum
 from mdsens.energy.foreign import EnergyFunction
 from mdsens.energy.jax_md import from_jax_md_displacement
-from mdsens.energy.parameters import PerBond, PerKind, PerPair, PerParticle, PerSpecies, Uniform
+from mdsens.energy.group_parameters import PerBond, PerKind
+from mdsens.energy.parameters import PerPair, PerParticle, PerSpecies, Uniform
 from mdsens.pressure import relax_at_pressure
 from mdsens.relaxation import (
     LBFGS,

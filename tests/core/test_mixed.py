@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from mdsens.energy import PairPotential, State, gradient_at, pressure
-from mdsens.energy.parameters import PerPair, PerParticle, PerSpecies, Uniform, flattened, geometric_mean
+from mdsens.energy.mixing import geometric_mean
+from mdsens.energy.parameters import PerPair, PerParticle, PerSpecies, Uniform, flattened
 from mdsens.energy.paths import select
 from mdsens.hessian import hessian
 from mdsens.hessian.derivatives import drifts, mixed

@@ -5,15 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mdsens.energy.parameters import (
-    PerPair,
-    PerParticle,
-    PerSpecies,
-    Uniform,
-    at_pairs,
-    geometric_mean,
-    has_tie,
-)
+from mdsens.energy.mixing import geometric_mean
+from mdsens.energy.parameters import PerPair, PerParticle, PerSpecies, Uniform, at_pairs, has_tie
 
 SPECIES = jnp.array([0, 1, 2, 2, 1])
 FIRST, SECOND = (jnp.asarray(index) for index in np.triu_indices(5, k=1))

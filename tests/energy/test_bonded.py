@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mdsens.energy import State, Sum, energy, forces
-from mdsens.energy.parameters import PerBond, PerKind, PerSpecies
+from mdsens.energy.group_parameters import PerBond, PerKind
+from mdsens.energy.parameters import PerSpecies
 from mdsens.energy.paths import select
 from mdsens.errors import UserError
 from mdsens.relaxation import relax

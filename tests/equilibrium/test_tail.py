@@ -7,7 +7,8 @@ import pytest
 from scipy.integrate import quad
 
 from mdsens.energy import State
-from mdsens.energy.parameters import PerPair, PerParticle, PerSpecies, Uniform, geometric_mean
+from mdsens.energy.mixing import geometric_mean
+from mdsens.energy.parameters import PerPair, PerParticle, PerSpecies, Uniform
 from mdsens.equilibrium import Tail, TailedEnergy, ThermalPressure
 from mdsens.errors import UserError
 from mdsens.types import Configuration, FreeBox, PeriodicBox, replaced

@@ -8,7 +8,8 @@ import pytest
 
 import potentials
 from mdsens.energy import declared_fields
-from mdsens.energy.parameters import PerBond, PerKind, PerParticle, PerSpecies, Uniform
+from mdsens.energy.group_parameters import PerBond, PerKind
+from mdsens.energy.parameters import PerParticle, PerSpecies, Uniform
 from mdsens.types import Groups
 from potentials import fene_bond, harmonic_angle, lennard_jones, stillinger_weber, sutton_chen
 

@@ -6,7 +6,8 @@ import pytest
 
 from mdsens.config import load, load_text
 from mdsens.energy import Sum
-from mdsens.energy.parameters import PerKind, PerSpecies
+from mdsens.energy.group_parameters import PerKind
+from mdsens.energy.parameters import PerSpecies
 from mdsens.io import read_run
 from potentials.fene_bond import FENEBond
 from potentials.stillinger_weber import StillingerWeber

@@ -10,7 +10,8 @@ import pytest
 from mdsens import io
 from mdsens.energy import energy, pressure
 from mdsens.energy.foreign import EnergyFunction
-from mdsens.energy.parameters import PerPair, PerSpecies, geometric_mean
+from mdsens.energy.mixing import geometric_mean
+from mdsens.energy.parameters import PerPair, PerSpecies
 from mdsens.energy.paths import select
 from mdsens.relaxation import RelaxationSettings, relax
 from mdsens.response import linear_response
