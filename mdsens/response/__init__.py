@@ -3,7 +3,8 @@
 from mdsens.response.border import Border
 from mdsens.response.bordered import bordered
 from mdsens.response.build import linear_response, response_at
-from mdsens.response.linear import Forward, LinearResponse
+from mdsens.response.forward import Forward, forward_response
+from mdsens.response.linear import LinearResponse
 from mdsens.response.null_space import known_zero_modes
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Forward",
     "LinearResponse",
     "bordered",
+    "forward_response",
     "known_zero_modes",
     "linear_response",
     "response_at",

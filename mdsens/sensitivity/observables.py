@@ -24,7 +24,8 @@ from mdsens.hessian import directional_row_sum
 from mdsens.hessian.derivatives import NEARBY, mixed_slopes, nearby, products
 from mdsens.hessian.mixed import mixed_matrix
 from mdsens.response import LinearResponse
-from mdsens.response.linear import border_drift_norms, chunks, has_sparse_slopes, norms
+from mdsens.response.forward import border_drift_norms, chunks, has_sparse_slopes
+from mdsens.response.linear import norms
 from mdsens.rounding import UNIT
 from mdsens.sensitivity.certified import ObservableSensitivity, PositionSensitivity
 from mdsens.sensitivity.derivatives import (

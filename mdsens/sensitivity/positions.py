@@ -27,8 +27,9 @@ from mdsens.energy.paths import Selection
 from mdsens.energy.strain import enthalpy_gradient, periodic_box, stress_deviation
 from mdsens.errors import NumericalError, UserError
 from mdsens.hessian.derivatives import carried, mixed, mixed_slopes, nearby
-from mdsens.response import Forward, LinearResponse
-from mdsens.response.linear import accepted, chunks, norms, refuse_loaded
+from mdsens.response import Forward, LinearResponse, forward_response
+from mdsens.response.forward import chunks
+from mdsens.response.linear import accepted, norms, refuse_loaded
 from mdsens.rounding import UNIT
 from mdsens.sensitivity.certified import BoxResponse, Certificate, PositionSensitivity, relative
 from mdsens.sensitivity.derivatives import volume_slopes
@@ -53,7 +54,7 @@ def position_sensitivity(response: LinearResponse, selection: Selection) -> Posi
         NumericalError: When a linear solve misses a relative residual of 1e-6.
     """
     check_selection(response, selection)
-    found = response.forward(selection)
+    found = forward_response(response, selection)
     refuse_loaded(found.load, found.slope, found.slope_drift, f"one of {', '.join(selection.paths[:3])}")
     residual = accepted(found.residual)
     if not np.isfinite(found.change).all():

@@ -17,7 +17,7 @@ from mdsens.hessian.derivatives import drifts, mixed
 from mdsens.hessian.mixed import mixed_matrix, sparse_drifts
 from mdsens.neighbors import neighbor_pairs
 from mdsens.relaxation import relax
-from mdsens.response import linear, linear_response
+from mdsens.response import forward, linear_response
 from mdsens.sensitivity import observable_sensitivity, position_sensitivity
 from mdsens.types import Configuration, FreeBox, PeriodicBox
 from potentials import lennard_jones, soft_sphere
@@ -114,10 +114,10 @@ def packing():
 
 def test_many_entries_are_answered_as_few_are(packing, monkeypatch):
     selection = select(packing.state, ["soft_sphere.sigma", "box.length", "soft_sphere.epsilon"])
-    assert len(selection.paths) > linear.CHUNK
+    assert len(selection.paths) > forward.CHUNK
     many = position_sensitivity(packing, selection)
     adjoint = observable_sensitivity(packing, pressure, selection)
-    monkeypatch.setattr(linear, "CHUNK", 1000)
+    monkeypatch.setattr(forward, "CHUNK", 1000)
     few = position_sensitivity(packing, selection)
     np.testing.assert_allclose(many.values, few.values, atol=1e-10 * np.abs(few.values).max())
     # the remaining step is of rounding size and so are the estimates made from it
