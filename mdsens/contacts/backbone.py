@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mdsens.energy import PairPotential, State
-from mdsens.energy.native_law import native_ranges
+from mdsens.energy.kinds import native_ranges
 from mdsens.energy.parameters import has_tie
 from mdsens.energy.products import random_product
 from mdsens.energy.stiffness import ALIKE, host_spread, pair_lengths, softest_and_spread, typical_stiffness

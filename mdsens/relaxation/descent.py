@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from mdsens.energy import PairPotential, State, energy_and_forces
-from mdsens.energy.native_law import native_ranges
+from mdsens.energy.kinds import native_ranges
 from mdsens.neighbors import Grid, PairList, compiled_pairs, grid_for, in_order, no_pairs, standard_capacity
 from mdsens.neighbors.listing import listed
 from mdsens.relaxation.masses import lightness, longest_step, softness

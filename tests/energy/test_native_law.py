@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import mdsens as md
-from mdsens.energy import PairPotential, State, energy_and_forces, max_reach, parameter
-from mdsens.energy import native_law as native
-from mdsens.energy.native_law import evaluated, native_law, native_ranges
+from mdsens.energy import PairPotential, State, energy_and_forces, kinds, max_reach, native_code, parameter
+from mdsens.energy.kinds import native_ranges
+from mdsens.energy.native_law import evaluated, native_law
 from mdsens.energy.parameters import PerParticle
 from mdsens.energy.scalar_source import NotScalarError, source_of
 from mdsens.hessian.matrix import _compiled_blocks, _native_blocks
@@ -213,21 +213,21 @@ def test_a_force_that_is_no_number_ends_the_way():
 
 
 def test_code_is_made_without_a_folder_to_keep_it_in(monkeypatch):
-    monkeypatch.setattr(native, "code_folder", lambda: None)
-    native._compiled.cache_clear()
-    native._code.cache_clear()
-    native._REMEMBERED.clear()
+    monkeypatch.setattr(native_code, "code_folder", lambda: None)
+    native_code._compiled.cache_clear()
+    native_code.loops_of.cache_clear()
+    kinds._REMEMBERED.clear()
     state = of(Oscillating(1.0), start())
     assert native_law(state) is not None
-    native._compiled.cache_clear()
-    native._code.cache_clear()
-    native._REMEMBERED.clear()
+    native_code._compiled.cache_clear()
+    native_code.loops_of.cache_clear()
+    kinds._REMEMBERED.clear()
 
 
 def test_what_numba_refuses_is_left_to_xla(monkeypatch):
-    monkeypatch.setattr(native, "source_of", lambda function, names, results: ["u = du = ddu = 'text' + 1"])
-    native._code.cache_clear()
-    native._REMEMBERED.clear()
+    monkeypatch.setattr(native_code, "source_of", lambda function, names, results: ["u = du = ddu = 'text' + 1"])
+    native_code.loops_of.cache_clear()
+    kinds._REMEMBERED.clear()
     assert native_law(of(Oscillating(1.0), start())) is None
-    native._code.cache_clear()
-    native._REMEMBERED.clear()
+    native_code.loops_of.cache_clear()
+    kinds._REMEMBERED.clear()
