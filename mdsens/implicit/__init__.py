@@ -105,6 +105,7 @@ References:
 import importlib
 from typing import Any
 
+from mdsens.implicit.certified import Certificate
 from mdsens.implicit.choice import chosen_solver
 from mdsens.implicit.conditions import Condition, joint, kkt, projected_gradient, stationary
 from mdsens.implicit.dense import DenseCholesky, DenseLU
@@ -116,7 +117,7 @@ from mdsens.implicit.root import fixed_point, root
 from mdsens.implicit.second import energy_hessian, second_derivative
 from mdsens.implicit.sparse import SparseDirect
 from mdsens.implicit.system import LinearizedCondition, linearize
-from mdsens.implicit.values import Certificate, jacobian, jvp, vjp
+from mdsens.implicit.values import jacobian, jvp, vjp
 
 __all__ = [
     "Certificate",

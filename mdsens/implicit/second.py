@@ -19,13 +19,14 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
+from mdsens.implicit.certified import Certificate
 from mdsens.implicit.conditions import Objective, stationary
 from mdsens.implicit.linear import LinearSolver
 from mdsens.implicit.null_space import NullSpace
 from mdsens.implicit.root import root
 from mdsens.implicit.system import NullSpaceFn, Optimality
 from mdsens.implicit.trees import floating, with_float_arrays
-from mdsens.implicit.values import STATIONARITY, Certificate, flat_jacobian, jvp
+from mdsens.implicit.values import STATIONARITY, flat_jacobian, jvp
 
 
 def second_derivative(
