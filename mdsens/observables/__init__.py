@@ -18,20 +18,18 @@ from mdsens.observables.contacts import (
     rattler_fraction,
 )
 from mdsens.observables.distance import MeanSquaredDistance, distance_to
-from mdsens.observables.elasticity import (
-    ElasticTensor,
+from mdsens.observables.elasticity import ElasticTensor, elastic_tensor, polycrystal_averages
+from mdsens.observables.enthalpy import Enthalpy, number_density, volume
+from mdsens.observables.independence import Independence, independence
+from mdsens.observables.moduli import (
     FunctionOfModuli,
     Modulus,
     bulk_modulus,
-    elastic_tensor,
     function_of_moduli,
     modulus,
     polycrystal_average,
-    polycrystal_averages,
     shear_modulus_in_plane,
 )
-from mdsens.observables.enthalpy import Enthalpy, number_density, volume
-from mdsens.observables.independence import Independence, independence
 from mdsens.observables.naming import RECIPES, Workbench, check_names, is_known, made
 from mdsens.observables.packing import packing_fraction
 from mdsens.observables.spectrum import (

@@ -16,17 +16,16 @@ from mdsens.errors import UserError
 from mdsens.observables.bond_order import bond_order
 from mdsens.observables.contacts import coordination, mean_overlap
 from mdsens.observables.distance import distance_to
-from mdsens.observables.elasticity import (
-    ElasticTensor,
+from mdsens.observables.elasticity import ElasticTensor, elastic_tensor
+from mdsens.observables.enthalpy import Enthalpy, number_density, volume
+from mdsens.observables.moduli import (
     Kind,
     Quantity,
     bulk_modulus,
-    elastic_tensor,
     modulus,
     polycrystal_average,
     shear_modulus_in_plane,
 )
-from mdsens.observables.enthalpy import Enthalpy, number_density, volume
 from mdsens.observables.packing import packing_fraction
 from mdsens.observables.spectrum import Vibrations, density_of_states, eigenvalue, participation_ratio, vibrations
 from mdsens.observables.stress import StressComponent
