@@ -1,5 +1,6 @@
 """Results in HDF5 (H5MD), starts from files, and exports for viewers: the only room that knows file formats."""
 
+from mdsens.io.ase import from_atoms
 from mdsens.io.comparison import ROUNDING, Comparison, Expectation, compare, file_leaves, run_leaves, tables_leaves
 from mdsens.io.exports import export_extxyz, export_gsd, to_atoms
 from mdsens.io.h5md import sensitivity_names
@@ -10,7 +11,7 @@ from mdsens.io.reading import fitting_together
 from mdsens.io.replacing import write_plain
 from mdsens.io.restoring import restored_potential, restored_settings
 from mdsens.io.run import KIND, Run, no_sensitivity, particle_diameters, write_run
-from mdsens.io.starts import from_atoms, read_configuration
+from mdsens.io.starts import read_configuration
 from mdsens.io.stored import StoredRun, read_run
 from mdsens.io.summary import summary
 from mdsens.io.tables import Groups, Tables, member_path, read_tables, write_tables, write_virtual
