@@ -9,9 +9,9 @@ from mdsens.io.stored import StoredRun
 
 def drawn(run: StoredRun, k: int | None) -> Any:
     """Draw a packing, with the arrows of its k-th parameter if there is one."""
-    from mdsens.plotting.files import arrows_of, packing_of
     from mdsens.plotting.packing import draw_packing
     from mdsens.plotting.slab import draw_slab
+    from mdsens.plotting.stored import arrows_of, packing_of
 
     packing = packing_of(run)
     draw = draw_packing if packing.dimension == 2 else draw_slab

@@ -12,8 +12,8 @@ from matplotlib.quiver import Quiver
 from matplotlib.ticker import FuncFormatter
 
 from mdsens.plotting import labels
-from mdsens.plotting.data import Arrows, Packing
 from mdsens.plotting.page import beside, side_height
+from mdsens.plotting.state import Arrows, Packing
 from mdsens.plotting.style import DOUBLE_COLUMN, INK, MAGNITUDE
 
 _WIDE_SPAN = 3.0  # largest over typical (90th percentile) arrow from which lengths are compressed

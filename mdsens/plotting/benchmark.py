@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import textwrap
 
 import numpy as np
@@ -9,10 +10,32 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from mdsens.plotting import labels
-from mdsens.plotting.data import Benchmark
 from mdsens.plotting.style import BLUE, DOUBLE_COLUMN, INK, VERMILION, new_figure, style
 
 _WIDEST = 1e4  # bars end here: a margin beyond it says no more
+
+
+@dataclasses.dataclass(frozen=True)
+class Benchmark:
+    """Measured numbers beside their targets.
+
+    Attributes:
+        names: What was measured, length k.
+        measured: The numbers, shape (k,).
+        target: What they must reach, shape (k,).
+        sense: "at least" or "at most" for every row.
+    """
+
+    names: tuple[str, ...]
+    measured: np.ndarray
+    target: np.ndarray
+    sense: tuple[str, ...]
+
+    @property
+    def passed(self) -> np.ndarray:
+        """Whether every row reaches its target, shape (k,); NaN does not."""
+        at_least = np.array([sense == "at least" for sense in self.sense], dtype=bool)
+        return np.where(at_least, self.measured >= self.target, self.measured <= self.target)
 
 
 def margins(benchmark: Benchmark) -> np.ndarray:

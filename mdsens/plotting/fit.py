@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,7 +14,6 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from mdsens.plotting import labels
-from mdsens.plotting.data import FitHistories, FittedStructure
 from mdsens.plotting.geometry import corners_of, nearest, wrapped
 from mdsens.plotting.iterates import median
 from mdsens.plotting.page import beside, frame, page, side_height, write_facts
@@ -37,6 +37,48 @@ _COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
 _MARKERS = "osD^vP"
 _SMALLEST = 1e-16  # relative errors below it are rounding and drawn there
 _KEY = 0.45  # of the mean spacing: how long the longest displacement is drawn
+
+
+@dataclasses.dataclass(frozen=True)
+class FitHistories:
+    """Iterations of several fits side by side, NaN where a fit had ended.
+
+    Attributes:
+        loss: Half the squared norm of the displacements from the target, shape (n_cases, s), units of length squared.
+        error: Relative error of every parameter, energy scale fixed, shape (n_cases, s, k).
+        accepted: 1 for iterates from which the fit went on, shape (n_cases, s).
+        strayed: 1 for iterates in another basin, shape (n_cases, s).
+    """
+
+    loss: np.ndarray
+    error: np.ndarray
+    accepted: np.ndarray
+    strayed: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class FittedStructure:
+    """A target and the structures before and after the fit.
+
+    Attributes:
+        target: Positions of the target, shape (n, d), units of length.
+        start: Relaxed positions under the starting parameters, shape (n, d).
+        fitted: Relaxed positions under the fitted parameters, shape (n, d).
+        backbone: True for particles that are held in place, shape (n,); the others do not count.
+        species: Species index of every particle, shape (n,).
+        species_names: One name per species.
+        box: Lattice vectors as columns, shape (d, d); shape (d, 0) for a free system.
+        seed: Seed of the case.
+    """
+
+    target: np.ndarray
+    start: np.ndarray
+    fitted: np.ndarray
+    backbone: np.ndarray
+    species: np.ndarray
+    species_names: tuple[str, ...]
+    box: np.ndarray
+    seed: int
 
 
 def draw_fit_loss(gauss_newton: FitHistories, descent: FitHistories | None, *, residual: float) -> Figure:

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from mdsens.plotting.data import Packing
+from mdsens.plotting.state import Packing
 
 
 def wrapped(position: np.ndarray, box: np.ndarray) -> np.ndarray:

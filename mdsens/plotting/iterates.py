@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 
 import numpy as np
@@ -11,11 +12,33 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mdsens.plotting.data import Iterates
 from mdsens.plotting.style import BLUE, DOUBLE_COLUMN, INK, VERMILION, label_panel, new_figure, style
 
 MARKS = (300, 1000, 3000)
 _NAMES = {"unrolled": VERMILION, "implicit": BLUE}
+
+
+@dataclasses.dataclass(frozen=True)
+class Iterates:
+    """Position sensitivities along the way of the minimiser, unrolled and implicit, NaN where undefined.
+
+    Attributes:
+        step: Steps at which both were taken, shape (s,), ascending.
+        unrolled_l1: L1 norm of the derivative of the unrolled minimiser, shape (n_starts, s).
+        implicit_l1: L1 norm of the implicit derivative at the same iterates, shape (n_starts, s).
+        reference_l1: L1 norm of the reference answer, shape (n_starts,).
+        unrolled_error: Relative error of the unrolled derivative against the reference, shape (n_starts, s).
+        implicit_error: Relative error of the implicit one, shape (n_starts, s).
+        n_refused: Number of starts without a reference answer (unjammed or not converged).
+    """
+
+    step: np.ndarray
+    unrolled_l1: np.ndarray
+    implicit_l1: np.ndarray
+    reference_l1: np.ndarray
+    unrolled_error: np.ndarray
+    implicit_error: np.ndarray
+    n_refused: int
 
 
 def draw_iterates(iterates: Iterates, *, parameter: str = "", marks: tuple[int, ...] = MARKS) -> Figure:

@@ -14,8 +14,8 @@ from matplotlib.path import Path as Outline
 
 from mdsens.plotting import geometry, labels
 from mdsens.plotting.arrows import draw_response, of_images
-from mdsens.plotting.data import Arrows, Packing
 from mdsens.plotting.page import beside, frame, page, side_height, write_facts
+from mdsens.plotting.state import Arrows, Packing
 from mdsens.plotting.style import FILLS, GREY, INK, style
 
 _CONTACT, _RIM = "#8a9dac", "#9aa7b1"

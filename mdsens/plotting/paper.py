@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from mdsens.plotting.data import Distillation, Precision, Selection
 from mdsens.plotting.labels import scientific
 from mdsens.plotting.style import (
     BLUE,
@@ -28,6 +28,77 @@ from mdsens.plotting.style import (
 _DASHES = (0, (4, 2))
 _DOTS = (0, (1, 1.5))
 _BASELINES = {"class means": ORANGE, "class means, best contrast": GREEN, "all real images": GREY}
+
+
+@dataclasses.dataclass(frozen=True)
+class Precision:
+    """Errors of two derivatives of a solution along an iteration; every array has shape (t,).
+
+    Attributes:
+        step: Steps of the iteration.
+        distance: Distance of the iterate from the solution.
+        implicit_error: Error of the implicit derivative at the iterate; NaN where there is none.
+        unrolled_error: Error of the derivative through the iterations.
+        bound: The precision theorem's bound of the implicit error; NaN where it does not apply.
+        estimate: The certificate's estimate of the implicit error; NaN where there is none.
+        settled: Whether the theorem applies.
+    """
+
+    step: np.ndarray
+    distance: np.ndarray
+    implicit_error: np.ndarray
+    unrolled_error: np.ndarray
+    bound: np.ndarray
+    estimate: np.ndarray
+    settled: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """An outer loss over one hyper-parameter theta, its derivative, and the way of an outer optimiser.
+
+    Attributes:
+        log_theta: Grid, shape (g,).
+        loss: Outer loss, shape (g,).
+        gradient: Its implicit derivative in log(theta), shape (g,).
+        difference: Central differences of re-solved problems, shape (g,).
+        path: log(theta) along the descent, shape (k,).
+        path_loss: The outer loss there, shape (k,).
+        reference: The optimum found without gradients.
+    """
+
+    log_theta: np.ndarray
+    loss: np.ndarray
+    gradient: np.ndarray
+    difference: np.ndarray
+    path: np.ndarray
+    path_loss: np.ndarray
+    reference: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Distillation:
+    """Images that train a model, beside others.
+
+    Attributes:
+        images: Distilled images, one per class, shape (k, height, width), in units of a real pixel's range.
+        means: Class means of the real images, shape (k, height, width).
+        loss: Outer loss along the descent, shape (s,).
+        names: Models compared, length m; the first is trained on the distilled images.
+        training_loss: Their loss on the real training images, shape (m,).
+        inner_steps: Steps of inner training, shape (t,).
+        implicit_error: Relative error of the implicit gradient after so many steps, shape (t,).
+        unrolled_error: That of the unrolled one, shape (t,).
+    """
+
+    images: np.ndarray
+    means: np.ndarray
+    loss: np.ndarray
+    names: np.ndarray
+    training_loss: np.ndarray
+    inner_steps: np.ndarray
+    implicit_error: np.ndarray
+    unrolled_error: np.ndarray
 
 
 def draw_ridge(shared: Precision, separate: Precision) -> Figure:

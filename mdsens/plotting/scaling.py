@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterMathtext, LogLocator, NullFormatter
 
-from mdsens.plotting.data import RelaxationTimes, ResponseCosts
 from mdsens.plotting.style import (
     BLUE,
     DOUBLE_COLUMN,
@@ -25,6 +26,57 @@ from mdsens.plotting.style import (
 )
 
 _DASHES = (0, (4, 2))
+
+
+@dataclasses.dataclass(frozen=True)
+class RelaxationTimes:
+    """Wall times of relaxations over sizes, in seconds, NaN where nothing was measured.
+
+    Attributes:
+        n_particles: Sizes, shape (s,), ascending.
+        ours: Warm, shape (s, k) for k starts.
+        first_call: Compilation included, shape (s, k).
+        lammps_one: LAMMPS's better minimiser on one core, shape (s, k).
+        lammps_two: The same on two cores, shape (s, k).
+    """
+
+    n_particles: np.ndarray
+    ours: np.ndarray
+    first_call: np.ndarray
+    lammps_one: np.ndarray
+    lammps_two: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class ResponseCosts:
+    """What a response costs over sizes; every array has shape (s,).
+
+    Attributes:
+        n_particles: Sizes, ascending.
+        assembly: Wall time of the Hessian's assembly, seconds.
+        factor: That of its factor.
+        solve: That of one forward and one adjoint derivative.
+        certificate: That of smallest eigenvalues and error estimates, apart.
+        relaxation_memory: Peak memory after the relaxation, GiB.
+        memory: Peak memory at the end, GiB.
+        exponent: Exponent of N fitted to the sum of the first three, NaN without a fit.
+        fit_from: Size from which it was fitted.
+    """
+
+    n_particles: np.ndarray
+    assembly: np.ndarray
+    factor: np.ndarray
+    solve: np.ndarray
+    certificate: np.ndarray
+    relaxation_memory: np.ndarray
+    memory: np.ndarray
+    exponent: float
+    fit_from: int
+
+    @property
+    def total(self) -> np.ndarray:
+        """Wall time of the response without its certificate, shape (s,), seconds."""
+        return self.assembly + self.factor + self.solve
 
 
 def draw_relaxation_times(times: RelaxationTimes) -> Figure:

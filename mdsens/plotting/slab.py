@@ -11,9 +11,9 @@ from matplotlib.ticker import MaxNLocator
 
 from mdsens.plotting import geometry, labels
 from mdsens.plotting.arrows import draw_response, of_images
-from mdsens.plotting.data import Arrows, Packing
 from mdsens.plotting.packing import draw_box, draw_contacts, draw_discs, draw_legend, facts_of
 from mdsens.plotting.page import frame, page, write_facts
+from mdsens.plotting.state import Arrows, Packing
 from mdsens.plotting.style import BLUE, DOUBLE_COLUMN, GREEN, ORANGE, PURPLE, style
 
 _SLAB_WIDTH = 3.2  # inches

@@ -2,12 +2,44 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mdsens.plotting.data import Sweep
 from mdsens.plotting.style import BLUE, GREEN, INK, PURPLE, SINGLE_COLUMN, VERMILION, label_panel, new_figure, style
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """Ensemble averages over a parameter at constant packing fraction; every array has shape (t,).
+
+    Attributes:
+        theta: Values of the parameter.
+        energy_mean: Mean energy per packing, units of energy.
+        energy_sem: Its standard error.
+        slope_total_mean: Mean of dE/dtheta at constant packing fraction, (dE/dtheta)_L + (dE/dL) dL/dtheta.
+        slope_total_sem: Its standard error.
+        slope_fixed_box_mean: Mean of (dE/dtheta)_L.
+        slope_fixed_box_sem: Its standard error.
+        magnitude_mean: Mean over particles and packings of |dx_i/dtheta| at fixed box.
+        magnitude_sem: Its standard error over packings.
+        n_used: Packings averaged.
+        n_refused: Packings refused (unjammed or not converged).
+    """
+
+    theta: np.ndarray
+    energy_mean: np.ndarray
+    energy_sem: np.ndarray
+    slope_total_mean: np.ndarray
+    slope_total_sem: np.ndarray
+    slope_fixed_box_mean: np.ndarray
+    slope_fixed_box_sem: np.ndarray
+    magnitude_mean: np.ndarray
+    magnitude_sem: np.ndarray
+    n_used: np.ndarray
+    n_refused: np.ndarray
 
 
 def draw_sweep(sweep: Sweep, *, parameter: str = "") -> Figure:

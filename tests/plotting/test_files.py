@@ -14,7 +14,7 @@ from mdsens import plotting
 from mdsens.errors import UserError
 from mdsens.io import StoredRun, collect, write_tables
 from mdsens.plotting import figures_for, save
-from mdsens.plotting.files import run_figures
+from mdsens.plotting.runs import run_figures
 
 HEADS = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
 

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from mdsens.io import StoredRun, read_run
 from mdsens.plotting import Arrows, Packing, draw_packing, draw_slab
 from mdsens.plotting.arrows import MOST_ARROWS, arrow_scale, magnitude_colours, of_images, reference_magnitudes
-from mdsens.plotting.files import arrows_of, packing_of
 from mdsens.plotting.geometry import contact_lines, images, mean_spacing, nearest, window, wrapped
 from mdsens.plotting.labels import derivative_unit
+from mdsens.plotting.stored import arrows_of, packing_of
 
 NO_CONTACTS = {"contacts": np.zeros((0, 2), int), "bonds": np.zeros((0, 2)), "overlap": np.zeros(0)}
 
