@@ -40,7 +40,7 @@ from mdsens.sensitivity.derivatives import (
     observable_slopes,
     pulled_parameters,
 )
-from mdsens.sensitivity.observables import rounded
+from mdsens.sensitivity.slopes import rounded
 from mdsens.types import Box, Scalar
 
 

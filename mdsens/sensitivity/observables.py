@@ -5,15 +5,12 @@ See ``mdsens.sensitivity.positions`` for the equations.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse.linalg as spla
-from jaxtyping import Array
 
 from mdsens.energy import State
 from mdsens.energy.parameters import Parameters, flattened
@@ -21,7 +18,7 @@ from mdsens.energy.paths import Selection, select
 from mdsens.energy.strain import n_strains
 from mdsens.errors import NumericalError
 from mdsens.hessian import directional_row_sum
-from mdsens.hessian.derivatives import NEARBY, mixed_slopes, nearby, products
+from mdsens.hessian.derivatives import mixed_slopes, products
 from mdsens.hessian.mixed import mixed_matrix
 from mdsens.response import LinearResponse
 from mdsens.response.forward import border_drift_norms, chunks, has_sparse_slopes
@@ -31,7 +28,6 @@ from mdsens.sensitivity.certified import ObservableSensitivity, PositionSensitiv
 from mdsens.sensitivity.derivatives import (
     Observable,
     adjoint_slope,
-    for_each,
     observable_slopes,
     pulled_parameters,
 )
@@ -45,10 +41,10 @@ from mdsens.sensitivity.positions import (
     refuse_loaded_directions,
     solved,
 )
+from mdsens.sensitivity.slopes import Slopes, finite_slope, rounding, three_slopes
 from mdsens.types import Position, Scalar
 
 Pair = tuple[np.ndarray, np.ndarray]
-_OFTEN = 0.3  # of a unit: what rounding to the nearest number, half a unit at most, stays below in most cases
 
 
 def observable_sensitivity(
@@ -118,40 +114,6 @@ class _Weighted(eqx.Module):
         return jnp.vdot(self.weights, state.position)
 
 
-class _Slopes(NamedTuple):
-    """Slopes of observables somewhere.
-
-    Attributes:
-        state: Where positions, parameters and box are taken from.
-        components: Components of the free strains besides.
-        found: Value and derivatives in positions, strains and parameters of every observable.
-        fraction: How much of the remaining step, or how many rounding units, lie between the state and here.
-    """
-
-    state: State
-    components: Array
-    found: tuple[Any, ...]
-    fraction: float
-
-    def stacked(self, k: int) -> np.ndarray:
-        """Return one of the derivatives of all observables."""
-        return np.stack([np.asarray(part[k]) for part in self.found])
-
-
-def _three_slopes(
-    response: LinearResponse, functions: tuple[Observable, ...], step: Step
-) -> tuple[_Slopes, _Slopes, _Slopes]:
-    """Return the slopes of observables at the state, a little along the remaining step, and many rounding units off."""
-    state, still = response.state, jnp.zeros(len(step[1]))
-    (there, fraction), (blurred, times) = nearby(state, step[0]), rounded(state)
-    ends = (state, still, 1.0), (there, fraction * step[1], fraction), (blurred, still, times)
-    here, moved, vague = (
-        _Slopes(end, components, for_each(observable_slopes, functions, end, components), part)
-        for end, components, part in ends
-    )
-    return here, moved, vague
-
-
 def _forward(
     response: LinearResponse,
     observables: Mapping[str, Observable],
@@ -163,7 +125,7 @@ def _forward(
     box, held, count = positions.box, positions.certificate, len(selection.paths)
     moves = (positions.values if box is None else box.displacements).reshape(count, -1)
     components = np.zeros((count, 0)) if box is None else box.components
-    ends = _three_slopes(response, tuple(observables.values()), step)
+    ends = three_slopes(response, tuple(observables.values()), step)
     records = []
     for k, name in enumerate(observables):
         terms, moved, vague = (
@@ -186,7 +148,7 @@ def _forward(
 def _adjoint(
     response: LinearResponse, observables: Mapping[str, Observable], selection: Selection, step: Step
 ) -> tuple[ObservableSensitivity, ...]:
-    here, there, blurred = _three_slopes(response, tuple(observables.values()), step)
+    here, there, blurred = three_slopes(response, tuple(observables.values()), step)
     slopes = np.stack([finite_slope(name, part[1]) for name, part in zip(observables, here.found, strict=True)])
     fields, loads, residuals = solved(response, slopes, here.stacked(2))
     # O_q - K lambda, what the solve left of it and its change along the step, lambda held, moves the adjoint
@@ -245,64 +207,12 @@ def _mixed_norms(state: State, selection: Selection) -> Pair:
 
 
 def _lagrangian_slopes(
-    selection: Selection, at: _Slopes, fields: np.ndarray, loads: np.ndarray
+    selection: Selection, at: Slopes, fields: np.ndarray, loads: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the derivatives of O and of -lambda.W_q along every entry, both of shape (m, k)."""
     own = np.stack([selection.contract(part[3]) for part in at.found])
     pulled = flattened(pulled_parameters(at.state, at.components, jnp.asarray(fields), jnp.asarray(loads)))
     return own, -(selection.directions @ pulled.T).T
-
-
-def rounded(state: State) -> tuple[State, float]:
-    """Return the state with parameters and box moved by many of their rounding units, and how many.
-
-    Differences between both, over their number, tell what rounding does to the terms of a sum. Positions are not moved:
-    being off the minimum changes terms that belong together, and what it does to their sum is the drift.
-    """
-    times = NEARBY / UNIT
-    return state.at(state.position, _rounded_parameters(state.parameters, times)), times
-
-
-def _rounded_parameters(parameters: Parameters, times: float) -> Parameters:
-    """Return parameters smaller and a box larger by so many times the rounding of a number, the pressure as it is."""
-
-    def times_factor(factor: float) -> Callable[[Any], Any]:
-        return lambda leaf: leaf * factor if eqx.is_inexact_array(leaf) else leaf
-
-    smaller = jax.tree.map(times_factor(1.0 - _OFTEN * times * UNIT), parameters.potential)
-    larger = times_factor(1.0 + _OFTEN * times * UNIT)
-    box, anchors = (jax.tree.map(larger, part) for part in (parameters.box, parameters.anchors))
-    return Parameters(smaller, box, anchors, parameters.pressure)
-
-
-def rounding(terms: Sequence[np.ndarray], blurred: Sequence[np.ndarray], times: float) -> np.ndarray:
-    """Return what rounding does to a sum: every term's change by one rounding unit of the input, and one of its own.
-
-    Terms are rounded independently of each other, so that their squares add.
-
-    Args:
-        terms: The terms, arrays of one shape.
-        blurred: The same terms where the input is off by so many rounding units.
-        times: How many.
-    """
-    parts = [np.abs(b - a) / times + UNIT * np.abs(a) for a, b in zip(terms, blurred, strict=True)]
-    return np.sqrt(np.sum(np.square(parts), axis=0))
-
-
-def finite_slope(name: str, by_position: Position) -> np.ndarray:
-    """Return the derivative of an observable in the positions.
-
-    Raises:
-        NumericalError: When it is not finite; the message says at which particle.
-    """
-    slope = np.asarray(by_position)
-    kinked = np.flatnonzero(~np.isfinite(slope).all(axis=1))
-    if kinked.size:
-        raise NumericalError(
-            f"the derivative of {name} is not finite in the position of particle {kinked[0]} (nor in those of "
-            f"{kinked.size - 1} others): the observable has a kink or a pole at this state."
-        )
-    return slope
 
 
 def _record(
@@ -314,7 +224,7 @@ def _record(
     way: str,
     quality: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> ObservableSensitivity:
-    refuse_nonfinite(name, values)
+    _refuse_nonfinite(name, values)
     residual, error, bound = quality
     certificate = certificate_of(response, residual, error, bound, np.abs(values))
     return ObservableSensitivity(
@@ -322,7 +232,7 @@ def _record(
     )
 
 
-def refuse_nonfinite(name: str, values: np.ndarray) -> None:
+def _refuse_nonfinite(name: str, values: np.ndarray) -> None:
     """Refuse derivatives that are not finite.
 
     Raises:
