@@ -3,9 +3,10 @@
 from mdsens.relaxation.conjugate_gradient import ConjugateGradient
 from mdsens.relaxation.fire import Fire
 from mdsens.relaxation.freedom import free_strains
+from mdsens.relaxation.judging import taken_as_relaxed
 from mdsens.relaxation.lbfgs import LBFGS
 from mdsens.relaxation.minimizer import Minimizer
-from mdsens.relaxation.minimum import relax, taken_as_relaxed
+from mdsens.relaxation.minimum import relax
 from mdsens.relaxation.relaxed import BoxRelaxation, History, Relaxation
 from mdsens.relaxation.settings import PressureSettings, RelaxationSettings
 from mdsens.relaxation.truncated_newton import TruncatedNewton
