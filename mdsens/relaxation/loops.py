@@ -77,6 +77,14 @@ def _half(value):
     return math.ldexp(np.rint(part * 2048.0) / 2048.0, power)
 
 
+@compiled(nb.float64(nb.float64, nb.float64, FIELD, FIELD, FIELD, NUMBERS, nb.float64, NUMBERS))
+def _noted(energy, unit, x, force, reference, moved, skin, now):
+    """Note the energy, the largest force, which is returned, and whether the list is stale."""
+    now[ENERGY_NOW], now[LARGEST] = energy, _largest(force) * unit
+    now[STALE] = 1.0 if 2.0 * _farthest(x, reference, moved) > skin else 0.0
+    return now[LARGEST]
+
+
 @compiled(nb.int64(*_LAW, *_RUN, *_LIMITS))
 def fire(
     law, x, starts, partner, offset, reach, own, shared,
@@ -123,10 +131,8 @@ def fire(
             dt, mixing = min(_half(dt * _GROWS), longest_time), _half(mixing * _CALMS)
         if power < 0.0:
             dt, mixing = 0.5 * dt, FIRST_MIXING
-        top = _largest(force) * unit
-        energies[step], largest[step] = energy * unit, top
-        now[ENERGY_NOW], now[LARGEST] = energy, top
-        now[STALE] = 1.0 if 2.0 * _farthest(x, reference, moved) > skin else 0.0
+        energies[step] = energy * unit
+        largest[step] = top = _noted(energy, unit, x, force, reference, moved, skin, now)
         moves = top > tolerance or math.sqrt(fastest) * (unit / length) > slow
         now[RESTING] = 0.0 if moves and top == top else 1.0
         step += 1
@@ -148,6 +154,43 @@ def _go(x, begin, direction, fraction):
         x[k] = begin[k] + fraction * direction[k]
 
 
+@compiled(nb.float64(NUMBERS, NUMBERS, NUMBERS))
+def _steepest(direction, pushed, light):
+    """Fill the direction with the forces on light particles; return the slope along it."""
+    slope = 0.0
+    for k in range(len(light)):
+        direction[k] = light[k] * pushed[k]
+        slope += pushed[k] * direction[k]
+    return slope
+
+
+@compiled(nb.float64(NUMBERS, NUMBERS, NUMBERS, nb.int64))
+def _largest_fraction(direction, longest, moved, d):
+    """Return how far along the direction no particle moves farther than it may."""
+    if len(longest) == 1:
+        return longest[0] / max(_longest_row(direction, d), 1e-300)
+    for i in range(len(longest)):
+        for k in range(i * d, i * d + d):
+            moved[k] = direction[k] / longest[i]
+    return 1.0 / max(_longest_row(moved, d), 1e-300)
+
+
+@compiled(nb.void(NUMBERS, NUMBERS, NUMBERS, NUMBERS, nb.boolean))
+def _turn(direction, pushed, before, light, moved):
+    """Turn to the next conjugate direction (Polak and Ribiere's), or to the steepest one where no step was taken."""
+    size, gain = 0.0, 0.0
+    for k in range(len(light)):
+        size += light[k] * before[k] * before[k]
+        gain += light[k] * pushed[k] * (pushed[k] - before[k])
+    weight = max(gain / max(size, 1e-300), 0.0)
+    if moved:
+        for k in range(len(light)):
+            direction[k] = light[k] * pushed[k] + weight * direction[k]
+    else:
+        for k in range(len(light)):
+            direction[k] = light[k] * before[k]
+
+
 @compiled(nb.int64(*_LAW, *_RUN, *_LIMITS))
 def conjugate_gradient(
     law, x, starts, partner, offset, reach, own, shared,
@@ -155,7 +198,7 @@ def conjugate_gradient(
     skin, tolerance, slow, first, last, length, longest, slack,
 ):  # fmt: skip
     """Take line searches until at rest, stale or at the limit; return how many."""
-    n, d = x.shape
+    d = x.shape[1]
     at, pushed, direction, begin = x.reshape(-1), force.reshape(-1), memory.reshape(-1), scratch.reshape(-1)
     before, moved, light = np.empty_like(pushed), np.empty_like(pushed), np.repeat(weights.reshape(-1), d)
     unit, softness, energy, fraction = units[0], units[2], now[ENERGY_NOW], now[FRACTION]
@@ -163,17 +206,8 @@ def conjugate_gradient(
     while step < last and now[RESTING] == 0.0 and now[STALE] == 0.0:
         guess, slope = fraction, _inner(pushed, direction)
         if not slope > 0.0:
-            guess, slope = 0.5 * softness, 0.0
-            for k in range(len(light)):
-                direction[k] = light[k] * pushed[k]
-                slope += pushed[k] * direction[k]
-        if len(longest) > 1:
-            for i in range(n):
-                for k in range(i * d, i * d + d):
-                    moved[k] = direction[k] / longest[i]
-            most = 1.0 / max(_longest_row(moved, d), 1e-300)
-        else:
-            most = longest[0] / max(_longest_row(direction, d), 1e-300)
+            guess, slope = 0.5 * softness, _steepest(direction, pushed, light)
+        most = _largest_fraction(direction, longest, moved, d)
         fraction = min(guess, most)
         begin[:], before[:] = at, pushed
         _go(at, begin, direction, fraction)
@@ -193,24 +227,10 @@ def conjugate_gradient(
             if not height <= ceiling:
                 taken, height = 0.0, energy
                 at[:], pushed[:] = begin, before
-        size, gain = 0.0, 0.0
-        for k in range(len(light)):
-            size += light[k] * before[k] * before[k]
-            gain += light[k] * pushed[k] * (pushed[k] - before[k])
-        weight = gain / max(size, 1e-300)
-        if weight < 0.0:
-            weight = 0.0
-        if taken > 0.0:
-            for k in range(len(light)):
-                direction[k] = light[k] * pushed[k] + weight * direction[k]
-        else:
-            for k in range(len(light)):
-                direction[k] = light[k] * before[k]
+        _turn(direction, pushed, before, light, taken > 0.0)
         energy, fraction = height, taken if taken > 0.0 else 0.1 * fraction
-        top = _largest(force) * unit
-        energies[step], largest[step] = energy * unit, top
-        now[ENERGY_NOW], now[LARGEST] = energy, top
-        now[STALE] = 1.0 if 2.0 * _farthest(x, reference, moved) > skin else 0.0
+        energies[step] = energy * unit
+        largest[step] = top = _noted(energy, unit, x, force, reference, moved, skin, now)
         now[RESTING] = 0.0 if (top > tolerance or slow < 0.0) and top == top else 1.0
         step += 1
     now[FRACTION] = fraction
