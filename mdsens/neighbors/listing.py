@@ -119,6 +119,49 @@ def offsets(shift: np.ndarray, box: Box) -> np.ndarray:
 _PLACES = nb.int32[:, ::1]
 
 
+@compiled(nb.Tuple((COUNTS, COUNTS, FIELD))(FIELD, _PLACES, COUNTS))
+def _by_cell(x, inside, cells):
+    """Return where every cell's particles start, the particles sorted by cell, and their positions in that order."""
+    n, stride = len(x), nb.int64(cells[0])
+    first = np.zeros(stride * cells[1] * cells[2] + 1, np.int32)
+    label, member, there = np.empty(n, np.int64), np.empty(n, np.int32), np.empty((n, 3))
+    for i in range(n):
+        label[i] = inside[i, 0] + inside[i, 1] * stride + inside[i, 2] * stride * cells[1]
+        first[label[i] + 1] += 1
+    for k in range(len(first) - 1):
+        first[k + 1] += first[k]
+    filled = first[:-1].copy()
+    for i in range(n):
+        at = filled[label[i]]
+        filled[label[i]] += 1
+        member[at] = i
+        there[at, 0], there[at, 1], there[at, 2] = x[i, 0], x[i, 1], x[i, 2]
+    return first, member, there
+
+
+@compiled(_PLACES(COUNTS))
+def _half_of_neighbors(layers):
+    """Return the steps to neighbouring cells, of two opposite ones one; the first leads to the cell itself."""
+    steps, count = np.empty(((layers[2] + 1) * (2 * layers[1] + 1) * (2 * layers[0] + 1), 3), np.int32), 0
+    for k2 in range(layers[2] + 1):
+        for k1 in range(-layers[1] if k2 > 0 else 0, layers[1] + 1):
+            for k0 in range(-layers[0] if k2 > 0 or k1 > 0 else 0, layers[0] + 1):
+                steps[count, 0], steps[count, 1], steps[count, 2] = k0, k1, k2
+                count += 1
+    return steps[:count]
+
+
+@compiled(nb.UniTuple(nb.int64, 2)(nb.int64, nb.int64, nb.int64))
+def _wrapped(place, n_cells, repeats):
+    """Return the cell at a place along an axis and which image of it that is; cell -1 where there is none."""
+    if 0 <= place < n_cells:
+        return place, 0
+    if repeats == 0:
+        return -1, 0
+    image = place // n_cells
+    return place - image * n_cells, image
+
+
 @compiled(nb.boolean(COUNTS, COUNTS))
 def _before(a, b):
     for c in range(len(a)):
@@ -127,90 +170,21 @@ def _before(a, b):
     return False
 
 
-@compiled(
-    nb.Tuple((COUNTS, COUNTS, _PLACES))(FIELD, _PLACES, _PLACES, FIELD, COUNTS, COUNTS, COUNTS, COUNTS, FIELD, nb.int64)
-)
-def _listed(x, boxes, inside, matrix, cells, layers, repeats, kind, reach, room):
-    """Return starts, partners and image counts; where there is no room for all, only the counts' number is right."""
-    n = len(kind)
-    stride1 = nb.int64(cells[0])
-    stride2 = stride1 * cells[1]
-    # particles sorted by cell, as they are in space
-    label = np.empty(n, np.int64)
-    first = np.zeros(stride2 * cells[2] + 1, np.int32)
-    for i in range(n):
-        label[i] = inside[i, 0] + inside[i, 1] * stride1 + inside[i, 2] * stride2
-        first[label[i] + 1] += 1
-    for k in range(len(first) - 1):
-        first[k + 1] += first[k]
-    filled, member, there = first[:-1].copy(), np.empty(n, np.int32), np.empty((n, 3))
-    for i in range(n):
-        at = filled[label[i]]
-        filled[label[i]] += 1
-        member[at] = i
-        there[at, 0], there[at, 1], there[at, 2] = x[i, 0], x[i, 1], x[i, 2]
-    low, high, counts = np.empty(room, np.int32), np.empty(room, np.int32), np.empty((room, 3), np.int32)
-    starts, count = np.zeros(n + 2, np.int32), 0
-    for p2 in range(cells[2]):
-        for p1 in range(cells[1]):
-            for p0 in range(cells[0]):
-                here = p0 + p1 * stride1 + p2 * stride2
-                if first[here] == first[here + 1]:
-                    continue
-                for k2 in range(layers[2] + 1):  # of two opposite neighbouring cells one
-                    for k1 in range(-layers[1] if k2 > 0 else 0, layers[1] + 1):
-                        for k0 in range(-layers[0] if k2 > 0 or k1 > 0 else 0, layers[0] + 1):
-                            t0, t1, t2 = p0 + k0, p1 + k1, p2 + k2
-                            c0, c1, c2 = 0, 0, 0
-                            if t0 < 0 or t0 >= cells[0]:
-                                if not repeats[0]:
-                                    continue
-                                c0 = t0 // cells[0]
-                                t0 -= c0 * cells[0]
-                            if t1 < 0 or t1 >= cells[1]:
-                                if not repeats[1]:
-                                    continue
-                                c1 = t1 // cells[1]
-                                t1 -= c1 * cells[1]
-                            if t2 >= cells[2]:
-                                if not repeats[2]:
-                                    continue
-                                c2 = t2 // cells[2]
-                                t2 -= c2 * cells[2]
-                            y0 = matrix[0, 0] * c0 + matrix[0, 1] * c1 + matrix[0, 2] * c2
-                            y1 = matrix[1, 0] * c0 + matrix[1, 1] * c1 + matrix[1, 2] * c2
-                            y2 = matrix[2, 0] * c0 + matrix[2, 1] * c1 + matrix[2, 2] * c2
-                            beside, same = t0 + t1 * stride1 + t2 * stride2, k0 == 0 and k1 == 0 and k2 == 0
-                            for at in range(first[here], first[here + 1]):
-                                i = member[at]
-                                x0, x1, x2, own = there[at, 0] - y0, there[at, 1] - y1, there[at, 2] - y2, kind[i]
-                                for to in range(at + 1 if same else first[beside], first[beside + 1]):
-                                    d0, d1, d2 = x0 - there[to, 0], x1 - there[to, 1], x2 - there[to, 2]
-                                    j = member[to]
-                                    within = reach[own, kind[j]]
-                                    if d0 * d0 + d1 * d1 + d2 * d2 >= within * within:
-                                        continue
-                                    if count >= room:
-                                        count += 1
-                                        continue
-                                    s0 = boxes[i, 0] - boxes[j, 0] + c0
-                                    s1 = boxes[i, 1] - boxes[j, 1] + c1
-                                    s2 = boxes[i, 2] - boxes[j, 2] + c2
-                                    a, b = i, j
-                                    lead = s0 if s0 != 0 else s1 if s1 != 0 else s2
-                                    if i > j or (i == j and lead < 0):
-                                        a, b, s0, s1, s2 = j, i, -s0, -s1, -s2
-                                    low[count], high[count] = a, b
-                                    counts[count, 0], counts[count, 1], counts[count, 2] = s0, s1, s2
-                                    starts[a + 2] += 1
-                                    count += 1
-    if count > room:
-        return starts, np.empty(0, np.int32), np.empty((count, 3), np.int32)
-    # put together by first particle, in order of (j, S)
+@compiled(nb.Tuple((COUNTS, COUNTS, _PLACES))(COUNTS, COUNTS, _PLACES, nb.int64))
+def _in_order(low, high, counts, n):
+    """Put pairs together by their first particle, i <= j, in order of (j, S)."""
+    starts = np.zeros(n + 2, np.int32)
+    for m in range(len(low)):
+        s0, s1, s2 = counts[m, 0], counts[m, 1], counts[m, 2]
+        lead = s0 if s0 != 0 else s1 if s1 != 0 else s2
+        if low[m] > high[m] or (low[m] == high[m] and lead < 0):
+            low[m], high[m] = high[m], low[m]
+            counts[m, 0], counts[m, 1], counts[m, 2] = -s0, -s1, -s2
+        starts[low[m] + 2] += 1
     for i in range(n):
         starts[i + 2] += starts[i + 1]
-    partner, shift, begins = np.empty(count, np.int32), np.empty((count, 3), np.int32), starts[1:].copy()
-    for m in range(count):
+    partner, shift, begins = np.empty(len(low), np.int32), np.empty((len(low), 3), np.int32), starts[1:].copy()
+    for m in range(len(low)):
         a, b = low[m], high[m]
         new = starts[a + 1]
         starts[a + 1] += 1
@@ -223,3 +197,48 @@ def _listed(x, boxes, inside, matrix, cells, layers, repeats, kind, reach, room)
         partner[new] = b
         shift[new, 0], shift[new, 1], shift[new, 2] = counts[m, 0], counts[m, 1], counts[m, 2]
     return starts[: n + 1].copy(), partner, shift
+
+
+@compiled(
+    nb.Tuple((COUNTS, COUNTS, _PLACES))(FIELD, _PLACES, _PLACES, FIELD, COUNTS, COUNTS, COUNTS, COUNTS, FIELD, nb.int64)
+)
+def _listed(x, boxes, inside, matrix, cells, layers, repeats, kind, reach, room):
+    """Return starts, partners and image counts; where there is no room for all, only the counts' number is right."""
+    first, member, there = _by_cell(x, inside, cells)
+    steps = _half_of_neighbors(layers)
+    stride1 = nb.int64(cells[0])
+    stride2 = stride1 * cells[1]
+    low, high, counts = np.empty(room, np.int32), np.empty(room, np.int32), np.empty((room, 3), np.int32)
+    count = 0
+    for here in range(len(first) - 1):
+        if first[here] == first[here + 1]:
+            continue
+        p0, p1, p2 = here % stride1, here // stride1 % cells[1], here // stride2
+        for k in range(len(steps)):
+            t0, c0 = _wrapped(p0 + steps[k, 0], cells[0], repeats[0])
+            t1, c1 = _wrapped(p1 + steps[k, 1], cells[1], repeats[1])
+            t2, c2 = _wrapped(p2 + steps[k, 2], cells[2], repeats[2])
+            if t0 < 0 or t1 < 0 or t2 < 0:
+                continue
+            beside = t0 + t1 * stride1 + t2 * stride2
+            y0 = matrix[0, 0] * c0 + matrix[0, 1] * c1 + matrix[0, 2] * c2
+            y1 = matrix[1, 0] * c0 + matrix[1, 1] * c1 + matrix[1, 2] * c2
+            y2 = matrix[2, 0] * c0 + matrix[2, 1] * c1 + matrix[2, 2] * c2
+            for at in range(first[here], first[here + 1]):
+                i = member[at]
+                x0, x1, x2, own = there[at, 0] - y0, there[at, 1] - y1, there[at, 2] - y2, kind[i]
+                for to in range(at + 1 if k == 0 else first[beside], first[beside + 1]):
+                    d0, d1, d2 = x0 - there[to, 0], x1 - there[to, 1], x2 - there[to, 2]
+                    j = member[to]
+                    within = reach[own, kind[j]]
+                    if d0 * d0 + d1 * d1 + d2 * d2 >= within * within:
+                        continue
+                    if count < room:
+                        low[count], high[count] = i, j
+                        counts[count, 0] = boxes[i, 0] - boxes[j, 0] + c0
+                        counts[count, 1] = boxes[i, 1] - boxes[j, 1] + c1
+                        counts[count, 2] = boxes[i, 2] - boxes[j, 2] + c2
+                    count += 1
+    if count > room:
+        return np.empty(0, np.int32), np.empty(0, np.int32), np.empty((count, 3), np.int32)
+    return _in_order(low[:count], high[:count], counts[:count], len(kind))
