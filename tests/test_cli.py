@@ -280,3 +280,9 @@ def test_a_full_disk_behind_the_terminal_is_one_sentence(words: str) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("mdsens: what is printed cannot be written (No space left on device)")
     assert done.stderr.count("\n") == 1
+
+
+def test_python_m_mdsens_is_the_command():
+    done = subprocess.run([sys.executable, "-m", "mdsens", "--help"], capture_output=True, text=True, check=True)
+    assert "sensitivity" in done.stdout
+    assert "usage: mdsens" in done.stdout

@@ -201,3 +201,22 @@ def test_a_wrong_answer_is_found_without_the_members(mdsens, copied):
     out = mdsens("verify", path).out
     assert "FAIL  cases/true" in out
     assert "FAIL  fitted structure of seed 4" in out
+
+
+def test_at_a_pressure_positions_and_box_give_every_parameter_and_verify(mdsens, tiny, tmp_path):
+    overrides = ["--pressure.value", "0.05", "--pressure.box", "triclinic", "--fit.n_cases", "1"]
+    outcome = mdsens("fit", tiny, *overrides, "--fit.descent_relaxations", "0", "-o", tmp_path / "out")
+    assert outcome.code == 0
+    assert "1 of 1 succeeded; from matched forces 1 of 1" in outcome.out
+    assert "not determined" not in outcome.out
+    path = tmp_path / "out" / "fit.h5"
+    cases = read_tables(path).groups["cases"]
+    np.testing.assert_allclose(cases["fitted_box"], cases["target_box"], atol=1e-9)
+    verified = mdsens("verify", path)
+    assert verified.code == 0
+    assert "stress against the pressure" in verified.out
+    with h5py.File(path, "r+") as file:
+        box = next(place for place in ("cases/fitted_box", "fit/cases/fitted_box") if place in file)
+        file[box][...] = np.asarray(file[box]) * (1 + 1e-6)
+    shutil.rmtree(tmp_path / "out" / "fit.members")
+    assert mdsens("verify", path).code == 1
