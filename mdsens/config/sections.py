@@ -178,7 +178,7 @@ class RelaxationOptions(Section):
     max_force: float = Field(
         1e-12, gt=0, le=1e-2, description="largest Euclidean norm of a particle's force at the end, units of eps/sigma"
     )
-    max_steps: int = Field(1_000_000, ge=1, le=1_000_000_000, description="largest number of minimiser steps")
+    max_steps: int = Field(5_000_000, ge=1, le=1_000_000_000, description="largest number of minimiser steps")
     minimizer: Literal["auto", "fire", "conjugate_gradient", "lbfgs", "truncated_newton"] = Field(
         "auto", description="rule that leads into a basin; auto: fire up to 300 particles, conjugate_gradient beyond"
     )

@@ -12,7 +12,7 @@ from numba import types as nb
 from mdsens.energy.kinds import native_ranges, remembered
 from mdsens.energy.native_code import loops_of
 from mdsens.energy.state import State
-from mdsens.machine.compiling import ENERGY, FIELD, LISTED, compiled
+from mdsens.machine.compiling import COUNTS, ENERGY, FIELD, LISTED, NUMBERS, compiled
 from mdsens.neighbors.listing import Listing
 
 
@@ -37,8 +37,8 @@ class NativeLaw(NamedTuple):
 
     def paired(self, listing: Listing) -> tuple[np.ndarray, ...]:
         """Return what the loops take of a list: starts, partners, B S, ranges and parameters of every pair."""
-        own, other = self.kind[listing.first], self.kind[listing.partner]
-        return listing.starts, listing.partner, listing.offset, self.reach[own, other], self.table[own, other]
+        of_pairs = _of_pairs(listing.starts, listing.partner, self.kind, self.reach, self.table)
+        return listing.starts, listing.partner, listing.offset, *of_pairs
 
     def terms(
         self, position: np.ndarray, paired: tuple[np.ndarray, ...], near: float = 0.0, deep: float = 1.0
@@ -54,6 +54,20 @@ class NativeLaw(NamedTuple):
         found = np.zeros((4, len(paired[1])))
         self.pairwise(position, *paired, self.shared, near, deep, found)
         return found
+
+
+@compiled(nb.Tuple((NUMBERS, FIELD))(COUNTS, COUNTS, COUNTS, FIELD, nb.float64[:, :, ::1]))
+def _of_pairs(starts, partner, kind, reach, table):  # type: ignore[no-untyped-def]
+    """Return range and parameters of every pair from those of kinds, shapes (m,) and (m, k)."""
+    ranges, parameters = np.empty(len(partner)), np.empty((len(partner), table.shape[2]))
+    for i in range(len(starts) - 1):
+        own = kind[i]
+        for m in range(starts[i], starts[i + 1]):
+            other = kind[partner[m]]
+            ranges[m] = reach[own, other]
+            for k in range(table.shape[2]):
+                parameters[m, k] = table[own, other, k]
+    return ranges, parameters
 
 
 def native_law(state: State) -> NativeLaw | None:

@@ -139,7 +139,7 @@ def factorise(
     Args:
         state: The state.
         particles: True for the particles whose rows and columns are kept, as for ``hessian``.
-        like: An earlier factor: while the pattern stays the same, its fill-reducing order is used again.
+        like: An earlier factor of as many unknowns: its fill-reducing order is used again.
         definite: Whether no negative eigenvalue is expected.
         solver: "direct" or "krylov" to override the choice.
 

@@ -20,6 +20,7 @@ from mdsens.linear.base import TooLargeError
 _CHOLESKY, _INDEFINITE = 2, -2  # Pardiso's matrix types
 _ANALYSE, _FACTOR, _SOLVE = 11, 22, 33  # and phases
 _NOT_POSITIVE = -4  # and error code
+_ALONE = 10_000  # unknowns, up to which one thread factors a matrix about as fast as several
 
 
 @functools.cache
@@ -39,7 +40,7 @@ class Supernodal:
     """A factored symmetric sparse matrix inside MKL, freed with the object.
 
     Attributes:
-        order: Pardiso's fill-reducing order, to be handed to the next matrix of the same pattern.
+        order: Pardiso's fill-reducing order, to be handed to the next matrix of about the same pattern.
         n_negative: Number of negative eigenvalues.
         definite: Whether it is a Cholesky factor; else L D L^T with Bunch and Kaufman's pivots.
     """
@@ -56,7 +57,7 @@ class Supernodal:
 
         Args:
             upper: Upper triangle, every diagonal entry stored, indices sorted, shape (m, m).
-            order: The order of an earlier factor of the same pattern, or None to compute one.
+            order: The order of an earlier factor of about the same pattern, or None to compute one.
             definite: Whether Cholesky's factor is tried first.
             most_numbers: Most numbers that the factor may hold.
 
@@ -77,7 +78,7 @@ class Supernodal:
 
     def solve(self, columns: np.ndarray) -> np.ndarray:
         """Return the inverse times columns, shape (m, k)."""
-        solution = self._solver._call_pardiso(self._upper, np.asfortranarray(columns))
+        solution = _called(self._solver, self._upper, np.asfortranarray(columns))
         return np.asarray(solution).reshape(columns.shape)
 
     def _factored(self, kind: int, order: np.ndarray | None) -> tuple[Any, np.ndarray, bool]:
@@ -100,7 +101,7 @@ class Supernodal:
         try:
             for phase in (_ANALYSE, _FACTOR):
                 solver.set_phase(phase)
-                solver._call_pardiso(self._upper, nothing)
+                _called(solver, self._upper, nothing)
                 if phase == _ANALYSE and not 0 <= solver.get_iparm(18) <= self._most_numbers:  # negative: overflown
                     solver.free_memory(everything=True)
                     raise TooLargeError
@@ -116,6 +117,20 @@ def _solver(kind: int) -> Any:
     from pypardiso import PyPardisoSolver
 
     return PyPardisoSolver(mtype=kind)
+
+
+def _called(solver: Any, upper: sp.csr_array, columns: np.ndarray) -> Any:
+    """Let Pardiso do what its phase says, a small matrix on one thread: several would spend their time waiting.
+
+    On a machine with other work they wait for each other many times as long as the factor takes.
+    """
+    if upper.shape[0] > _ALONE:
+        return solver._call_pardiso(upper, columns)
+    before = solver.libmkl.MKL_Set_Num_Threads_Local(1)
+    try:
+        return solver._call_pardiso(upper, columns)
+    finally:
+        solver.libmkl.MKL_Set_Num_Threads_Local(before)
 
 
 def _prepare_environment() -> None:

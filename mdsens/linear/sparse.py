@@ -73,7 +73,8 @@ def sparse_factor(
 
     Args:
         upper: Upper triangle of H, every diagonal entry stored, indices sorted, shape (m, m).
-        like: An earlier factor; if its matrix has the same pattern, its fill-reducing order is used again.
+        like: An earlier factor of a matrix with about the same pattern: its fill-reducing order is used again, which
+            saves most of the analysis and, where a few entries come or go, costs next to no fill.
         definite: Whether the matrix is expected to have no negative eigenvalue; saves a failed attempt if not.
         most_numbers: Most numbers that Pardiso's factor may hold; SuperLU does not know beforehand.
 
@@ -87,7 +88,7 @@ def sparse_factor(
     refuse_nonfinite(norm)
     shift = SHIFT * (norm or 1.0)
     order = None
-    if isinstance(like, SupernodalFactor) and _same_pattern(like.upper, upper):
+    if isinstance(like, SupernodalFactor) and like.upper.shape == upper.shape:
         order = like.factor.order
     shifted = upper.copy()
     shifted.data[upper.indptr[:-1]] += shift  # the diagonal comes first in every row
@@ -96,10 +97,6 @@ def sparse_factor(
     except ArithmeticError as error:
         raise NumericalError(f"the shifted Hessian is exactly singular ({error}): raise the shift.") from error
     return SupernodalFactor(np.arange(upper.shape[0]), shift, norm, factor.n_negative, upper, factor)
-
-
-def _same_pattern(a: sp.csr_array, b: sp.csr_array) -> bool:
-    return np.array_equal(a.indptr, b.indptr) and np.array_equal(a.indices, b.indices)
 
 
 def _symmetric_product(upper: sp.csr_array, columns: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -57,56 +58,40 @@ class Listing(NamedTuple):
         return padded_pairs(self.first, self.partner, self.shift.T, capacity)
 
 
-def listed(position: Position | np.ndarray, box: Box, kind: np.ndarray, reach: np.ndarray) -> Listing:
+class Cell(NamedTuple):
+    """A box as the lister sees it: three axes, of which discs do not use the last.
+
+    Attributes:
+        matrix: Lattice vectors as columns, shape (3, 3), units of length.
+        inverse: Its inverse.
+        repeats: 1 for periodic axes, shape (3,).
+    """
+
+    matrix: np.ndarray
+    inverse: np.ndarray
+    repeats: np.ndarray
+
+    @classmethod
+    def of(cls, box: Box) -> Cell:
+        """Return the cell of a box; axes of length one that do not repeat for a free system."""
+        d, matrix, repeats = box.dimension, np.eye(_AXES), np.zeros(_AXES, dtype=np.int32)
+        if isinstance(box, PeriodicBox):
+            matrix[:d, :d], repeats[:d] = box.matrix, box.periodic
+        return cls(matrix, np.array(np.linalg.inv(matrix), order="C"), repeats)
+
+
+def listed(position: Position | np.ndarray, cell: Cell, kind: np.ndarray, reach: np.ndarray) -> Listing:
     """List the pairs closer than their reach.
 
     Args:
         position: Real coordinates, shape (n, d); where one is not finite nothing is listed.
-        box: The space.
+        cell: The space.
         kind: Of every particle, shape (n,).
         reach: Largest distance of a listed pair of two kinds, shape (kinds, kinds), units of length.
     """
-    position = np.asarray(position, dtype=float)
-    n, d = position.shape
-    if not np.isfinite(position).all():
-        nothing = np.zeros((0, d))
-        return Listing(np.zeros(n + 1, np.int32), np.zeros(0, np.int32), nothing.astype(np.int32), nothing)
-    longest = float(reach.max())
-    matrix, repeats = np.eye(_AXES), np.zeros(_AXES, dtype=np.int32)
-    if isinstance(box, PeriodicBox):
-        matrix[:d, :d], repeats[:d] = box.matrix, box.periodic
-    inverse = np.linalg.inv(matrix)
-    height = 1.0 / np.sqrt((inverse**2).sum(axis=1))
-    place = np.zeros((n, _AXES))
-    place[:, :d] = position
-    fractional = place @ inverse.T
-    boxes = np.floor(fractional) * repeats
-    fractional -= boxes
-    low = np.where(repeats, 0.0, fractional.min(axis=0, initial=np.inf))
-    width = np.where(repeats, 1.0, fractional.max(axis=0, initial=-np.inf) - low)
-    extent = width * height
-    most = 2 * n ** (1 / d) + 3  # more cells than particles would only cost memory
-    cells = np.maximum(np.minimum(extent // longest, most), 1).astype(np.int32)
-    wide = np.where(extent > 0, extent, longest)
-    layers = np.where(repeats | (cells > 1), np.ceil(longest * cells / wide), 0).astype(np.int32)
-    scale = cells / np.where(width > 0, width, 1.0)
-    inside = np.minimum((fractional - low) * scale, cells - 1).astype(np.int32)
-    system = (
-        place - boxes @ matrix.T,
-        boxes.astype(np.int32),
-        inside,
-        np.array(matrix, order="C"),
-        cells,
-        layers,
-        repeats,
-        kind,
-        reach,
-    )
-    starts, partner, shift = _listed(*system, 6 * n)
-    if len(shift) > len(partner):
-        starts, partner, shift = _listed(*system, len(shift))
-    shift = np.array(shift[:, :d], order="C")
-    return Listing(starts, partner, shift, offsets(shift, box))
+    position = np.array(position, dtype=float, order="C")
+    starts, partner, shift, offset = _listed(position, *cell, kind, reach)
+    return Listing(starts, partner, shift, offset)
 
 
 def offsets(shift: np.ndarray, box: Box) -> np.ndarray:
@@ -202,7 +187,7 @@ def _in_order(low, high, counts, n):
 @compiled(
     nb.Tuple((COUNTS, COUNTS, _PLACES))(FIELD, _PLACES, _PLACES, FIELD, COUNTS, COUNTS, COUNTS, COUNTS, FIELD, nb.int64)
 )
-def _listed(x, boxes, inside, matrix, cells, layers, repeats, kind, reach, room):
+def _pairs_within(x, boxes, inside, matrix, cells, layers, repeats, kind, reach, room):
     """Return starts, partners and image counts; where there is no room for all, only the counts' number is right."""
     first, member, there = _by_cell(x, inside, cells)
     steps = _half_of_neighbors(layers)
@@ -242,3 +227,69 @@ def _listed(x, boxes, inside, matrix, cells, layers, repeats, kind, reach, room)
     if count > room:
         return np.empty(0, np.int32), np.empty(0, np.int32), np.empty((count, 3), np.int32)
     return _in_order(low[:count], high[:count], counts[:count], len(kind))
+
+
+@compiled(nb.Tuple((FIELD, _PLACES, _PLACES, COUNTS, COUNTS))(FIELD, FIELD, FIELD, COUNTS, nb.float64))
+def _placed(position, matrix, inverse, repeats, longest):
+    """Return positions within the box, which image of it they were in, and cells at least as wide as the reach.
+
+    Returns:
+        Positions, shape (n, 3); image counts; every particle's cell; numbers of cells; how many cells away partners
+        may be, along every axis.
+    """
+    n, d = position.shape
+    place, boxes, inside = np.zeros((n, 3)), np.zeros((n, 3), np.int32), np.zeros((n, 3), np.int32)
+    cells, layers = np.ones(3, np.int32), np.zeros(3, np.int32)
+    fractional = np.zeros((n, 3))
+    most = 2.0 * n ** (1.0 / d) + 3.0  # more cells than particles would only cost memory
+    for c in range(3):
+        low, high = np.inf, -np.inf
+        for i in range(n):
+            at = 0.0
+            for a in range(d):
+                at += inverse[c, a] * position[i, a]
+            if repeats[c]:
+                whole = math.floor(at)
+                boxes[i, c] = nb.int32(whole)
+                at -= whole
+            fractional[i, c] = at
+            low, high = min(low, at), max(high, at)
+        if repeats[c]:
+            low, high = 0.0, 1.0
+        width = high - low
+        across = math.sqrt(inverse[c, 0] ** 2 + inverse[c, 1] ** 2 + inverse[c, 2] ** 2)
+        extent = width / across
+        cells[c] = nb.int32(max(min(math.floor(extent / longest), most), 1.0))
+        if repeats[c] or cells[c] > 1:
+            layers[c] = nb.int32(math.ceil(longest * cells[c] / (extent if extent > 0.0 else longest)))
+        scale = cells[c] / (width if width > 0.0 else 1.0)
+        for i in range(n):
+            inside[i, c] = min(nb.int32((fractional[i, c] - low) * scale), cells[c] - 1)
+    for i in range(n):
+        for a in range(d):
+            place[i, a] = position[i, a]
+        for a in range(3):
+            for c in range(3):
+                place[i, a] -= matrix[a, c] * boxes[i, c]
+    return place, boxes, inside, cells, layers
+
+
+@compiled(nb.Tuple((COUNTS, COUNTS, _PLACES, FIELD))(FIELD, FIELD, FIELD, COUNTS, COUNTS, FIELD))
+def _listed(position, matrix, inverse, repeats, kind, reach):
+    """Return starts, partners, image counts and B S of all pairs; none where a position is not finite."""
+    n, d = position.shape
+    if not np.isfinite(position).all():
+        return np.zeros(n + 1, np.int32), np.empty(0, np.int32), np.empty((0, d), np.int32), np.empty((0, d))
+    place, boxes, inside, cells, layers = _placed(position, matrix, inverse, repeats, reach.max())
+    system = (place, boxes, inside, matrix, cells, layers, repeats, kind, reach)
+    starts, partner, images = _pairs_within(*system, 6 * n)
+    if len(images) > len(partner):
+        starts, partner, images = _pairs_within(*system, len(images))
+    shift, offset = np.empty((len(partner), d), np.int32), np.empty((len(partner), d))
+    for m in range(len(partner)):
+        for a in range(d):
+            shift[m, a] = images[m, a]
+            offset[m, a] = 0.0
+            for c in range(d):
+                offset[m, a] += matrix[a, c] * images[m, c]
+    return starts, partner, shift, offset

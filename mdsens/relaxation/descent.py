@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 from mdsens.energy import PairPotential, State, energy_and_forces
 from mdsens.energy.kinds import native_ranges
 from mdsens.neighbors import Grid, PairList, compiled_pairs, grid_for, in_order, no_pairs, standard_capacity
-from mdsens.neighbors.listing import listed
+from mdsens.neighbors.listing import Cell, listed
 from mdsens.relaxation.masses import lightness, longest_step, softness
 from mdsens.relaxation.minimizer import Minimizer, Point, Surface, largest_norm
 from mdsens.relaxation.scales import Scales
@@ -102,7 +102,7 @@ def find_pairs(state: State, position: Position, reach: Reach, capacity: int) ->
         return no_pairs(state.configuration.dimension), reach
     ranges = native_ranges(state)
     if ranges is not None:
-        found = listed(position, state.configuration.box, ranges.kind, ranges.reach + float(reach.skin))
+        found = listed(position, Cell.of(state.configuration.box), ranges.kind, ranges.reach + float(reach.skin))
         return found.padded(room_for(found.n_pairs, len(position), reach.grid, capacity)), reach
     pairs, n_found, lacking = _listed(state, position, reach, max(capacity, 1))
     if bool(lacking):

@@ -10,12 +10,12 @@ import numpy as np
 from mdsens.energy import State
 from mdsens.energy.native_law import NativeLaw, evaluated, free_components, native_law
 from mdsens.neighbors import PairList, no_pairs
-from mdsens.neighbors.listing import listed
+from mdsens.neighbors.listing import Cell, listed
 from mdsens.relaxation import loops
 from mdsens.relaxation.conjugate_gradient import ConjugateGradient
 from mdsens.relaxation.descent import Reach, advance, find_pairs, room_for, start
 from mdsens.relaxation.fire import Fire
-from mdsens.relaxation.masses import lightness_felt, longest_step, native_felt, softness
+from mdsens.relaxation.masses import host_lightness, longest_step, native_felt, softness
 from mdsens.relaxation.minimizer import Minimizer
 from mdsens.relaxation.scales import Scales
 from mdsens.types import Position
@@ -147,14 +147,17 @@ class Native(Engine):
 
     def __init__(self, law: NativeLaw, state: State, rule: Fire | ConjugateGradient, scales: Scales, reach: Reach):
         """Start a rule."""
-        self.reach, self._law, self._rule, self._scales = reach, law, rule, scales
+        self.reach, self._law, self._rule = reach, law, rule
         self._capacity = len(state.pairs.mask)
         self._state = state.with_pairs(no_pairs(state.configuration.dimension))
-        self._x = np.array(state.position, order="C")
+        self._x, self._cell = np.array(state.position, order="C"), Cell.of(state.configuration.box)
         n, self._free = len(self._x), free_components(state)
         self._force, self._scaled, self._memory = (np.zeros_like(self._x) for _ in range(3))
         self._units = np.array([scales.energy, scales.length**2 / softness(state, scales), softness(state, scales)])
         self._longest = np.array(longest_step(state, scales), dtype=float).reshape(-1)
+        self._lightness = host_lightness(state, scales) if scales.from_pairs else None
+        self._contact, self._length = scales.contact, float(scales.length)
+        self._skin, self._grid = float(reach.skin), reach.grid  # attributes of modules are slow to look up
         self._now = np.zeros(loops.N_NOW)
         self._light, self._root = np.ones((n, 1)), np.ones((n, 1))
         self.relist()
@@ -191,9 +194,8 @@ class Native(Engine):
 
     def relist(self) -> None:
         """List the pairs anew."""
-        reach = self._law.reach + float(self.reach.skin)
-        found = listed(self._x, self._state.configuration.box, self._law.kind, reach)
-        self._capacity = room_for(found.n_pairs, len(self._x), self.reach.grid, self._capacity)
+        found = listed(self._x, self._cell, self._law.kind, self._law.reach + self._skin)
+        self._capacity = room_for(found.n_pairs, len(self._x), self._grid, self._capacity)
         self._listing, self._paired, self._reference = found, self._law.paired(found), self._x.copy()
 
     def advance(self, threshold: float, n_steps: int, momentum: float, scales: Scales) -> Taken:
@@ -202,7 +204,7 @@ class Native(Engine):
         self._now[loops.RESTING] = self._rests(threshold, momentum)
         while taken < n_steps and not self._now[loops.RESTING]:
             self._weigh()
-            until = min(n_steps, max(_FRESH, 2 * taken)) if self._scales.from_pairs else n_steps
+            until = n_steps if self._lightness is None else min(n_steps, max(_FRESH, 2 * taken))
             self._now[loops.STALE] = 0.0
             taken = self._stretch(energies, largest, threshold, momentum, taken, until)
             if self._now[loops.STALE]:
@@ -225,12 +227,12 @@ class Native(Engine):
             self._memory,
             self._scaled,
             self._root if fire else self._light,
-            float(self.reach.skin),
+            self._skin,
             threshold,
             momentum,
             first,
             last,
-            self._scales.length,
+            self._length,
             self._longest,
             float(np.float16(self._rule.dt_max)) if isinstance(self._rule, Fire) else self._rule.slack,
         )
@@ -251,14 +253,13 @@ class Native(Engine):
     @property
     def _momentum(self) -> float:
         moving = (self._memory / self._root) ** 2
-        return float(np.sqrt(moving.sum(axis=1).max()) * self._units[0] / self._scales.length)
+        return float(np.sqrt(moving.sum(axis=1).max()) * self._units[0] / self._length)
 
     def _weigh(self) -> None:
         """Measure the masses where they follow from the pairs; FIRE's velocities go on."""
-        if not self._scales.from_pairs:
+        if self._lightness is None:
             return
-        felt = native_felt(self._law, self._x, self._paired, near=self._scales.contact)
-        self._light = np.array(lightness_felt(felt, self._state, self._scales))
+        self._light = self._lightness(native_felt(self._law, self._x, self._paired, near=self._contact))
         before, self._root = self._root, np.sqrt(self._light)
         if isinstance(self._rule, Fire):
             self._memory *= before / self._root

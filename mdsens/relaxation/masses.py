@@ -7,6 +7,8 @@ two in size, whatever the law, its units and the sizes of the particles.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,6 +56,15 @@ def lightness_felt(felt: Float[Array, " n"], state: State, scales: Scales) -> Fl
     return _lightness_of(_least_felt(felt, state, scales), state, scales)
 
 
+def host_lightness(state: State, scales: Scales) -> Callable[[np.ndarray], np.ndarray]:
+    """Return ``lightness_felt`` as a function of what is felt, shape (n,), for the host to call often."""
+    if not scales.contact:
+        return lambda felt: np.array(lightness_felt(felt, state, scales))
+    least = np.asarray(_least_felt(jnp.zeros(len(state.position)), state, scales))  # does not depend on the pairs
+    mass = _SHARE * float(softness(state, scales)) / float(scales.energy)
+    return lambda felt: 1.0 / (mass * np.maximum(felt, least))[:, None]
+
+
 def _lightness_of(felt: Float[Array, " n"], state: State, scales: Scales) -> Float[Array, "n 1"]:
     known = felt > 0
     mass = _SHARE * jnp.where(known, felt, 1.0) * softness(state, scales) / scales.energy
@@ -69,6 +80,7 @@ def longest_step(state: State, scales: Scales) -> Float[Array, "n 1"] | Scalar |
     return jax.lax.stop_gradient(_OWN_STEP * _own_length(state))[:, None]
 
 
+@jax.jit
 def _least_felt(felt: Float[Array, " n"], state: State, scales: Scales) -> Float[Array, " n"]:
     """Return the curvature felt, and for particles that feel little what they will feel."""
     configuration = state.configuration

@@ -44,7 +44,7 @@ class RelaxationSettings:
     """
 
     max_force: float = 1e-12
-    max_steps: int = 1_000_000
+    max_steps: int = 5_000_000
     skin: float = 0.4
     minimizer: Minimizer | None = None
     newton: bool = True

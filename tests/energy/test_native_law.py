@@ -14,7 +14,7 @@ from mdsens.energy.parameters import PerParticle
 from mdsens.energy.scalar_source import NotScalarError, source_of
 from mdsens.hessian.matrix import _compiled_blocks, _native_blocks
 from mdsens.neighbors import neighbor_pairs
-from mdsens.neighbors.listing import listed
+from mdsens.neighbors.listing import Cell, listed
 from mdsens.relaxation import LBFGS, ConjugateGradient, Fire, relax
 from mdsens.relaxation.descent import Reach, find_pairs, fitting_grid
 from mdsens.relaxation.engines import Compiled, Native, engine_for
@@ -89,7 +89,7 @@ def of(law, configuration):
 def test_energy_forces_and_curvatures_are_those_of_jax(name, d):
     state = of(LAWS_OF_PAIRS[name], start(d=d))
     code = native_law(state)
-    found = listed(state.position, state.configuration.box, code.kind, code.reach + 0.3)
+    found = listed(state.position, Cell.of(state.configuration.box), code.kind, code.reach + 0.3)
     whole = state.with_pairs(found.padded(found.n_pairs + 3))
     energy, forces = energy_and_forces(whole)
     force = np.zeros(state.position.shape)
@@ -142,7 +142,7 @@ def test_lists_of_any_cell_are_those_of_a_tree(n, skew, periodic):
     matrix = jnp.asarray(5 * np.eye(3) + np.triu(np.full((3, 3), 5 * skew), 1))
     box, position = PeriodicBox(matrix, periodic=periodic), RNG.uniform(-9, 9, (n, 3))
     for reach in (0.4, 1.9, 6.0, 11.0) if n < 40 else (0.4, 1.9):
-        found = listed(position, box, np.zeros(n, np.int32), np.full((1, 1), reach))
+        found = listed(position, Cell.of(box), np.zeros(n, np.int32), np.full((1, 1), reach))
         tree, pairs = neighbor_pairs(position, box, reach), found.padded(found.n_pairs)
         mask = np.asarray(tree.mask)
         for ours, theirs in zip((pairs.i, pairs.j, pairs.shift), (tree.i, tree.j, tree.shift), strict=True):
@@ -152,7 +152,7 @@ def test_lists_of_any_cell_are_those_of_a_tree(n, skew, periodic):
 @pytest.mark.parametrize("scale", [1e-10, 1.0, 1e10])
 def test_lists_of_free_particles_at_any_scale(scale):
     position = scale * RNG.uniform(0, 4, (60, 2))
-    found = listed(position, FreeBox(2), np.zeros(60, np.int32), np.full((1, 1), 0.9 * scale))
+    found = listed(position, Cell.of(FreeBox(2)), np.zeros(60, np.int32), np.full((1, 1), 0.9 * scale))
     assert found.n_pairs == int(np.sum(neighbor_pairs(position, FreeBox(2), 0.9 * scale).mask))
 
 
