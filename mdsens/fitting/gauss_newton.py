@@ -21,7 +21,7 @@ from mdsens.contacts import contact_network
 from mdsens.energy import PairPotential
 from mdsens.errors import NumericalError
 from mdsens.fitting.deviation import stepped
-from mdsens.fitting.identify import Identified, identify
+from mdsens.fitting.identify import Identified
 from mdsens.fitting.outcomes import Fit, FitSettings, Iteration, Outcome
 from mdsens.fitting.target import Candidate, Linearised, Target, linearised, linearised_at_target, relaxed_at
 from mdsens.results import Verdict
@@ -64,7 +64,11 @@ def fit_positions(
             damping = damping / 10 if damping > _LEAST_DAMPING else 0.0
         elif len(search.iterations) > 1 and search.model()[1] is at_target:  # this model has nothing better to offer
             damping = max(10 * damping, _FIRST_DAMPING)
-        if search.best.residual <= settings.residual or len(search.iterations) >= settings.max_relaxations:
+        if (
+            search.identified.is_nothing
+            or search.best.residual <= settings.residual
+            or len(search.iterations) >= settings.max_relaxations
+        ):
             break
         here, at_target = search.model()
         change = bounded_step(here, search.identified, search.limits(), damping)
@@ -143,7 +147,7 @@ class _Search:
         if not np.isfinite(here.jacobian).all():
             raise NumericalError("the Jacobian of the relaxed positions is not finite: the law has a kink or a pole.")
         self._model = here, at_target
-        self.identified = identify(here.slope, self.target.selection.paths, rank=self.settings.rank)
+        self.identified = self.target.identified(here.slope, self.settings.rank)
 
     def model(self) -> tuple[Linearised, bool]:
         """Return the linear model to step from, and whether it holds at the target's positions."""
@@ -185,7 +189,9 @@ class _Search:
             configuration=best.relaxation.state.configuration,
             start=self.first,
             backbone=best.relaxation.network.backbone,
-            outcome=outcome(self.target, best, self.last, self.settings, len(self.iterations), at_bound=at_bound),
+            outcome=Outcome.UNDETERMINED
+            if best.relaxed and self.identified.is_nothing
+            else outcome(self.target, best, self.last, self.settings, len(self.iterations), at_bound=at_bound),
             iterations=tuple(self.iterations),
             identified=self.identified,
             error=np.abs(remaining),

@@ -23,18 +23,24 @@ class Identified:
     free: np.ndarray
     words: tuple[str, ...]
 
+    @property
+    def is_nothing(self) -> bool:
+        """Whether no direction is determined."""
+        return self.free.shape[1] == len(self.singular_values)
+
     def determined(self, change: np.ndarray) -> np.ndarray:
         """Return a change of the logarithms without its free part: energies then compare at a fixed scale."""
         return np.asarray(change - self.free @ (self.free.T @ change))
 
 
-def identify(jacobian: np.ndarray, paths: tuple[str, ...], *, rank: float = 1e-8) -> Identified:
+def identify(jacobian: np.ndarray, paths: tuple[str, ...], *, rank: float = 1e-8, floor: float = 0.0) -> Identified:
     """Find the directions in parameter space along which the positions do not change.
 
     Args:
         jacobian: Derivative of the positions in the logarithm of every parameter, shape (m, k), units of length.
         paths: Name of every parameter.
         rank: Singular values below this part of the largest count as zero.
+        floor: So do those below this, units of length: rounding, where nothing is determined.
 
     Returns:
         Singular values and the free directions, named.
@@ -42,8 +48,8 @@ def identify(jacobian: np.ndarray, paths: tuple[str, ...], *, rank: float = 1e-8
     _, found, directions = np.linalg.svd(jacobian, full_matrices=True)
     singular = np.zeros(len(paths))
     singular[: len(found)] = found
-    loose = singular <= rank * max(singular[0], np.finfo(float).tiny)
-    free = directions[loose].T
+    loose = singular <= max(rank * singular[0], floor, np.finfo(float).tiny)
+    free = np.eye(len(paths)) if loose.all() else directions[loose].T
     return Identified(singular, free, tuple(_described(direction, paths) for direction in free.T))
 
 

@@ -16,6 +16,7 @@ class Outcome(enum.Enum):
     """How a fit ended; the value is the name stored in files, ``sentence`` explains it."""
 
     CONVERGED = "converged"
+    UNDETERMINED = "undetermined"
     OTHER_BASIN = "other_basin"
     OTHER_CONTACTS = "other_contacts"
     UNJAMMED = "unjammed"
@@ -32,6 +33,10 @@ class Outcome(enum.Enum):
 
 _SENTENCES = {
     Outcome.CONVERGED: "The fitted parameters relax to the target.",
+    Outcome.UNDETERMINED: (
+        "The target determines none of the parameters: its positions stay where they are whatever these are. Give "
+        "more: a pressure, at which its box is relaxed, or a structure without so much symmetry."
+    ),
     Outcome.OTHER_BASIN: "The basin changed: a particle relaxed more than a tenth of the length unit off its target.",
     Outcome.OTHER_CONTACTS: (
         "The fitted structure lies beyond a change of contacts, in a neighbouring basin or on the way to it: its "

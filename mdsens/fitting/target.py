@@ -16,7 +16,7 @@ from mdsens.energy.stiffness import scales
 from mdsens.energy.strain import periodic_box
 from mdsens.errors import UserError
 from mdsens.fitting.deviation import Deviation, pushed
-from mdsens.fitting.identify import Identified
+from mdsens.fitting.identify import Identified, identify
 from mdsens.hessian.derivatives import drifts, mixed_slopes
 from mdsens.neighbors import neighbor_pairs
 from mdsens.pressure.relaxation import relax_under, taken_as_relaxed_at_pressure
@@ -146,6 +146,14 @@ class Target:
             return relax_under(barostat, parameters.potential, start, settings, refuse=False)
         assert isinstance(settings, RelaxationSettings)
         return relax(parameters.potential, start, settings, refuse=False)
+
+    def identified(self, slope: np.ndarray, rank: float) -> Identified:
+        """Return what a Jacobian in the logarithms, shape (m, k), says of the parameters that the target determines.
+
+        Singular values below ``rank`` of the largest count as zero, and those below that part of the length unit: a
+        parameter that is doubled then moves nothing.
+        """
+        return identify(slope, self.selection.paths, rank=rank, floor=rank * self.length)
 
     def judged(self, parameters: Parameters, there: Configuration) -> Relaxation:
         """Judge other parameters somewhere as they are, rounding of forces allowed for: nothing moves."""

@@ -18,6 +18,8 @@ from mdsens.fitting import (
 )
 from mdsens.fitting.cases import with_values
 from mdsens.fitting.target import linearised, linearised_at_target, relaxed_at
+from potentials.lennard_jones import LennardJones
+from systems import fcc
 
 
 @pytest.fixture(scope="module")
@@ -159,3 +161,13 @@ def test_at_the_target_an_energy_scale_changes_nothing_either(discs):
     here = linearised_at_target(off, np.log(off.selection.values))
     scale = here.slope @ np.array([0, 0, 0, 1.0, 1.0, 1.0])
     assert np.linalg.norm(scale) < 1e-10 * np.linalg.norm(here.slope)
+
+
+def test_a_perfect_crystal_at_fixed_box_determines_nothing():
+    start = fcc.build(fcc.Options(n_cells=(2, 2, 2), spacing=1.1)).configuration
+    law = LennardJones(1.0, onset=1.6, cutoff=2.0)
+    fit = fit_positions(Target(start, law))
+    assert fit.outcome is Outcome.UNDETERMINED
+    assert fit.n_relaxations == 1
+    assert set(fit.identified.words) == {"lennard_jones.sigma", "lennard_jones.epsilon"}
+    np.testing.assert_array_equal(fit.values, 1.0)

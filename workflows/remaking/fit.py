@@ -10,7 +10,7 @@ import numpy as np
 
 from mdsens import io
 from mdsens.energy.parameters import Parameters
-from mdsens.fitting import FitSettings, Outcome, Target, case_records, identify, perturbed
+from mdsens.fitting import FitSettings, Outcome, Target, case_records, perturbed
 from mdsens.fitting.cases import RIGHT
 from mdsens.fitting.tables import structure_of
 from mdsens.fitting.target import compared, linearised
@@ -56,8 +56,8 @@ def made_again(record: Record, member: Config) -> tuple[Record, list[Check]]:
     }
     if found is not None and found.verdict is Verdict.CONVERGED:
         jacobian = linearised(begun, compared(begun, logarithms, found)).jacobian
-        words = identify(jacobian, begun.selection.paths, rank=FitSettings().rank).words
-        now |= {"undetermined": "; ".join(words), "structure.backbone": found.network.backbone}
+        known = begun.identified(jacobian, FitSettings().rank)
+        now |= {"undetermined": "; ".join(known.words), "structure.backbone": found.network.backbone}
     ends = {f"target of seed {member.seed}": target, f"fitted structure of seed {member.seed}": found}
     checks = [check for label, end in ends.items() for check in at_rest(label, exact, end)]
     return {**record, **now}, checks
