@@ -5,10 +5,14 @@ from __future__ import annotations
 import dataclasses
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from mdsens.batch.relaxation import RelaxationBatch
+from mdsens.batch.stack import member
+from mdsens.energy.inner import continued_pair, has_inner
 from mdsens.response.linear import WORST_RESIDUAL
 from mdsens.results import Verdict
 from mdsens.rounding import UNIT
@@ -113,6 +117,9 @@ def certified(batch: RelaxationBatch, found: Answer) -> tuple[np.ndarray, BatchC
     with np.errstate(invalid="ignore"):
         solved = (found.residual <= WORST_RESIDUAL) & (found.loaded == 0)
     answered = batch.converged & solved.all(axis=1)
+    if has_inner(batch.stack.potential):  # a member with a pair closer than its law is meant for has no answer
+        stack = jax.tree.map(np.asarray, batch.stack)
+        answered &= [not continued_pair(jax.tree.map(jnp.asarray, member(stack, k))) for k in range(len(answered))]
     blank = lambda values: np.where(answered.reshape(-1, *[1] * (values.ndim - 1)), values, np.nan)  # noqa: E731
     count = lambda values: np.where(answered, values, 0).astype(int)  # noqa: E731
     error = blank(found.error + UNIT * found.size)

@@ -6,11 +6,11 @@ and ``mdsens.energy.jax_md`` for jax-md's). ``Sum`` adds them.
 """
 
 from mdsens.energy.bonded import BondedPotential, BondPotential
-from mdsens.energy.declared import Declared, declared_fields, parameter, setting
+from mdsens.energy.declared import Declared, declared_fields, knots, parameter, setting
 from mdsens.energy.many_body import ManyBodyPotential, Neighborhood, TripletPotential
 from mdsens.energy.one_body import OneBodyPotential, along
 from mdsens.energy.pairs import PairPotential, harmless, largest_reach
-from mdsens.energy.potential import Locality, Node, Potential
+from mdsens.energy.potential import Locality, Node, Potential, law_name
 from mdsens.energy.state import (
     Barostat,
     State,
@@ -56,7 +56,9 @@ __all__ = [
     "gradient_at",
     "harmless",
     "has_pressure",
+    "knots",
     "largest_reach",
+    "law_name",
     "max_force",
     "max_reach",
     "parameter",

@@ -12,6 +12,7 @@ import numpy as np
 
 from mdsens.energy.by_species import BySpecies
 from mdsens.energy.entries import is_entries
+from mdsens.energy.knots import PerKnot
 from mdsens.energy.mixing import Mixing, arithmetic_mean
 from mdsens.energy.parameters import Uniform
 from mdsens.given import float64_array, is_concrete, shown
@@ -32,6 +33,7 @@ class Declared:
         at_most: Every entry must be at most this; None for no such limit.
         mixing: How two species' values make a pair's.
         of_system: Whether a system's diameters are its default in a TOML file.
+        per_knot: Whether it is a list of any length, one entry per knot of a function.
     """
 
     about: str
@@ -41,6 +43,7 @@ class Declared:
     at_most: int | float | None = None
     mixing: Mixing = arithmetic_mean
     of_system: bool = False
+    per_knot: bool = False
 
     @property
     def words(self) -> str:
@@ -69,6 +72,7 @@ def parameter(
     mixing: Mixing = arithmetic_mean,
     default: int | float | None = None,
     of_system: bool = False,
+    kw_only: bool = False,
 ) -> Any:
     """Declare a differentiable field: entries that are shared, per species, per pair of species or per particle.
 
@@ -82,6 +86,7 @@ def parameter(
         mixing: How two species' values make a pair's.
         default: Its value where none is given.
         of_system: Whether a system's diameters are its default in a TOML file.
+        kw_only: Whether it is given by name only.
     """
     declared = Declared(about, unit_text(unit or {}), above, at_least, None, mixing, of_system)
     given: dict[str, Any] = {} if default is None else {"default": default}
@@ -89,7 +94,25 @@ def parameter(
     def converter(value: Any) -> Any:
         return as_entries(value, about, mixing)
 
-    return eqx.field(converter=converter, metadata={_KEY: declared}, **given)
+    return eqx.field(converter=converter, metadata={_KEY: declared}, kw_only=kw_only, **given)
+
+
+def knots(about: str, *, unit: Powers | None = None, above: int | float | None = None) -> Any:
+    """Declare a differentiable field with one entry per knot of a function, as many as are given.
+
+    Inside ``pair_energy`` the field is a ``PerKnot``, whose ``values`` have shape (k,): all pairs share them.
+
+    Args:
+        about: What it means, one phrase.
+        unit: Its unit as powers; none by default.
+        above: Every entry must be greater than this; any finite number by default.
+    """
+    declared = Declared(about, unit_text(unit or {}), above, per_knot=True)
+
+    def converter(value: Any) -> Any:
+        return value if isinstance(value, PerKnot) else PerKnot(value)
+
+    return eqx.field(converter=converter, metadata={_KEY: declared})
 
 
 def setting(

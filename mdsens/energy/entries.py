@@ -22,6 +22,7 @@ _ORDERS = {
     "PerParticle": "a list in the order of the particles",
     "PerBond": "a list in the order of the groups",
     "PerKind": "a list in the order of the kinds",
+    "PerKnot": "a list in the order of the knots",
 }
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Callable
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +28,37 @@ def geometric_mean(a: Array, b: Array) -> Array:
     return jnp.sqrt(a * b)
 
 
-_SMOOTH = (arithmetic_mean, geometric_mean)
+def harmonic_mean(a: Array, b: Array) -> Array:
+    """Return 2 a b/(a + b): inverse lengths are averaged; a, b > 0."""
+    return 2.0 * a * b / (a + b)
+
+
+@dataclasses.dataclass(frozen=True)
+class NonAdditive:
+    """The rule (a + b)/2 (1 - strength |a - b|): unlike particles come closer than their mean says.
+
+    Attributes:
+        strength: In units of 1/a, >= 0; it is no parameter, so that scale identities do not hold.
+    """
+
+    strength: float
+    scales: ClassVar[bool] = False
+
+    def __call__(self, a: Array, b: Array) -> Array:
+        """Return the value of a pair."""
+        return 0.5 * (a + b) * (1.0 - self.strength * jnp.abs(a - b))
+
+
+_SMOOTH = (arithmetic_mean, geometric_mean, harmonic_mean)
+_NON_ADDITIVE = re.compile(r"NonAdditive\(strength=(\S+)\)")
+
+
+def rule_named(text: str) -> Mixing | None:
+    """Return a rule of ours by its name as results files have it; None where there is none."""
+    found = _NON_ADDITIVE.fullmatch(text)
+    if found:
+        return NonAdditive(float(found[1]))
+    return {rule.__name__: rule for rule in _SMOOTH}.get(text)
 
 
 def checked_rule(mixing: Mixing) -> Mixing:

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from numba import types as nb
 
+from mdsens.energy.entries import is_entries
 from mdsens.energy.kinds import native_ranges, remembered
 from mdsens.energy.native_code import loops_of
 from mdsens.energy.state import State
@@ -73,8 +74,8 @@ def _of_pairs(starts, partner, kind, reach, table):  # type: ignore[no-untyped-d
 def native_law(state: State) -> NativeLaw | None:
     """Return the machine code of a state's law; None where there is none.
 
-    Laws that are no pair laws, whose u(r) is no arithmetic of numbers (a table's lookup), or with parameters for more
-    than 600 single particles are left to XLA; so is everything where JAX computes on an accelerator.
+    Laws that are no pair laws, whose u(r) is no arithmetic of numbers (a lookup among knots), or with parameters for
+    more than 600 single particles are left to XLA; so is everything where JAX computes on an accelerator.
     """
     law: NativeLaw | None = remembered(_law, state)
     return law
@@ -85,7 +86,8 @@ def _law(state: State) -> NativeLaw | None:
     if ranges is None:
         return None
     leaves, structure = jax.tree.flatten(ranges.expanded)
-    if any(np.asarray(leaf).dtype != float for leaf in leaves):
+    listed = any(is_entries(node) for node in jax.tree.leaves(ranges.expanded, is_leaf=is_entries))
+    if listed or any(np.asarray(leaf).dtype != float for leaf in leaves):
         return None
     n = len(ranges.reach)
     columns = [np.broadcast_to(np.asarray(leaf), n * n).reshape(n, n) for leaf in leaves]

@@ -3,7 +3,7 @@ r"""Pair laws: :math:`U = \sum_{(i,j,S)} u(r_{ijS}; p_{ij})` over the pairs of a
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import equinox as eqx
@@ -16,9 +16,10 @@ from jaxtyping import Array, Float
 from mdsens.energy.declared import declared_fields
 from mdsens.energy.entries import is_entries
 from mdsens.energy.group_parameters import GroupParameter
-from mdsens.energy.parameters import PerParticle, at_pairs
+from mdsens.energy.knots import PerKnot
+from mdsens.energy.parameters import PerParticle, at_pairs, occurring
 from mdsens.energy.potential import Locality, Potential
-from mdsens.given import shown
+from mdsens.given import is_concrete, shown
 from mdsens.neighbors import PairList, numbered_pairs, pair_components, pair_distances, pair_shifts
 from mdsens.types import Components, Configuration, Position, Scalar
 
@@ -61,6 +62,21 @@ class PairPotential(Potential):
     def pair_length(self) -> Array:
         """Length that the cutoff multiplies (sigma), of a law expanded to the pairs."""
 
+    def faults(self) -> Iterator[tuple[Array, str]]:
+        """Yield, of a law expanded to pairs, which of them have parameters that do not go together, and why."""
+        return iter(())
+
+    @property
+    def inner(self) -> Array | float:
+        """Distance below which a law expanded to pairs is continued and is no longer the law of its name."""
+        return 0.0
+
+    @property
+    def scales(self) -> bool:
+        """Whether all lengths and energies are parameters, those in rules of mixing among them."""
+        rules = [getattr(node.value, "mixing", None) for node in self.nodes()]
+        return super().scales and all(getattr(rule, "scales", True) for rule in rules)
+
     def energy(self, configuration: Configuration, pairs: PairList) -> Scalar:
         r"""Return U = sum over listed pairs of u(r_ij), units of energy."""
         expanded = at_pairs(self, configuration.species, pairs.i, pairs.j)
@@ -93,16 +109,29 @@ class PairPotential(Potential):
         """Refuse parameters that do not fit pairs of these particles.
 
         Raises:
-            ValueError: When one belongs to bonds, is a bare array, or has a wrong number of entries.
+            ValueError: When one belongs to bonds, is a bare array, has a wrong number of entries, or those of a pair of
+                species that there is do not go together.
         """
-        for name, _ in declared_fields(self):
+        for name, declared in declared_fields(self):
             value = getattr(self, name)
-            if isinstance(value, GroupParameter | jax.Array | np.ndarray):
+            misplaced = isinstance(value, PerKnot) and not declared.per_knot
+            if misplaced or isinstance(value, GroupParameter | jax.Array | np.ndarray):
                 raise ValueError(
                     f"the parameter {self.name}.{name} is {shown(value)}; a law of pairs takes one number, PerSpecies, "
                     "PerPair or PerParticle."
                 )
         super().check_entries(configuration)
+        if type(self).faults is not PairPotential.faults and is_concrete(self, configuration.species):
+            self._refuse_faults(configuration)
+
+    def _refuse_faults(self, configuration: Configuration) -> None:
+        species, names = configuration.species, configuration.species_names
+        i, j, held = occurring(species, len(names))
+        for wrong, why in at_pairs(self, species, i, j).faults():
+            chosen = np.flatnonzero(np.broadcast_to(np.asarray(wrong), held.shape) & np.asarray(held))
+            if len(chosen):
+                pair = ",".join(names[int(species[index[chosen[0]]])] for index in (i, j))
+                raise ValueError(f"{self.name} for the pair {pair}: {why}")
 
     @property
     def lists_pairs(self) -> bool:

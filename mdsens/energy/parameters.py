@@ -216,6 +216,16 @@ def at_pairs(law: Law, species: Species, i: Index, j: Index) -> Law:
     return cast(Law, jax.tree.map(expanded, law, is_leaf=is_entries))
 
 
+def occurring(species: Species, n_species: int) -> tuple[Int[Array, " t"], Int[Array, " t"], Array]:
+    """Return two different particles for every pair of species, and whether there are two such particles."""
+    n = len(species)
+    first = jnp.full(n_species, n).at[species].min(jnp.arange(n))
+    last = jnp.full(n_species, -1).at[species].max(jnp.arange(n))
+    low, high = jnp.triu_indices(n_species)
+    held = (last[low] >= 0) & (last[high] >= 0) & ((low != high) | (first[low] < last[low]) | (n == 1))
+    return jnp.where(held, first[low], 0), jnp.where(held, last[high], 0), held
+
+
 def flattened(directions: PyTree) -> Float[np.ndarray, "k p"]:
     """Return k directions (leading axis of every leaf of a pytree like ``Parameters``) as rows, leaf after leaf."""
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(directions)]

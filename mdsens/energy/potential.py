@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -69,6 +70,11 @@ class Locality:
         return reached
 
 
+def law_name(law: type) -> str:
+    """Return what a law's class is called in paths, in TOML files and in results: ``fene_bond`` of ``FENEBond``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", law.__name__).lower()
+
+
 def coupled(n: int, i: np.ndarray, j: np.ndarray) -> sp.csr_array:
     """Return the pattern of pairs of particles, shape (n, n), boolean, symmetric, diagonal stored."""
     every = np.arange(n)
@@ -108,9 +114,9 @@ class Potential(eqx.Module):
         return Sum([*self.terms(), *other.terms()])
 
     @property
-    @abstractmethod
     def name(self) -> str:
-        """Prefix of parameter paths, such as ``soft_sphere``."""
+        """Prefix of parameter paths: the class's name in words, ``soft_sphere`` of ``SoftSphere``."""
+        return law_name(type(self))
 
     @property
     def fixed_because(self) -> str:

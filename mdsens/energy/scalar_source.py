@@ -20,6 +20,7 @@ _CALLS = {
     "sqrt": "math.sqrt({})", "rsqrt": "(1.0 / math.sqrt({}))", "sin": "math.sin({})", "cos": "math.cos({})",
     "tan": "math.tan({})", "tanh": "math.tanh({})", "sinh": "math.sinh({})", "cosh": "math.cosh({})",
     "asin": "math.asin({})", "acos": "math.acos({})", "atan": "math.atan({})", "atan2": "math.atan2({}, {})",
+    "logistic": "(1.0 / (1.0 + math.exp(-{})))",
     "erf": "math.erf({})", "erfc": "math.erfc({})", "abs": "abs({})", "neg": "(-{})", "floor": "math.floor({})",
     "square": "({0} * {0})", "exp2": "(2.0 ** {})", "is_finite": "math.isfinite({})", "not": "(not {})",
     "and": "({} and {})", "or": "({} or {})", "stop_gradient": "{}", "copy": "{}", "copy_p": "{}",

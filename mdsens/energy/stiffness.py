@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from mdsens.energy.entries import Entries
 from mdsens.energy.pairs import PairPotential
-from mdsens.energy.parameters import PairParameter, PerParticle, at_pairs
+from mdsens.energy.parameters import PairParameter, PerParticle, at_pairs, occurring
 from mdsens.energy.potential import Potential
 from mdsens.energy.state import State
 from mdsens.neighbors import no_pairs
@@ -95,13 +95,3 @@ def _largest(node: Any, species: Species, pairs: tuple[Array, Array, Array]) -> 
         return jnp.max(jnp.asarray(node.values if isinstance(node, Entries) else node))
     i, j, held = pairs
     return jnp.max(jnp.where(held, node.at(species, i, j), -jnp.inf))
-
-
-def occurring(species: Species, n_species: int) -> tuple[Int[Array, " t"], Int[Array, " t"], Array]:
-    """Return two different particles for every pair of species, and whether there are two such particles."""
-    n = len(species)
-    first = jnp.full(n_species, n).at[species].min(jnp.arange(n))
-    last = jnp.full(n_species, -1).at[species].max(jnp.arange(n))
-    low, high = jnp.triu_indices(n_species)
-    held = (last[low] >= 0) & (last[high] >= 0) & ((low != high) | (first[low] < last[low]) | (n == 1))
-    return jnp.where(held, first[low], 0), jnp.where(held, last[high], 0), held

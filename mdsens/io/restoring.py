@@ -10,7 +10,8 @@ import jax.numpy as jnp
 
 from mdsens.energy import Potential, summed
 from mdsens.energy.group_parameters import PerBond, PerKind
-from mdsens.energy.mixing import arithmetic_mean, geometric_mean
+from mdsens.energy.knots import PerKnot
+from mdsens.energy.mixing import rule_named
 from mdsens.energy.parameters import PerPair, PerParticle, PerSpecies, Uniform
 from mdsens.errors import UserError
 from mdsens.io.stored import StoredRun, StoredTerm
@@ -70,20 +71,17 @@ def _restored_params(stored: StoredRun, term: StoredTerm) -> dict[str, Any]:
     for field, kind, rule in term.layout:
         prefix = f"{term.name}.{field}"
         values = stored.parameter_values[[path.split("[")[0] == prefix for path in stored.parameter_paths]]
-        if kind not in _PARAMETER_TYPES or rule not in _MIXING_RULES:
+        mixing = rule_named(rule)
+        if kind not in _PARAMETER_TYPES or (rule and mixing is None):
             raise UserError(
                 f"{prefix} cannot be made from the file: it is a {kind} mixed by {rule or 'no rule'}, which is no type "
                 "or rule of mdsens; verify it from Python."
             )
         given = jnp.asarray(values.reshape(()) if kind == "Uniform" else values)
-        found[field] = _PARAMETER_TYPES[kind](given, *([_MIXING_RULES[rule]] if rule else []))
+        found[field] = _PARAMETER_TYPES[kind](given, *([mixing] if rule else []))
     return found
 
 
 _PARAMETER_TYPES: Mapping[str, Any] = {
-    kind.__name__: kind for kind in (Uniform, PerSpecies, PerPair, PerParticle, PerKind, PerBond)
-}
-_MIXING_RULES: Mapping[str, Any] = {
-    "": None,
-    **{rule.__name__: rule for rule in (arithmetic_mean, geometric_mean)},
+    kind.__name__: kind for kind in (Uniform, PerSpecies, PerPair, PerParticle, PerKind, PerBond, PerKnot)
 }

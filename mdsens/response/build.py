@@ -10,6 +10,7 @@ import numpy as np
 
 from mdsens.contacts import Network, changes_within, contact_network, is_kinked, with_contacts
 from mdsens.energy import PairPotential, State, free_forces, max_force
+from mdsens.energy.inner import continued_pair
 from mdsens.errors import NumericalError
 from mdsens.hessian import LinearSolver, factorise
 from mdsens.hessian.any_energy import unknowns_of
@@ -48,7 +49,7 @@ def linear_response(
 
     Raises:
         NumericalError: When the state did not relax, is a saddle, or is unjammed: the verdict's sentence; when the box
-            is floppy along a free strain.
+            is floppy along a free strain; when two particles are closer than their law is meant for (``inner``).
     """
     barostat = relaxation.state.barostat
     if not at_any_point:
@@ -95,6 +96,9 @@ def response_at(state: State) -> LinearResponse:
 def _refuse(relaxation: Relaxation, stationarity: float) -> None:
     if relaxation.verdict in (Verdict.UNJAMMED, Verdict.SADDLE, Verdict.NONFINITE, Verdict.OVERFLOW):
         raise NumericalError(f"no sensitivity: {relaxation.verdict.sentence} {relaxation.reason}".rstrip())
+    inside = continued_pair(relaxation.state)
+    if inside:
+        raise NumericalError(f"no sensitivity: {inside}")
     unit = relaxation.force_unit
     if not relaxation.max_force <= stationarity * unit:
         raise NumericalError(
