@@ -10,11 +10,19 @@ from jaxtyping import Array
 from mdsens.energy import Declared
 from mdsens.energy.entries import Entries
 from mdsens.energy.group_parameters import PerBond, PerKind
+from mdsens.energy.mixing import NonAdditive, arithmetic_mean
 from mdsens.energy.parameters import PerPair, PerParticle, PerSpecies, Uniform
 from mdsens.types import Groups
 
 
-def lengths(mixing: str, given: tuple[float, ...] | None, diameters: Array, n_species: int, key: str) -> Entries:
+def lengths(
+    mixing: str,
+    given: tuple[float, ...] | None,
+    diameters: Array,
+    n_species: int,
+    key: str,
+    non_additivity: float = 0.0,
+) -> Entries:
     """Return the lengths of a law from the entries given, or from the system's diameters.
 
     Args:
@@ -24,10 +32,17 @@ def lengths(mixing: str, given: tuple[float, ...] | None, diameters: Array, n_sp
             where it defines none.
         n_species: Number of species s.
         key: The key in the TOML file, for messages.
+        non_additivity: Strength of ``NonAdditive``, units of 1/length; the mean for zero.
 
     Raises:
-        ValueError: When there is a wrong number of entries, or none although the system has no diameters.
+        ValueError: When there is a wrong number of entries, none although the system has no diameters, or independent
+            entries are to be mixed.
     """
+    if mixing == "independent" and non_additivity:
+        raise ValueError(
+            f"{key} has independent entries and non_additivity {non_additivity}: it is for the mean; give one of them."
+        )
+    rule = NonAdditive(non_additivity) if non_additivity else arithmetic_mean
     if given is None and not diameters.size:
         raise ValueError(
             f"{key} is not given and the start has no diameters: give system.diameters, one per species or one per "
@@ -46,9 +61,9 @@ def lengths(mixing: str, given: tuple[float, ...] | None, diameters: Array, n_sp
         first, second = jnp.triu_indices(n_species)
         return PerPair(0.5 * (values[first] + values[second]))
     if values.shape == (n_species,):
-        return PerSpecies(values)
+        return PerSpecies(values, rule)
     if values.shape == diameters.shape or not diameters.size:  # how many particles there are, the law is told later
-        return PerParticle(values)
+        return PerParticle(values, rule)
     raise ValueError(
         f"{key} has {values.shape[0]} entries; additive mixing needs {n_species} (one per species) "
         f"or {diameters.shape[0]} (one per particle)."

@@ -1,11 +1,11 @@
-r"""Lennard-Jones particles, switched off smoothly between an onset and a cutoff, or cut there, shifted or not.
+r"""Lennard-Jones particles, switched off smoothly between an onset and a cutoff, or ended in another usual way.
 
 .. math:: u_\infty(r) = 4\epsilon\left[\left(\frac{\sigma}{r}\right)^{12} - \left(\frac{\sigma}{r}\right)^{6}\right]
 
 r: distance between centres, sigma: distance at which u changes sign (units of length; the minimum is at
 :math:`2^{1/6}\sigma`), epsilon: depth of the minimum. How it ends: ``potentials.truncation``; with the switch nothing
 is shifted, "cut" and "shifted" are for comparison with other programs and for crystals, whose shells stay clear of the
-cutoff; the force jumps there.
+cutoff; the force jumps there. With ``truncation = "force_shifted"`` it does not, but its slope does.
 Source: J. E. Jones, Proc. R. Soc. Lond. A 106, 463 (1924), doi:10.1098/rspa.1924.0082; mixtures with independent pairs:
 W. Kob, H. C. Andersen, Phys. Rev. E 51, 4626 (1995), doi:10.1103/PhysRevE.51.4626.
 """
@@ -36,11 +36,6 @@ class LennardJones(TruncatedPotential):
     epsilon: Any = parameter("depth", unit={"energy": 1}, above=0, mixing=geometric_mean, default=1.0)
 
     @property
-    def name(self) -> str:
-        """Prefix of parameter paths."""
-        return "lennard_jones"
-
-    @property
     def stiffness(self) -> float:
         r"""Curvature of a compressed pair: twice that at the minimum, :math:`36\cdot 2^{2/3}` epsilon/sigma^2."""
         return 72.0 * 2.0 ** (2 / 3)
@@ -50,11 +45,6 @@ class LennardJones(TruncatedPotential):
         attraction = (self.sigma / distance) ** 6
         return 4.0 * self.epsilon * (attraction**2 - attraction)
 
-    @property
-    def pair_length(self) -> Array:
-        """Sigma, units of length."""
-        return self.sigma
-
 
 Law = LennardJones
-Options, build = section_of(LennardJones, "lennard_jones")
+Options, build = section_of(LennardJones)

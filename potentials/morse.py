@@ -13,14 +13,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from mdsens.energy import parameter
 from mdsens.energy.mixing import geometric_mean
 from potentials.options import section_of
-from potentials.truncation import TruncatedPotential
+from potentials.truncation import TruncatedPotential, largest
 
 
 class Morse(TruncatedPotential):
@@ -39,26 +38,15 @@ class Morse(TruncatedPotential):
     alpha: Any = parameter("steepness", unit={"length": -1}, above=0, default=6.0)
 
     @property
-    def name(self) -> str:
-        """Prefix of parameter paths."""
-        return "morse"
-
-    @property
     def stiffness(self) -> Any:
         r"""Curvature at the minimum, :math:`2\alpha^2\sigma^2` epsilon/sigma^2, of the steepest pair."""
-        steepest, longest = (jnp.max(jnp.asarray(node.values)) for node in (self.alpha, self.sigma))
-        return jax.lax.stop_gradient(2.0 * (steepest * longest) ** 2)
+        return 2.0 * (largest(self.alpha) * largest(self.sigma)) ** 2
 
     def whole(self, distance: Array) -> Array:
         """Return the law of infinite range, units of energy."""
         decay = jnp.exp(-self.alpha * (distance - self.sigma))
         return self.epsilon * decay * (decay - 2.0)
 
-    @property
-    def pair_length(self) -> Array:
-        """Sigma, units of length."""
-        return self.sigma
-
 
 Law = Morse
-Options, build = section_of(Morse, "morse")
+Options, build = section_of(Morse)

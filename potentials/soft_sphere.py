@@ -40,11 +40,6 @@ class SoftSphere(PairPotential):
     alpha: float = setting("exponent: 2 harmonic, 2.5 Hertzian", default=2.0, above=1, at_most=10)
 
     @property
-    def name(self) -> str:
-        """Prefix of parameter paths."""
-        return "soft_sphere"
-
-    @property
     def cutoff(self) -> float:
         """Range in units of sigma."""
         return 1.0
@@ -67,4 +62,4 @@ class SoftSphere(PairPotential):
 
 
 Law = SoftSphere
-Options, build = section_of(SoftSphere, "soft_sphere")
+Options, build = section_of(SoftSphere)

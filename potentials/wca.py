@@ -33,11 +33,6 @@ class WCA(PairPotential):
     epsilon: Any = parameter("energy scale", unit={"energy": 1}, above=0, mixing=geometric_mean, default=1.0)
 
     @property
-    def name(self) -> str:
-        """Prefix of parameter paths."""
-        return "wca"
-
-    @property
     def stiffness(self) -> float:
         r"""Curvature at contact, :math:`36\cdot 2^{2/3}` epsilon/sigma^2."""
         return 36.0 * 2.0 ** (2 / 3)
@@ -65,4 +60,4 @@ class WCA(PairPotential):
 
 
 Law = WCA
-Options, build = section_of(WCA, "wca")
+Options, build = section_of(WCA)

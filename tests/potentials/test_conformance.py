@@ -1,5 +1,6 @@
 """What every pair law of the registry of potentials promises; a new law is tested here unasked."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import equinox as eqx
@@ -11,6 +12,7 @@ from jaxtyping import Array
 
 import potentials
 from mdsens.energy import PairPotential, State, energy, energy_at, forces, gradient_at, max_reach, pressure
+from mdsens.energy.entries import is_entries
 from mdsens.energy.parameters import Parameters, at_pairs
 from mdsens.hessian import hessian
 from mdsens.neighbors import every_pair, neighbor_pairs, numbered_pairs, padded_pairs
@@ -29,11 +31,24 @@ SETTINGS = {
         {"mixing": "independent", "sigma": (0.8, 0.85, 1.1), "epsilon": (1.0, 1.5, 2.0)},
         {"alpha": 2.5, "epsilon": (1.0, 2.0)},
     ],
+    # short ranges: few particles in a cell of two of them
+    "mie": [{"n": (9.0, 14.0), "m": 5.0, "onset": 1.2, "cutoff": 1.5, "truncation": "force_switched"}],
+    "yukawa": [{"onset": 1.2, "cutoff": 1.5, "truncation": "force_shifted"}],
+    "inverse_power": [{"non_additivity": 0.2}],
+    "gaussian_core": [{"onset": 1.0, "cutoff": 1.4}],
+    "buckingham": [{"A": (40.0, 60.0), "rho": 0.25, "C": 0.05, "range": 1.5}],
+    "born_mayer": [{"A": 0.5, "rho": (0.1, 0.15), "sigma": (0.8, 1.0), "C": 0.03, "D": 0.02, "range": 1.5}],
+    "zbl": [{"Z": (2.0, 3.0), "a": (0.3, 0.4), "ke": 1.0, "range": 1.5}],
+    "jagla": [{"n": 6, "onset": 1.2, "cutoff": 1.5, "truncation": "shifted"}],
+    "spline": [{"u": (3.0, 0.5, -0.6, -0.3, 0.1), "start": 0.6, "cutoff": 1.5}],
+    "table": [{"path": str(Path(__file__).parent / "table.txt")}],
 }
 PER_PARTICLE = ("soft_sphere", "lennard_jones")  # laws that take one length per particle
 PAIR_LAWS = [kind for kind, module in potentials.REGISTRY.items() if issubclass(module.Law, PairPotential)]
 CASES = [(kind, 2, settings, False) for kind in PAIR_LAWS for settings in SETTINGS.get(kind, [{}])]
-CASES += [(kind, 3, {}, False) for kind in PAIR_LAWS] + [(kind, 2, {}, True) for kind in PER_PARTICLE]
+CASES += [(kind, 3, SETTINGS.get(kind, [{}])[0], False) for kind in PAIR_LAWS] + [
+    (kind, 2, {}, True) for kind in PER_PARTICLE
+]
 STEP = 1e-5  # of central differences: truncation ~ h^2 = 1e-10 times third derivatives, rounding ~ 1e-16 U/h = 1e-10
 
 
@@ -205,7 +220,7 @@ def law_derivatives(state, distance):
     """Return u and its derivatives up to one beyond the declared smoothness at a distance, for the pair (0, 1)."""
     index = jnp.zeros(1, int)
     law = at_pairs(state.potential, state.configuration.species, index, index + 1)
-    scalar = jax.tree.map(lambda leaf: leaf.ravel()[0], law)
+    scalar = jax.tree.map(lambda node: node if is_entries(node) else node.ravel()[0], law, is_leaf=is_entries)
     functions = [scalar.pair_energy]
     for _ in range(state.potential.smoothness + 1):
         functions.append(jax.grad(functions[-1]))

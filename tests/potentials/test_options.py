@@ -1,6 +1,7 @@
 """Sections of laws: every declared field is a key, and what is given becomes entries of the right kind."""
 
 import dataclasses
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,8 +13,15 @@ from mdsens.energy.group_parameters import PerBond, PerKind
 from mdsens.energy.parameters import PerParticle, PerSpecies, Uniform
 from mdsens.types import Groups
 from potentials import fene_bond, harmonic_angle, lennard_jones, stillinger_weber, sutton_chen
+from potentials.rows import read_rows
 
+TABLE = str(Path(__file__).parent / "table.txt")
 NEEDED = {
+    "buckingham": {"A": 1000.0, "rho": 0.3, "range": 10.0},
+    "born_mayer": {"A": 0.3, "rho": 0.3, "range": 10.0},
+    "zbl": {"Z": 14.0, "a": 0.2, "range": 3.0},
+    "spline": {"u": (1.0, -0.5)},
+    "table": {"path": TABLE},
     "stillinger_weber": {"sigma": 2.0951, "epsilon": 2.1683},
     "sutton_chen": {"a": 3.61, "epsilon": 1.0, "c": 39.0},
 }
@@ -26,12 +34,14 @@ TOPOLOGY = {"bonds": CHAIN, "angles": CORNERS}
 def test_the_section_of_a_law_has_its_fields_and_defaults(kind):
     module = potentials.REGISTRY[kind]
     section = module.Options(kind=kind, **NEEDED.get(kind, {}))
-    names = {name for name, _ in declared_fields(module.Law)}
-    assert set(type(section).model_fields) == {"kind", *names} | ({"mixing"} & set(type(section).model_fields))
+    names = {name for name, _ in declared_fields(module.Law)} if kind != "table" else {"path", "onset", "truncation"}
+    common = {"mixing", "non_additivity", "set"} & set(type(section).model_fields)
+    assert set(type(section).model_fields) == {"kind", *names, *common}
     assert all(field.description for name, field in type(section).model_fields.items() if name != "kind")
     law = module.build(section, jnp.ones(1), 1, TOPOLOGY)
     assert (type(law), law.name) == (module.Law, kind)
-    required = {"sigma": PerSpecies([1.0])} if "mixing" in type(section).model_fields else NEEDED.get(kind, {})
+    required = {"sigma": PerSpecies([1.0])} if "mixing" in common else NEEDED.get(kind, {})
+    required = read_rows(TABLE) if kind == "table" else required
     expected = module.Law(**required)
     for field in dataclasses.fields(law):
         held, other = getattr(law, field.name), getattr(expected, field.name)
