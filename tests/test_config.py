@@ -88,7 +88,7 @@ def test_values_and_defaults_arrive(tmp_path: Path) -> None:
     config = read(tmp_path).config
     assert isinstance(config.system, Bidisperse)
     assert (config.system.n, config.system.diameters) == (16, (0.6, 1.0))
-    assert config.relaxation == RelaxationOptions(max_force=1e-12, max_steps=1_000_000, skin=0.3)
+    assert config.relaxation == RelaxationOptions(max_force=1e-12, max_steps=5_000_000, skin=0.3)
     assert config.sensitivity.observables == ("energy", "pressure")
     assert config.output.formats == ("png",)
 
