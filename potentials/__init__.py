@@ -5,7 +5,7 @@
 """
 
 import math
-from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -118,7 +118,7 @@ REGISTRY = {
 LAWS = {name: module.Law for name, module in REGISTRY.items()}
 
 
-def published(name: str, diameters: Sequence[float] = ()) -> Potential:
+def published(name: str, diameters: Any = ()) -> Potential:
     """Return a law with published parameters, species in the order A, B, ...; ``SOURCES`` says what they are and whose.
 
     Args:

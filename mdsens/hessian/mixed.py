@@ -129,12 +129,13 @@ def _by_parameter(state: State, terms: Terms) -> sp.csc_array:
     (n, d), mask = state.position.shape, np.asarray(state.pairs.mask)
     i, j = (np.asarray(index)[mask] for index in (state.pairs.i, state.pairs.j))
     held = iter(zip(pushes, _stencils(state), strict=True))
-    rest = iter(np.asarray(full).reshape(len(full), n * d))
+    rest, taken = np.asarray(full).reshape(len(full), n * d).T, 0
     columns: list[sp.coo_array | sp.csc_array] = []
     for node in _nodes(state):
         size = jax.tree.leaves(node)[0].size
         if not isinstance(node, PairParameter):
-            columns += [sp.coo_array(next(rest)[:, None]) for _ in range(size)]
+            columns.append(sp.csc_array(rest[:, taken : taken + size]))
+            taken += size
             continue
         push, (entry, weight) = next(held)
         value = np.asarray(weight)[:, mask, None] * np.asarray(push)[mask]
@@ -143,5 +144,5 @@ def _by_parameter(state: State, terms: Terms) -> sp.csc_array:
         places = (np.concatenate([row.ravel() for row in rows]), np.tile(column.ravel(), 2))
         entries = np.concatenate([value.ravel(), -value.ravel()])
         columns.append(sp.coo_array((entries, places), shape=(n * d, size)))
-    columns += [sp.coo_array(column[:, None]) for column in rest]
+    columns.append(sp.csc_array(rest[:, taken:]))
     return sp.csc_array(sp.hstack(columns, format="csc"))

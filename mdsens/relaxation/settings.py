@@ -56,7 +56,7 @@ class RelaxationSettings:
 
     def allowing_rounding(self, potential: Potential) -> RelaxationSettings:
         """Return settings whose tolerance forces still meet that are summed in another order."""
-        return dataclasses.replace(self, max_force=self.max_force + _ROUNDING * potential.stiffness)
+        return dataclasses.replace(self, max_force=self.max_force + _ROUNDING * float(potential.stiffness))
 
     def __post_init__(self) -> None:
         for name, low in (("max_force", 0.0), ("max_steps", 0), ("skin", 0.0)):
