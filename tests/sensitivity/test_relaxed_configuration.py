@@ -34,8 +34,9 @@ def small_crystal() -> tuple[Potential, Configuration, float]:
 KINDS = {
     "isotropic packing": (packing, PressureSettings(), 0),
     "sheared packing with a fixed edge": (packing, PressureSettings(box="triclinic", fixed=("xx",)), 0),
-    "small crystal": (small_crystal, PressureSettings(box="orthorhombic"), 2),
+    "small crystal": (small_crystal, PressureSettings(box="orthorhombic"), 1),
 }
+ONE_KIND = pytest.mark.parametrize("relaxed", ["sheared packing with a fixed edge"], indirect=True)
 PARAMETERS = {SoftSphere: ["soft_sphere", "pressure"], LennardJones: ["lennard_jones", "pressure"]}
 
 
@@ -53,15 +54,17 @@ def test_positions_and_box_move_as_their_sensitivity_says(relaxed):
     found, function = relaxed
     selection = select(found.state, PARAMETERS[type(found.state.potential)])
     answer = position_sensitivity(linear_response(found), selection)
+    push = jax.jit(lambda tangent: jax.jvp(function, (found.state.parameters,), (tangent,))[1])
     for k in range(len(selection.paths)):
         tangent = jax.tree.map(lambda leaf, k=k: jnp.asarray(leaf[k]), selection.tangents)
-        change = jax.jvp(function, (found.state.parameters,), (tangent,))[1]
+        change = push(tangent)
         np.testing.assert_allclose(change.position, answer.values[k], atol=1e-9 * (1 + np.abs(answer.values[k]).max()))
         np.testing.assert_allclose(
             change.box.matrix, answer.box.rates[k], atol=1e-9 * np.abs(answer.box.rates[k]).max()
         )
 
 
+@ONE_KIND
 def test_a_gradient_through_jit_is_the_directional_derivative(relaxed):
     found, function = relaxed
     weight = np.random.default_rng(0).standard_normal(found.state.position.shape)
@@ -72,12 +75,14 @@ def test_a_gradient_through_jit_is_the_directional_derivative(relaxed):
 
     parameters = found.state.parameters
     slopes = jax.jit(jax.grad(loss))(parameters)
-    ahead = jax.jvp(loss, (parameters,), (jax.tree.map(jnp.ones_like, parameters),))[1]
+    ones = jax.tree.map(jnp.ones_like, parameters)
+    ahead = jax.jit(lambda p, way: jax.jvp(loss, (p,), (way,))[1])(parameters, ones)
     along = sum(float(jnp.sum(leaf)) for leaf in jax.tree.leaves(slopes))
     assert along == pytest.approx(float(ahead), rel=1e-9)
     np.testing.assert_array_equal(slopes.box.matrix, 0.0)  # it is no more than a start
 
 
+@ONE_KIND
 def test_a_pressure_and_a_fixed_box_contradict_each_other(relaxed):
     found, function = relaxed
     state = found.state
