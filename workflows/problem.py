@@ -64,13 +64,15 @@ class ProblemSections(Section):
             what: Names and options of what is done.
 
         Returns:
-            These with the sections of the problem; where the system is read from a file, with a hash of the file.
+            These with the sections of the problem; where system or law is read from a file, with a hash of the file.
         """
         given = {name for name in ("pressure", "deformation") if getattr(self, name, None) is not None}
         include = {"system", "potential", "relaxation", *given}
         sections = self.model_dump(mode="json", include=include, serialize_as_any=True)
-        path = getattr(self.system, "path", None)
-        content = {} if path is None else {"content": hashlib.sha256(Path(path).read_bytes()).hexdigest()}
+        laws = self.potential if isinstance(self.potential, tuple) else (self.potential,)
+        paths = [getattr(section, "path", None) for section in (self.system, *laws)]
+        hashes = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths if path is not None]
+        content = {"content": hashes[0] if len(hashes) == 1 else hashes} if hashes else {}
         return json.dumps({**what, **sections, **content}, sort_keys=True)
 
 
