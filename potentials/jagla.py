@@ -7,7 +7,7 @@ r: distance between centres, sigma: diameter of the core (units of length), epsi
 slope and place of the ramp, B0, B1, B2: depth, slope and place of the well, numbers. How it ends:
 ``potentials.truncation``.
 Source: E. A. Jagla, J. Chem. Phys. 111, 8980 (1999), doi:10.1063/1.480241 (ramps with corners); this form: J. Y.
-Abraham, S. V. Buldyrev, N. Giovambattista, J. Phys. Chem. B 115, 14229 (2011), doi:10.1021/jp204898b, eq. 1 and the
+Abraham, S. V. Buldyrev, N. Giovambattista, J. Phys. Chem. B 115, 14229 (2011), doi:10.1021/jp205098a, eq. 1 and the
 defaults.
 """
 

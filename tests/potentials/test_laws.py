@@ -95,7 +95,7 @@ def test_harmonic_morse_has_its_kink_at_the_minimum():
 
 
 def test_within_its_wall_buckingham_repels_with_one_force():
-    law = Buckingham(1388.773, 0.3623, 175.0, range=10.0)  # SiO2's Si-O times a few: a barrier near 1.2
+    law = Buckingham(1388.773, 0.3623, 175.0, range=10.0)  # of two oxygens in BKS silica, without charges
     wall = float(at_pairs(law, *[jnp.zeros(1, int)] * 3).inner)
     at = derivatives(law, wall * (1 + 1e-9))
     assert abs(at[2]) < 1e-5 * abs(at[1])
